@@ -1,0 +1,165 @@
+# Darkroom. `make demo` shows it at work, `make test` proves it, `make help` lists the targets.
+#
+# Every variant (compiler, sanitizer) has its own folder under build/, so they do not disturb each
+# other:  make CC=clang   make SAN=address,undefined   make SAN=thread   make FAULTS=1
+
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+CC := gcc
+SAN ?=
+FAULTS ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+VARIANT := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(FAULTS),-faults)
+comma := ,
+OUT := build/$(VARIANT)
+# The plain build puts the three programs in the root, every other one in its own folder.
+BIN := $(if $(filter gcc,$(VARIANT)),.,$(OUT))
+
+# ---- packages ----
+
+# Flags of the libraries; made (and missing packages installed) once, then make starts anew with it.
+ifneq ($(filter-out clean deps deps-test help format,$(or $(MAKECMDGOALS),all)),)
+-include build/flags.mk
+endif
+build/flags.mk: tools/deps.sh tools/flags.sh
+	@mkdir -p build
+	@tools/deps.sh build
+	@tools/flags.sh > $@.tmp && mv $@.tmp $@
+
+deps: ## Install the Debian packages the build needs
+	@tools/deps.sh build
+deps-test: ## Install the Debian packages the tests need as well
+	@tools/deps.sh test
+
+# ---- flags ----
+
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wformat=2 -Werror
+OPT := -O2 -g -fno-omit-frame-pointer
+HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+ifneq ($(SAN),)
+OPT := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+HARDEN := -fPIE
+LDSAN := -fsanitize=$(SAN)
+endif
+CPPFLAGS := -D_GNU_SOURCE -I. $(if $(FAULTS),-DFSIO_FAULTS)
+CFLAGS := -std=gnu11 $(OPT) $(HARDEN) $(WARN)
+LDFLAGS := -pie -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDSAN)
+
+# ---- what is built from what ----
+
+SERVER_LIBS = $(LIB_MHD) $(LIB_UV) $(LIB_SQLITE) $(LIB_JANSSON) $(LIB_CRYPTO) $(LIB_EXPAT) -lm
+WORKER_LIBS = $(LIB_VIPS) $(LIB_SECCOMP) $(LIB_CRYPTO) -lm
+CLI_LIBS    = $(LIB_S3) $(LIB_CURL) $(LIB_JANSSON) $(LIB_CRYPTO) $(LIB_EXPAT) -lm
+
+# Modules that belong to one program and not to the folder's archive.
+WORKER_SRC := functions/worker_main.c functions/image.c functions/image_encode.c functions/sandbox.c \
+              functions/fn_thumbnail.c functions/fn_metadata.c $(wildcard functions/image_*.c)
+CLI_SRC := $(wildcard pipeline/cli_*.c) $(wildcard objectstore/remote*.c)
+SERVER_SRC := pipeline/darkroomd_main.c
+
+WORKER_SRC := $(wildcard $(sort $(WORKER_SRC)))
+lib_src = $(filter-out $(WORKER_SRC) $(CLI_SRC) $(SERVER_SRC),$(wildcard $(1)/*.c))
+obj = $(patsubst %.c,$(OUT)/%.o,$(1))
+
+LIBS := $(foreach d,pipeline metadata objectstore functions base,$(OUT)/lib$(d).a)
+
+PROGRAMS := $(BIN)/darkroomd $(BIN)/darkroom-worker $(BIN)/darkroom
+all: $(PROGRAMS) ## Build darkroomd, darkroom-worker and darkroom
+
+define archive
+$(OUT)/lib$(1).a: $(call obj,$(call lib_src,$(1)))
+	@rm -f $$@
+	@$(AR) rcs $$@ $$^
+endef
+$(foreach d,base objectstore metadata functions pipeline,$(eval $(call archive,$(d))))
+
+$(OUT)/%.o: %.c build/flags.mk Makefile
+	@mkdir -p $(@D)
+	@echo "  CC   $(VARIANT) $<"
+	@$(CC) $(CPPFLAGS) $(INC_$(firstword $(subst /, ,$<))) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BIN)/darkroomd: $(call obj,$(SERVER_SRC)) $(LIBS)
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(SERVER_LIBS)
+$(BIN)/darkroom-worker: $(call obj,$(WORKER_SRC)) $(OUT)/libfunctions.a $(OUT)/libbase.a
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
+$(BIN)/darkroom: $(call obj,$(CLI_SRC)) $(LIBS)
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(CLI_LIBS)
+
+# ---- tests ----
+
+UNIT_SRC := $(wildcard tests/base/test_*.c tests/objectstore/test_*.c tests/metadata/test_*.c \
+              tests/functions/test_*.c tests/pipeline/test_*.c)
+UNIT_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(UNIT_SRC))
+TEST_HELP := $(call obj,$(wildcard tests/lib/*.c))
+TEST_LIBS = $(SERVER_LIBS) $(LIB_CMOCKA)
+
+$(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_HELP) $(LIBS)
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $< $(TEST_HELP) $(LIBS) $(LIBS) $(TEST_LIBS)
+# Tests of the worker's own modules bring libvips in.
+$(OUT)/tests/functions/test_image%: $(OUT)/tests/functions/test_image%.o $(TEST_HELP) $(LIBS) \
+		$(call obj,$(filter-out functions/worker_main.c,$(WORKER_SRC)))
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS) $(TEST_LIBS)
+
+unit-programs: $(UNIT_BIN)
+
+check-unit: ## Unit tests with sanitizers on; seconds
+	@tools/deps.sh test
+	@$(MAKE) --no-print-directory SAN=address,undefined unit-programs
+	@tests/run unit build/$(notdir $(CC))-address-undefined
+
+check-structure: all ## Headers alone, include graph, forbidden links and calls
+	@tests/run structure
+
+check-e2e: all ## The three programs with real clients
+	@tools/deps.sh test
+	@tests/run e2e
+
+check-crash: all ## kill -9 and power cut; COUNT=n cycles
+	@tools/deps.sh test
+	@tests/run crash
+
+test: ## Everything CI runs
+	@tools/deps.sh test
+	@$(MAKE) --no-print-directory all unit-programs
+	@$(MAKE) --no-print-directory CC=clang all
+	@$(MAKE) --no-print-directory SAN=address,undefined unit-programs
+	@tests/run all
+
+# ---- the rest ----
+
+demo: all ## PUT the sample pictures, show their thumbnails and rows
+	@samples/demo.sh
+run: all ## Serve in the foreground
+	@./darkroomd
+bench: all ## Ratios against peers, measured in this run
+	@tools/deps.sh bench
+	@tests/bench/run.sh
+
+format: ## clang-format all sources
+	@clang-format -i $$(git ls-files '*.c' '*.h' | grep -v _list.h)
+
+install: all ## Into $(DESTDIR)$(PREFIX)
+	install -D -m 755 darkroomd $(DESTDIR)$(PREFIX)/bin/darkroomd
+	install -D -m 755 darkroom $(DESTDIR)$(PREFIX)/bin/darkroom
+	install -D -m 755 darkroom-worker $(DESTDIR)$(PREFIX)/libexec/darkroom/darkroom-worker
+	for m in man/*.1 man/*.8; do install -D -m 644 $$m \
+	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+
+clean: ## Remove what was built
+	rm -rf build darkroomd darkroom-worker darkroom
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s'|'
+
+.PHONY: all deps deps-test unit-programs check-unit check-structure check-e2e check-crash test demo \
+        run bench format install clean help
+.SECONDARY:
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -1,0 +1,117 @@
+#include "base/clock.h"
+#include "base/chk.h"
+#include "base/err.h"
+
+#include <ctype.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+
+static _Atomic int64_t wall_shift_ms;
+
+int64_t
+clock_wall_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 + wall_shift_ms;
+}
+
+int64_t
+clock_mono_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t
+clock_mono_ms(void)
+{
+    return clock_mono_us() / 1000;
+}
+
+void
+clock_shift_wall(int64_t ms)
+{
+    wall_shift_ms += ms;
+}
+
+static void
+split(int64_t wall_ms, struct tm *tm)
+{
+    time_t t = (time_t)(wall_ms / 1000);
+    CHK(gmtime_r(&t, tm) != NULL);
+}
+
+void
+clock_iso8601(int64_t wall_ms, char out[CLOCK_TEXT_MAX])
+{
+    struct tm tm;
+    split(wall_ms, &tm);
+    snprintf(out, CLOCK_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
+             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(wall_ms % 1000));
+}
+
+void
+clock_basic(int64_t wall_ms, char out[CLOCK_TEXT_MAX])
+{
+    struct tm tm;
+    split(wall_ms, &tm);
+    strftime(out, CLOCK_TEXT_MAX, "%Y%m%dT%H%M%SZ", &tm);
+}
+
+/* Not strftime: its names follow the locale. */
+void
+clock_http(int64_t wall_ms, char out[CLOCK_TEXT_MAX])
+{
+    static const char days[] = "SunMonTueWedThuFriSat";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    struct tm tm;
+    split(wall_ms, &tm);
+    snprintf(out, CLOCK_TEXT_MAX, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * tm.tm_wday,
+             tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min,
+             tm.tm_sec);
+}
+
+/* ".123" behind the seconds; more digits are dropped. */
+static const char *
+fraction(const char *s, int64_t *ms)
+{
+    int64_t unit = 100;
+    *ms = 0;
+    if (*s != '.')
+        return s;
+    for (s++; isdigit((unsigned char)*s); s++, unit /= 10)
+        *ms += (*s - '0') * unit;
+    return s;
+}
+
+int
+clock_parse(const char *text, int64_t *wall_ms)
+{
+    static const char *const forms[] = {
+        "%a, %d %b %Y %H:%M:%S GMT", /* IMF-fixdate */
+        "%A, %d-%b-%y %H:%M:%S GMT", /* RFC 850 */
+        "%a %b %e %H:%M:%S %Y",      /* asctime */
+        "%a, %d %b %Y %H:%M:%S +0000", "%Y-%m-%dT%H:%M:%S", "%Y%m%dT%H%M%S",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        struct tm tm = {0};
+        int64_t ms = 0;
+        const char *rest = strptime(text, forms[i], &tm);
+        if (rest == NULL)
+            continue;
+        if (i >= 4) {
+            rest = fraction(rest, &ms);
+            if (*rest != 'Z')
+                continue;
+            rest++;
+        }
+        if (*rest != '\0')
+            continue;
+        *wall_ms = (int64_t)timegm(&tm) * 1000 + ms;
+        return ERR_NONE;
+    }
+    return ERR_INVALID;
+}

@@ -1,0 +1,138 @@
+/*
+ * THE database: SQLite in WAL mode, one read-write connection in one writer thread, group commit.
+ *
+ * SQLite up to 3.51.2 can corrupt a database when two connections write or checkpoint at once
+ * (https://sqlite.org/wal.html); one writing connection in one thread rules it out, and db.c asserts it.
+ * base/db.c alone includes sqlite3.h. Domain modules own their SQL and pass it here as static
+ * strings with ?1 parameters; a statement is prepared once per connection and kept.
+ *
+ * Writing: fill a struct db_op, db_submit() it, return. The writer takes what waits (at most
+ * DB_BATCH_OPS or DB_BATCH_BYTES) into one transaction, runs each op's apply() inside a SAVEPOINT
+ * of its own, commits once (one sync for all), then calls each done(). An op whose apply() fails is
+ * rolled back alone; a failed COMMIT fails the whole batch. A failed sync is final: from then on
+ * every op ends with ERR_SYNC and db_health() says so (fsyncgate: https://danluu.com/fsyncgate/ ; DESIGN section 4).
+ *
+ * Reading: db_read_begin() lends this thread's read-only connection with a snapshot; keep it short,
+ * a watchdog interrupts a read after DB_READ_MS_MAX.
+ */
+#ifndef DARKROOM_BASE_DB_H
+#define DARKROOM_BASE_DB_H
+
+#include "base/slice.h"
+
+#define DB_BATCH_OPS 256
+#define DB_BATCH_BYTES (8u << 20)
+#define DB_QUEUE_OPS_MAX 8192
+#define DB_READ_MS_MAX 1000
+
+struct db;
+struct db_conn; /* one connection: the writer's inside apply(), else this thread's reader */
+struct db_stmt;
+
+/* ---- opening ---- */
+
+/* One step of the schema: brings user_version from its index to index + 1. */
+struct db_schema {
+    const char *const *steps; /* SQL scripts */
+    int count;
+};
+
+struct db_options {
+    const char *path;          /* of the database file; made if missing, mode 0600 */
+    struct db_schema schema;   /* newer database than `count`: ERR_UNSUPPORTED */
+    int64_t checkpoint_bytes;  /* WAL size at which the writer checkpoints; 0 = 32 MiB */
+    bool unsafe_no_sync;       /* PLANTED BUG for the crash harness: synchronous=OFF */
+};
+
+/* Opens, recovers, upgrades the schema in one transaction, starts the writer thread. Logs the
+ * reason of a failure. */
+int db_open(struct db **out, const struct db_options *options);
+/* Finishes what is queued, checkpoints, stops the writer, closes. No other thread may be inside. */
+void db_close(struct db **db);
+
+/* ---- statements: on any struct db_conn, in the thread that owns it ---- */
+
+/* `sql` must be a string literal (the pointer is the cache key). Never NULL: a statement that does
+ * not compile is a programming error. The statement is reset and its bindings are cleared. */
+struct db_stmt *db_prepare(struct db_conn *conn, const char *sql);
+void db_bind_int(struct db_stmt *s, int index, int64_t value);
+void db_bind_text(struct db_stmt *s, int index, struct slice value); /* borrowed until reset */
+void db_bind_blob(struct db_stmt *s, int index, struct slice value); /* borrowed; p NULL -> empty */
+void db_bind_null(struct db_stmt *s, int index);
+
+#define DB_ROW 1
+#define DB_DONE 0
+/* DB_ROW, DB_DONE, or an error: ERR_EXISTS (constraint), ERR_FULL, ERR_IO, ERR_CORRUPT,
+ * ERR_TIMEOUT (watchdog). After DB_DONE or an error the statement is reset. */
+int db_step(struct db_stmt *s);
+/* For a statement without rows: step to the end. ERR_NONE or an error. */
+int db_run(struct db_stmt *s);
+/* Ends a statement before its last row. Columns borrowed from it are gone. */
+void db_reset(struct db_stmt *s);
+
+int64_t db_column_int(struct db_stmt *s, int column);
+struct slice db_column_blob(struct db_stmt *s, int column); /* text too; until the next step */
+bool db_column_is_null(struct db_stmt *s, int column);
+/* Rows changed by the last INSERT, UPDATE or DELETE on this connection. */
+int64_t db_changes(struct db_conn *conn);
+
+/* ---- reading ---- */
+
+/* Lends this thread's read connection, opened at first use, and begins a snapshot. Calls do not
+ * nest. ERR_IO / ERR_BUSY. */
+int db_read_begin(struct db *db, struct db_conn **conn);
+void db_read_end(struct db *db, struct db_conn **conn);
+/* Closes this thread's read connection, if any; a thread calls it before it ends. */
+void db_thread_end(struct db *db);
+
+/* ---- writing ---- */
+
+struct db_op;
+/* On the writer thread, inside this op's SAVEPOINT. An error rolls the op back and goes to done().
+ * May be called again after a rollback of the whole batch, so it must not keep state between. */
+typedef int (*db_apply_fn)(struct db_op *op, struct db_conn *conn);
+/* On the writer thread, after COMMIT made it durable (err = 0), or with why it is not. Must not
+ * block: hand the answer on. The op may be freed here. */
+typedef void (*db_done_fn)(struct db_op *op, int err);
+
+/* Embedded in the caller's struct; lives until done() has been called. */
+struct db_op {
+    db_apply_fn apply;
+    db_done_fn done;
+    size_t bytes;       /* what it adds to the batch, for the DB_BATCH_BYTES limit */
+    bool urgent;        /* may use the space reserve and the last queue places: DELETE, acks */
+    struct db_op *next; /* the queue's, from here on */
+    int err;
+};
+
+/* Any thread. ERR_BUSY when the queue is full, ERR_SYNC after a failed sync, ERR_FULL below the
+ * space reserve (urgent ops excepted), ERR_CANCELED when closing; done() is then never called. */
+int db_submit(struct db *db, struct db_op *op);
+/* db_submit() and wait for the end: start-up, CLI-like paths and tests; never an HTTP thread and
+ * never the dispatcher. op->done may be NULL. */
+int db_call(struct db *db, struct db_op *op);
+
+/* The next number of the one global counter (object generations, event ids, revisions): rises with
+ * every call, is durable with the transaction, is never reused. Inside apply() only. */
+int64_t db_next(struct db_conn *conn);
+/* The same counter, last number durable. Any thread. */
+int64_t db_last(struct db *db);
+
+/* Called on the writer thread after each COMMIT, before any done() of that batch: cache
+ * invalidation, then waking others. At most DB_HOOKS_MAX hooks, set before the first db_submit(). */
+#define DB_HOOKS_MAX 8
+typedef void (*db_commit_fn)(void *arg);
+void db_on_commit(struct db *db, db_commit_fn fn, void *arg);
+
+/* ---- state ---- */
+
+/* ERR_NONE, ERR_SYNC (fail-stop until restart), ERR_FULL (below the reserve). Any thread. */
+int db_health(struct db *db);
+/* Free bytes (statvfs) that must stay on the data file system; 64 MiB unless set. */
+/* Checked by the writer now and then, not per operation. */
+void db_set_reserve(struct db *db, int64_t reserve_bytes);
+
+/* Another file failed to sync (an object's): stop acknowledging writes, as after a failed COMMIT. */
+void db_fail_sync(struct db *db, const char *what);
+
+#endif

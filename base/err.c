@@ -1,0 +1,66 @@
+#include "base/err.h"
+
+#include <errno.h>
+
+const char *
+err_name(int err)
+{
+    switch (err) {
+#define X(name, value, text)                                                                       \
+    case (value):                                                                                  \
+        return #name;
+        ERR_LIST(X)
+#undef X
+    default:
+        return "UNKNOWN";
+    }
+}
+
+const char *
+err_text(int err)
+{
+    switch (err) {
+#define X(name, value, text)                                                                       \
+    case (value):                                                                                  \
+        return text;
+        ERR_LIST(X)
+#undef X
+    default:
+        return "unknown error";
+    }
+}
+
+int
+err_from_errno(int errnum)
+{
+    switch (errnum) {
+    case 0:
+        return ERR_NONE;
+    case ENOSPC:
+    case EDQUOT:
+        return ERR_FULL;
+    case ENOMEM:
+        return ERR_NOMEM;
+    case ENOENT:
+        return ERR_NOTFOUND;
+    case EEXIST:
+        return ERR_EXISTS;
+    case EACCES:
+    case EPERM:
+        return ERR_DENIED;
+    case EMFILE:
+    case ENFILE:
+    case EAGAIN:
+        return ERR_BUSY;
+    case EFBIG:
+    case EMSGSIZE:
+        return ERR_TOOBIG;
+    case EPIPE:
+    case ECONNRESET:
+        return ERR_CLOSED;
+    case EINVAL:
+        return ERR_INVALID;
+    default:
+        return ERR_IO;
+    }
+}

@@ -1,0 +1,74 @@
+/*
+ * The body of an upload, from the wire's form to plain bytes: removes aws-chunked framing, checks
+ * chunk signatures, x-amz-content-sha256, Content-MD5, x-amz-checksum-* (header or trailer) and the
+ * decoded length, and computes the digests the object record needs, in one pass.
+ *
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+ *
+ * Lives in one HTTP thread, allocated in the request's arena.
+ */
+#ifndef DARKROOM_BASE_PAYLOAD_H
+#define DARKROOM_BASE_PAYLOAD_H
+
+#include "base/digest.h"
+#include "base/http.h"
+
+/* Why a payload was refused: name, S3 code, HTTP status, message. */
+#define PAYLOAD_FAULT_LIST(X)                                                                      \
+    X(NONE, "", 200, "")                                                                           \
+    X(BAD_MD5_HEADER, "InvalidDigest", 400, "The Content-MD5 you specified is not valid.")         \
+    X(MD5, "BadDigest", 400, "The Content-MD5 you specified did not match what we received.")      \
+    X(SHA256, "XAmzContentSHA256Mismatch", 400, "The provided 'x-amz-content-sha256' header does not match what was computed.") \
+    X(BAD_CHECKSUM_HEADER, "InvalidRequest", 400, "Value for x-amz-checksum header is invalid.")   \
+    X(TWO_CHECKSUMS, "InvalidRequest", 400, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.") \
+    X(CHECKSUM, "BadDigest", 400, "The checksum you specified did not match what we received.")    \
+    X(NO_DECODED_LENGTH, "MissingContentLength", 411, "You must provide the x-amz-decoded-content-length header for this form of upload.") \
+    X(NO_LENGTH, "MissingContentLength", 411, "You must provide the Content-Length HTTP header.")  \
+    X(BAD_CHUNK, "IncompleteBody", 400, "The chunked body is malformed or ends too early.")        \
+    X(CHUNK_TOO_SMALL, "InvalidChunkSizeError", 403, "Only the last chunk is allowed to have a size less than 8192 bytes") \
+    X(CHUNK_SIGNATURE, "SignatureDoesNotMatch", 403, "The chunk signature we calculated does not match the signature you provided.") \
+    X(BAD_TRAILER, "MalformedTrailerError", 400, "The request contained trailing data that was not well-formed or did not conform to our published schema.") \
+    X(LENGTH, "IncompleteBody", 400, "You did not provide the number of bytes specified by the Content-Length HTTP header.") \
+    X(TOO_LARGE, "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")   \
+    X(SINK, "InternalError", 500, "The bytes could not be stored.")
+
+enum payload_fault {
+#define X(name, code, status, message) PAYLOAD_##name,
+    PAYLOAD_FAULT_LIST(X)
+#undef X
+};
+
+struct payload;
+
+/* Takes the plain bytes; an error ends the payload with PAYLOAD_SINK (payload_sink_error()). */
+typedef int (*payload_sink_fn)(void *arg, const void *p, size_t n);
+
+/* Reads what the headers say (r->auth must be set). On a fault the request can be refused before
+ * its body. `bytes_max`: largest plain body. `require_length`: neither Content-Length nor
+ * x-amz-decoded-content-length, and no chunked transfer coding: PAYLOAD_NO_LENGTH. */
+enum payload_fault payload_begin(struct payload **out, struct http_request *r, int64_t bytes_max,
+                                 payload_sink_fn sink, void *sink_arg);
+/* Wire bytes as they arrive. A fault sticks: later calls return it without looking at the bytes. */
+enum payload_fault payload_feed(struct payload *p, const void *bytes, size_t n);
+/* The whole body has arrived: the final checks. */
+enum payload_fault payload_end(struct payload *p);
+/* Frees digest contexts; the struct itself goes with the arena. Accepts NULL. */
+void payload_fini(struct payload **p);
+
+/* Plain bytes announced by the headers; -1 when unknown. */
+int64_t payload_length(const struct payload *p);
+int64_t payload_received(const struct payload *p);
+int payload_sink_error(const struct payload *p);
+/* After payload_end(): */
+const uint8_t *payload_md5(const struct payload *p); /* 16 bytes */
+/* The checksum the client stated, or announced as trailer, or chose by x-amz-sdk-checksum-algorithm
+ * with a value; CHECKSUM_NONE when there was none. `base64` is NUL-terminated. */
+enum checksum payload_checksum(const struct payload *p, const char **base64);
+
+const char *payload_code(enum payload_fault fault);
+const char *payload_message(enum payload_fault fault);
+int payload_status(enum payload_fault fault);
+
+#endif

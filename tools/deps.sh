@@ -1,0 +1,41 @@
+#!/bin/bash
+# Installs the Debian packages that are missing: deps.sh build | test | bench
+# Does nothing (and needs no network and no root) when all are there.
+set -u
+
+build="gcc make pkg-config libc6-dev libvips-dev libmicrohttpd-dev libs3-dev libjansson-dev
+       libuv1-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libseccomp-dev libexpat1-dev
+       curl ca-certificates bsdextrautils"
+test="libcmocka-dev clang libclang-rt-14-dev awscli python3-boto3 xfsprogs e2fsprogs strace s3cmd
+      rclone git python3-pil"
+bench="nginx-light wrk libturbojpeg0-dev libvips-tools python3-boto3"
+
+case "${1:-}" in
+build) want=$build ;;
+test) want="$build $test" ;;
+bench) want="$build $bench" ;;
+*)
+    echo "usage: tools/deps.sh build|test|bench" >&2
+    exit 2
+    ;;
+esac
+
+missing=
+for p in $want; do
+    dpkg-query -W -f='${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"
+done
+[ -z "$missing" ] && exit 0
+
+echo "installing:$missing"
+if [ "$(id -u)" != 0 ]; then
+    echo "deps: these Debian packages are missing and only root can install them:$missing" >&2
+    exit 1
+fi
+log=$(mktemp)
+if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -q --no-install-recommends $missing; } >"$log" 2>&1; then
+    tail -20 "$log" >&2
+    echo "deps: apt-get failed; its output is in $log" >&2
+    exit 1
+fi
+rm -f "$log"
