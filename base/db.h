@@ -128,8 +128,8 @@ void db_on_commit(struct db *db, db_commit_fn fn, void *arg);
 
 /* ERR_NONE, ERR_SYNC (fail-stop until restart), ERR_FULL (below the reserve). Any thread. */
 int db_health(struct db *db);
-/* Free bytes (statvfs) that must stay on the data file system; 64 MiB unless set. */
-/* Checked by the writer now and then, not per operation. */
+/* Free bytes (statvfs) that must stay on the data file system; 64 MiB unless set. Looked at every
+ * 50 ms at most. Any thread. */
 void db_set_reserve(struct db *db, int64_t reserve_bytes);
 
 /* Another file failed to sync (an object's): stop acknowledging writes, as after a failed COMMIT. */

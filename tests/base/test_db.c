@@ -1,0 +1,384 @@
+/*
+ * The database: transactions, group commit, isolation of failing ops, readers, schema versions.
+ */
+#include "base/chk.h"
+#include "base/clock.h"
+#include "base/db.h"
+#include "base/err.h"
+#include "base/stat.h"
+#include "tests/lib/testdir.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static const char *const steps[] = {
+    "CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB)",
+    "ALTER TABLE t ADD COLUMN extra INTEGER DEFAULT 7",
+};
+
+struct fixture {
+    char *dir;
+    struct db *db;
+};
+
+static int
+open_with(struct fixture *f, int version)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/db", f->dir);
+    struct db_options options = {.path = path, .schema = {steps, version}};
+    int err = db_open(&f->db, &options);
+    if (err == ERR_NONE)
+        db_set_reserve(f->db, 0);
+    return err;
+}
+
+static int
+setup(void **state)
+{
+    struct fixture *f = chk_calloc(1, sizeof *f);
+    f->dir = testdir_make();
+    *state = f;
+    return open_with(f, 1);
+}
+
+static int
+teardown(void **state)
+{
+    struct fixture *f = *state;
+    db_close(&f->db);
+    testdir_remove(&f->dir);
+    free(f);
+    return 0;
+}
+
+/* Inserts key `k`; fails with `fail` after the insert when set. */
+struct insert {
+    struct db_op op;
+    int64_t k;
+    int fail;
+    int64_t number;
+    int done_err;
+    atomic_int *left;
+};
+
+static int
+insert_apply(struct db_op *op, struct db_conn *conn)
+{
+    struct insert *in = CONTAINER_OF(op, struct insert, op);
+    struct db_stmt *s = db_prepare(conn, "INSERT INTO t (k, v) VALUES (?1, ?2)");
+    db_bind_int(s, 1, in->k);
+    db_bind_blob(s, 2, SLICE_LIT("value"));
+    int err = db_run(s);
+    in->number = db_next(conn);
+    return err != ERR_NONE ? err : in->fail;
+}
+
+static void
+insert_done(struct db_op *op, int err)
+{
+    struct insert *in = CONTAINER_OF(op, struct insert, op);
+    in->done_err = err;
+    if (in->left != NULL)
+        atomic_fetch_sub(in->left, 1);
+}
+
+static int
+insert_key(struct db *db, int64_t k, int fail)
+{
+    struct insert in = {.op = {.apply = insert_apply}, .k = k, .fail = fail};
+    return db_call(db, &in.op);
+}
+
+static int64_t
+count_rows(struct db *db)
+{
+    struct db_conn *conn = NULL;
+    assert_int_equal(db_read_begin(db, &conn), ERR_NONE);
+    struct db_stmt *s = db_prepare(conn, "SELECT count(*) FROM t");
+    assert_int_equal(db_step(s), DB_ROW);
+    int64_t n = db_column_int(s, 0);
+    db_read_end(db, &conn); /* also ends the statement that was left open */
+    return n;
+}
+
+static void
+a_failing_op_is_rolled_back_alone(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(insert_key(f->db, 1, 0), ERR_NONE);
+    assert_int_equal(insert_key(f->db, 2, ERR_DENIED), ERR_DENIED);
+    assert_int_equal(insert_key(f->db, 1, 0), ERR_EXISTS);
+    assert_int_equal(count_rows(f->db), 1);
+}
+
+struct gate {
+    struct db_op op;
+    pthread_mutex_t mutex;
+    atomic_bool reached;
+};
+
+/* Holds the writer until the test has queued what is to become one batch. */
+static int
+gate_apply(struct db_op *op, struct db_conn *conn)
+{
+    struct gate *g = CONTAINER_OF(op, struct gate, op);
+    (void)conn;
+    atomic_store(&g->reached, true);
+    pthread_mutex_lock(&g->mutex);
+    pthread_mutex_unlock(&g->mutex);
+    return ERR_NONE;
+}
+
+static void
+gate_done(struct db_op *op, int err)
+{
+    (void)op;
+    assert_int_equal(err, ERR_NONE);
+}
+
+/* Returns when the writer stands in it: what is queued now is of the next batch. */
+static void
+gate_shut(struct db *db, struct gate *g)
+{
+    *g = (struct gate){.op = {.apply = gate_apply, .done = gate_done},
+                       .mutex = PTHREAD_MUTEX_INITIALIZER};
+    pthread_mutex_lock(&g->mutex);
+    assert_int_equal(db_submit(db, &g->op), ERR_NONE);
+    while (!atomic_load(&g->reached))
+        sched_yield();
+}
+
+#define MANY 300
+
+static void
+waiting_ops_share_a_commit(void **state)
+{
+    struct fixture *f = *state;
+    static struct insert ins[MANY];
+    atomic_int left = MANY;
+    struct gate gate;
+    gate_shut(f->db, &gate);
+    int64_t commits = stat_get(STAT_db_commits_total);
+    for (int i = 0; i < MANY; i++) {
+        ins[i] = (struct insert){.op = {.apply = insert_apply, .done = insert_done},
+                                 .k = i + 1,
+                                 .fail = i % 10 == 3 ? ERR_DENIED : 0,
+                                 .left = &left};
+        assert_int_equal(db_submit(f->db, &ins[i].op), ERR_NONE);
+    }
+    pthread_mutex_unlock(&gate.mutex);
+    while (atomic_load(&left) > 0)
+        sched_yield();
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(ins[i].done_err, i % 10 == 3 ? ERR_DENIED : ERR_NONE);
+    assert_int_equal(count_rows(f->db), MANY - MANY / 10);
+    commits = stat_get(STAT_db_commits_total) - commits;
+    assert_int_equal(commits, 3); /* the gate alone, DB_BATCH_OPS, the rest */
+}
+
+static void
+the_queue_has_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct gate gate;
+    atomic_int left = 0;
+    int accepted = 0;
+    struct insert *ins = chk_calloc(DB_QUEUE_OPS_MAX + 10, sizeof *ins);
+    gate_shut(f->db, &gate);
+    int err = ERR_NONE;
+    for (int i = 0; i < DB_QUEUE_OPS_MAX + 10 && err == ERR_NONE; i++) {
+        ins[i] = (struct insert){
+            .op = {.apply = insert_apply, .done = insert_done}, .k = i + 1, .left = &left};
+        atomic_fetch_add(&left, 1);
+        err = db_submit(f->db, &ins[i].op);
+        accepted += err == ERR_NONE;
+    }
+    assert_int_equal(err, ERR_BUSY);
+    atomic_fetch_sub(&left, 1);
+    struct insert urgent = {.op = {.apply = insert_apply, .done = insert_done, .urgent = true},
+                            .k = 1000000,
+                            .left = &left};
+    atomic_fetch_add(&left, 1);
+    assert_int_equal(db_submit(f->db, &urgent.op), ERR_NONE);
+    pthread_mutex_unlock(&gate.mutex);
+    while (atomic_load(&left) > 0)
+        sched_yield();
+    assert_int_equal(count_rows(f->db), accepted + 1);
+    free(ins);
+}
+
+static void
+below_the_reserve_only_urgent_ops(void **state)
+{
+    struct fixture *f = *state;
+    db_set_reserve(f->db, INT64_MAX);
+    assert_int_equal(db_health(f->db), ERR_FULL);
+    assert_int_equal(insert_key(f->db, 1, 0), ERR_FULL);
+    struct insert urgent = {.op = {.apply = insert_apply, .urgent = true}, .k = 2};
+    assert_int_equal(db_call(f->db, &urgent.op), ERR_NONE);
+    db_set_reserve(f->db, 0);
+    assert_int_equal(insert_key(f->db, 1, 0), ERR_NONE);
+}
+
+static void
+after_a_failed_sync_nothing_is_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(insert_key(f->db, 1, 0), ERR_NONE);
+    db_fail_sync(f->db, "test");
+    assert_int_equal(db_health(f->db), ERR_SYNC);
+    assert_int_equal(insert_key(f->db, 2, 0), ERR_SYNC);
+    assert_int_equal(count_rows(f->db), 1);
+    STAT_SET(db_sync_failed, 0);
+}
+
+static void
+numbers_rise_over_restarts(void **state)
+{
+    struct fixture *f = *state;
+    int64_t last = 0;
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 3; i++) {
+            struct insert in = {.op = {.apply = insert_apply}, .k = round * 10 + i + 1};
+            assert_int_equal(db_call(f->db, &in.op), ERR_NONE);
+            assert_true(in.number > last);
+            last = in.number;
+        }
+        db_close(&f->db);
+        assert_int_equal(open_with(f, 1), ERR_NONE);
+    }
+    assert_int_equal(count_rows(f->db), 12);
+}
+
+static void
+schema_goes_up_and_not_down(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(insert_key(f->db, 1, 0), ERR_NONE);
+    db_close(&f->db);
+    assert_int_equal(open_with(f, 2), ERR_NONE);
+    struct db_conn *conn = NULL;
+    assert_int_equal(db_read_begin(f->db, &conn), ERR_NONE);
+    struct db_stmt *s = db_prepare(conn, "SELECT extra FROM t WHERE k = 1");
+    assert_int_equal(db_step(s), DB_ROW);
+    assert_int_equal(db_column_int(s, 0), 7);
+    db_read_end(f->db, &conn);
+    db_close(&f->db);
+    assert_int_equal(open_with(f, 1), ERR_UNSUPPORTED);
+    assert_int_equal(open_with(f, 2), ERR_NONE);
+}
+
+static void
+a_read_is_a_snapshot_and_is_ended_when_too_long(void **state)
+{
+    struct fixture *f = *state;
+    struct db_conn *conn = NULL;
+    assert_int_equal(insert_key(f->db, 1, 0), ERR_NONE);
+    assert_int_equal(db_read_begin(f->db, &conn), ERR_NONE);
+    struct db_stmt *s = db_prepare(conn, "SELECT count(*) FROM t");
+    assert_int_equal(db_step(s), DB_ROW);
+    db_reset(s);
+    assert_int_equal(insert_key(f->db, 2, 0), ERR_NONE);
+    s = db_prepare(conn, "SELECT count(*) FROM t");
+    assert_int_equal(db_step(s), DB_ROW);
+    assert_int_equal(db_column_int(s, 0), 1);
+    db_reset(s);
+    s = db_prepare(conn, "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
+                         " SELECT count(*) FROM c");
+    assert_int_equal(db_step(s), ERR_TIMEOUT);
+    db_read_end(f->db, &conn);
+    assert_int_equal(count_rows(f->db), 2);
+}
+
+static void
+the_same_statement_nests(void **state)
+{
+    struct fixture *f = *state;
+    struct db_conn *conn = NULL;
+    int pairs = 0;
+    insert_key(f->db, 1, 0);
+    insert_key(f->db, 2, 0);
+    assert_int_equal(db_read_begin(f->db, &conn), ERR_NONE);
+    static const char sql[] = "SELECT k FROM t";
+    struct db_stmt *outer = db_prepare(conn, sql);
+    while (db_step(outer) == DB_ROW) {
+        struct db_stmt *inner = db_prepare(conn, sql);
+        while (db_step(inner) == DB_ROW)
+            pairs++;
+    }
+    db_read_end(f->db, &conn);
+    assert_int_equal(pairs, 4);
+}
+
+#define HAMMER_OPS 400
+
+static void *
+hammer(void *arg)
+{
+    struct fixture *f = arg;
+    static atomic_int next_key = 1;
+    for (int i = 0; i < HAMMER_OPS; i++) {
+        int64_t before = count_rows(f->db);
+        assert_int_equal(insert_key(f->db, atomic_fetch_add(&next_key, 1), 0), ERR_NONE);
+        assert_true(count_rows(f->db) > before); /* read your own write */
+    }
+    db_thread_end(f->db);
+    return NULL;
+}
+
+static void
+threads_write_and_read(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t threads[4];
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, hammer, f), 0);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(count_rows(f->db), (int64_t)ARRAY_LEN(threads) * HAMMER_OPS);
+}
+
+static void
+queued_ops_end_before_close(void **state)
+{
+    struct fixture *f = *state;
+    static struct insert ins[MANY];
+    atomic_int left = MANY;
+    for (int i = 0; i < MANY; i++) {
+        ins[i] = (struct insert){
+            .op = {.apply = insert_apply, .done = insert_done}, .k = i + 1, .left = &left};
+        assert_int_equal(db_submit(f->db, &ins[i].op), ERR_NONE);
+    }
+    db_close(&f->db);
+    assert_int_equal(atomic_load(&left), 0);
+    assert_int_equal(open_with(f, 1), ERR_NONE);
+    assert_int_equal(count_rows(f->db), MANY);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_failing_op_is_rolled_back_alone),
+        TEST(waiting_ops_share_a_commit),
+        TEST(the_queue_has_a_limit),
+        TEST(below_the_reserve_only_urgent_ops),
+        TEST(after_a_failed_sync_nothing_is_acknowledged),
+        TEST(numbers_rise_over_restarts),
+        TEST(schema_goes_up_and_not_down),
+        TEST(a_read_is_a_snapshot_and_is_ended_when_too_long),
+        TEST(the_same_statement_nests),
+        TEST(threads_write_and_read),
+        TEST(queued_ops_end_before_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
