@@ -8,6 +8,7 @@ SHELL := /bin/bash
 CC := gcc
 SAN ?=
 FAULTS ?=
+VERSION := 0.1.0
 PREFIX ?= /usr/local
 DESTDIR ?=
 
@@ -43,7 +44,7 @@ OPT := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=al
 HARDEN := -fPIE
 LDSAN := -fsanitize=$(SAN)
 endif
-CPPFLAGS := -D_GNU_SOURCE -I. $(if $(FAULTS),-DFSIO_FAULTS)
+CPPFLAGS := -D_GNU_SOURCE -DDARKROOM_VERSION='"$(VERSION)"' -I. $(if $(FAULTS),-DFSIO_FAULTS)
 CFLAGS := -std=gnu11 $(OPT) $(HARDEN) $(WARN)
 LDFLAGS := -pie -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDSAN)
 
@@ -55,7 +56,8 @@ CLI_LIBS    = $(LIB_S3) $(LIB_CURL) $(LIB_JANSSON) $(LIB_CRYPTO) $(LIB_EXPAT) -l
 
 # Modules that belong to one program and not to the folder's archive.
 WORKER_SRC := functions/worker_main.c functions/image.c functions/image_encode.c functions/sandbox.c \
-              functions/fn_thumbnail.c functions/fn_metadata.c $(wildcard functions/image_*.c)
+              functions/fn_thumbnail.c functions/fn_metadata.c functions/invoke.c \
+              $(wildcard functions/image_*.c)
 CLI_SRC := $(wildcard pipeline/cli_*.c) $(wildcard objectstore/remote*.c)
 SERVER_SRC := pipeline/darkroomd_main.c
 

@@ -18,7 +18,7 @@ struct slice {
 #define SLICE_NONE ((struct slice){NULL, 0})
 #define SLICE_LIT(s) ((struct slice){(s), sizeof(s) - 1})
 /* For "%.*s". */
-#define SLICE_FMT(s) (int)(s).n, (s).p
+#define SLICE_FMT(s) (int)(s).n, (s).p == NULL ? "" : (s).p
 
 static inline struct slice
 slice_of(const void *p, size_t n)

@@ -1,0 +1,286 @@
+/*
+ * What the operator and the monitoring see. Short reads, answered on the HTTP thread.
+ */
+#include "base/chk.h"
+#include "base/err.h"
+#include "base/stat.h"
+#include "pipeline/admin_priv.h"
+#include "pipeline/batch.h"
+#include "pipeline/history.h"
+
+#include <stdlib.h>
+
+/* ---- health, metrics, status ---- */
+
+static const char *
+storage_state(struct db *db)
+{
+    switch (db_health(db)) {
+    case ERR_NONE:
+        return "ok";
+    case ERR_FULL:
+        return "space_low";
+    default:
+        return "sync_failed";
+    }
+}
+
+static json_t *
+workers_json(const struct runtime_view *v)
+{
+    return json_pack("{si si so so so}", "configured", v->configured, "ready", v->ready, "problem",
+                     admin_text(slice_str(v->problem)), "formats",
+                     admin_text(slice_str(v->formats)), "sandbox_missing",
+                     admin_text(slice_str(v->missing)));
+}
+
+static json_t *
+queue_json(const struct queue_counts *c)
+{
+    return json_pack("{sI sI sI sI}", "live", (json_int_t)c->waiting[LANE_LIVE], "followup",
+                     (json_int_t)c->waiting[LANE_FOLLOWUP], "batch",
+                     (json_int_t)c->waiting[LANE_BATCH], "dead", (json_int_t)c->dead);
+}
+
+void
+admin_health(struct admin_service *s, struct http_request *r)
+{
+    struct dispatch_state *state = chk_malloc(sizeof *state);
+    dispatch_snapshot(pipeline_dispatch(s->options.pipeline), state);
+    const char *storage = storage_state(s->options.db);
+    bool failed = strcmp(storage, "sync_failed") == 0;
+    bool degraded = strcmp(storage, "ok") != 0 || state->workers.ready == 0 ||
+                    state->workers.ready < state->workers.configured;
+    json_t *body = json_pack("{ss ss so so}", "status",
+                             failed     ? "failed"
+                             : degraded ? "degraded"
+                                        : "ok",
+                             "storage", storage, "workers", workers_json(&state->workers), "queue",
+                             queue_json(&state->counts));
+    free(state);
+    admin_reply_json(r, failed ? 503 : 200, body);
+}
+
+void
+admin_metrics(struct admin_service *s, struct http_request *r)
+{
+    struct buf text;
+    (void)s;
+    buf_init(&text, ADMIN_REPLY_MAX);
+    stat_render(&text);
+    admin_reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
+    buf_fini(&text);
+}
+
+static json_t *
+running_json(const struct dispatch_running *run)
+{
+    return json_pack("{ss ss so sI ss sI}", "functions", run->functions, "bucket", run->bucket,
+                     "key", /* cut, perhaps within a character */ admin_text(slice_str(run->key)), "generation",
+                     (json_int_t)run->generation, "lane", queue_lane_name(run->lane), "started_ms",
+                     (json_int_t)run->started_ms);
+}
+
+void
+admin_status(struct admin_service *s, struct http_request *r)
+{
+    struct dispatch_state *state = chk_malloc(sizeof *state);
+    dispatch_snapshot(pipeline_dispatch(s->options.pipeline), state);
+    json_t *running = json_array();
+    json_t *workers = json_array();
+    for (size_t i = 0; i < state->running_count; i++)
+        json_array_append_new(running, running_json(&state->running[i]));
+    for (size_t i = 0; i < state->workers.worker_count; i++) {
+        const struct runtime_worker_view *w = &state->workers.workers[i];
+        json_array_append_new(workers,
+                              json_pack("{sI ss sI sI si}", "pid", (json_int_t)w->pid, "state",
+                                        worker_state_name(w->state), "invocations",
+                                        (json_int_t)w->invocations, "rss_bytes",
+                                        (json_int_t)w->rss_bytes, "restarts", w->restarts));
+    }
+    const struct queue_counts *c = &state->counts;
+    json_t *body = json_pack(
+        "{ss so so so so s{sI sI sI sI sI sI}}", "storage", storage_state(s->options.db), "pool",
+        workers_json(&state->workers), "queue", queue_json(c), "running", running, "workers",
+        workers, "events", "added", (json_int_t)c->added, "acked", (json_int_t)c->acked,
+        "superseded", (json_int_t)c->superseded, "retried", (json_int_t)c->retried, "dead",
+        (json_int_t)c->died, "dropped", (json_int_t)c->dropped);
+    free(state);
+    admin_reply_json(r, 200, body);
+}
+
+/* ---- explain ---- */
+
+void
+admin_explain(struct admin_service *s, struct http_request *r)
+{
+    struct slice bucket = http_param(r, "bucket");
+    struct slice key = http_param(r, "key");
+    if (bucket.n == 0 || key.n == 0) {
+        admin_reply_error(r, ERR_INVALID, SLICE_LIT("explain needs bucket and key"));
+        return;
+    }
+    struct buf json;
+    buf_init(&json, ADMIN_REPLY_MAX);
+    int err = history_explain(pipeline_registry(s->options.pipeline), s->options.db, bucket, key,
+                              &json);
+    if (err == ERR_NONE)
+        err = json.err;
+    if (err == ERR_NONE)
+        admin_reply_text(r, 200, "application/json", buf_slice(&json));
+    else
+        admin_reply_error(r, err, err == ERR_NOPARENT ? SLICE_LIT("no such bucket") : SLICE_NONE);
+    buf_fini(&json);
+}
+
+/* ---- lists: one shape for all, {"NAME": [...]} or the one asked for ---- */
+
+struct page {
+    json_t *list;
+    json_t *(*make)(const void *row);
+};
+
+static int
+page_add(struct page *page, const void *row)
+{
+    json_array_append_new(page->list, page->make(row));
+    return 0;
+}
+
+/* Replies with the only element (`id` given) or the list under `name`. Takes page->list. */
+static void
+page_reply(struct http_request *r, struct page *page, int err, const char *name, bool single)
+{
+    if (err == ERR_NONE && single && json_array_size(page->list) == 0)
+        err = ERR_NOTFOUND;
+    if (err != ERR_NONE)
+        admin_reply_error(r, err, SLICE_NONE);
+    else if (single)
+        admin_reply_json(r, 200, json_incref(json_array_get(page->list, 0)));
+    else
+        admin_reply_json(r, 200, json_pack("{sO}", name, page->list));
+    json_decref(page->list);
+}
+
+json_t *
+admin_batch_json(const struct batch *b)
+{
+    return json_pack("{sI so so so ss sI sI sI sI sI sI sI}", "id", (json_int_t)b->id, "bucket",
+                     admin_text(b->bucket), "prefix", admin_text(b->prefix), "function",
+                     admin_text(b->function), "state", batch_state_name(b->state), "seen",
+                     (json_int_t)b->seen, "planned", (json_int_t)b->planned, "done",
+                     (json_int_t)b->done, "skipped", (json_int_t)b->skipped, "failed",
+                     (json_int_t)b->failed, "created_ms", (json_int_t)b->created_ms, "finished_ms",
+                     (json_int_t)b->finished_ms);
+}
+
+static json_t *
+batch_row(const void *row)
+{
+    return admin_batch_json(row);
+}
+
+static int
+batch_each(void *arg, const struct batch *b)
+{
+    return page_add(arg, b);
+}
+
+void
+admin_reprocess_get(struct admin_service *s, struct http_request *r)
+{
+    struct page page = {json_array(), batch_row};
+    struct db_conn *conn = NULL;
+    uint64_t id = 0;
+    if (admin_param_u64(r, "id", 0, &id) != ERR_NONE) {
+        json_decref(page.list);
+        return;
+    }
+    int err = db_read_begin(s->options.db, &conn);
+    if (err == ERR_NONE) {
+        err = id != 0 ? batch_get(conn, (int64_t)id, batch_each, &page)
+                      : batch_list(conn, 0, ADMIN_PAGE_MAX, batch_each, &page);
+        db_read_end(s->options.db, &conn);
+    }
+    page_reply(r, &page, err, "batches", id != 0);
+}
+
+static json_t *
+dead_row(const void *row)
+{
+    const struct dead_letter *d = row;
+    const struct queue_event *e = &d->event;
+    return json_pack("{sI so so so sI ss si so sI sI so}", "id", (json_int_t)d->id, "function",
+                     admin_text(e->function), "bucket", admin_text(e->bucket), "key",
+                     admin_text(e->key), "generation", (json_int_t)e->generation, "event",
+                     event_type_name(e->type), "attempts", e->attempts, "reason",
+                     admin_text(e->reason), "created_ms", (json_int_t)e->created_ms, "dead_ms",
+                     (json_int_t)d->dead_ms, "request_id", admin_text(e->request_id));
+}
+
+static int
+dead_each(void *arg, const struct dead_letter *d)
+{
+    return page_add(arg, d);
+}
+
+void
+admin_dlq_get(struct admin_service *s, struct http_request *r)
+{
+    struct page page = {json_array(), dead_row};
+    struct db_conn *conn = NULL;
+    uint64_t id = 0, after = 0;
+    if (admin_param_u64(r, "id", 0, &id) != ERR_NONE ||
+        admin_param_u64(r, "after", 0, &after) != ERR_NONE) {
+        json_decref(page.list);
+        return;
+    }
+    int err = db_read_begin(s->options.db, &conn);
+    if (err == ERR_NONE) {
+        err = id != 0 ? queue_dead_get(conn, (int64_t)id, dead_each, &page)
+                      : queue_dead_list(conn, (int64_t)after, ADMIN_PAGE_MAX, dead_each, &page);
+        db_read_end(s->options.db, &conn);
+    }
+    page_reply(r, &page, err, "dead_letters", id != 0);
+}
+
+json_t *
+admin_function_json(const struct function *f)
+{
+    json_t *environment = json_read(f->environment, NULL);
+    char arn[FUNCTION_ARN_MAX];
+    function_arn(f->name, arn);
+    return json_pack("{so ss so si si so? si si si so sI sI}", "name", admin_text(f->name), "arn",
+                     arn, "handler", admin_text(f->handler), "memory_mb", f->memory_mb, "timeout_s",
+                     f->timeout_s, "environment", environment, "reserved_concurrency",
+                     f->reserved_concurrency, "maximum_retry_attempts", f->retries_max,
+                     "maximum_event_age_s", f->event_age_max_s, "on_failure",
+                     admin_text(f->on_failure), "revision", (json_int_t)f->revision, "changed_ms",
+                     (json_int_t)f->changed_ms);
+}
+
+static json_t *
+function_row(const void *row)
+{
+    return admin_function_json(row);
+}
+
+void
+admin_functions_get(struct admin_service *s, struct http_request *r)
+{
+    struct page page = {json_array(), function_row};
+    struct db_conn *conn = NULL;
+    struct function_set *set = NULL;
+    struct slice name = http_param(r, "name");
+    int err = db_read_begin(s->options.db, &conn);
+    if (err == ERR_NONE) {
+        err = registry_get(pipeline_registry(s->options.pipeline), conn, &set);
+        db_read_end(s->options.db, &conn);
+    }
+    for (size_t i = 0; err == ERR_NONE && i < set->count; i++) {
+        if (name.p == NULL || slice_eq(set->functions[i].name, name))
+            page_add(&page, &set->functions[i]);
+    }
+    registry_unref(&set);
+    page_reply(r, &page, err, "functions", name.p != NULL);
+}

@@ -1,0 +1,250 @@
+/*
+ * One table of routes; who may call what is a column of it. Reads are answered on the HTTP thread,
+ * writes suspend the request and are answered by the writer after their commit.
+ */
+#include "base/chk.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/stat.h"
+#include "pipeline/admin_priv.h"
+
+#include <stdlib.h>
+
+#define ADMIN_MAGIC 0xad3145e7u
+
+static const struct admin_route routes[] = {
+    {HTTP_GET, "/_/health", ADMIN_ANYONE, admin_health},
+    {HTTP_GET, "/_/metrics", ADMIN_METRICS, admin_metrics},
+    {HTTP_GET, "/_/status", ADMIN_ROOT, admin_status},
+    {HTTP_GET, "/_/explain", ADMIN_ROOT, admin_explain},
+    {HTTP_GET, "/_/reprocess", ADMIN_ROOT, admin_reprocess_get},
+    {HTTP_POST, "/_/reprocess", ADMIN_ROOT, admin_reprocess_post},
+    {HTTP_GET, "/_/dlq", ADMIN_ROOT, admin_dlq_get},
+    {HTTP_POST, "/_/dlq", ADMIN_ROOT, admin_dlq_post},
+    {HTTP_DELETE, "/_/dlq", ADMIN_ROOT, admin_dlq_delete},
+    {HTTP_GET, "/_/functions", ADMIN_ROOT, admin_functions_get},
+    {HTTP_PUT, "/_/functions", ADMIN_ROOT, admin_functions_put},
+    {HTTP_POST, "/_/buckets", ADMIN_ROOT, admin_buckets_post},
+};
+
+/* ---- answers ---- */
+
+json_t *
+admin_text(struct slice s)
+{
+    if (slice_is_utf8(s))
+        return json_stringn(s.p == NULL ? "" : s.p, s.n);
+    char *copy = chk_malloc(s.n);
+    for (size_t i = 0; i < s.n; i++)
+        copy[i] = (unsigned char)s.p[i] < 0x80 ? s.p[i] : '?';
+    json_t *text = json_stringn(copy, s.n);
+    free(copy);
+    return text;
+}
+
+void
+admin_reply_text(struct http_request *r, int status, const char *type, struct slice text)
+{
+    http_header(r, "Content-Type", slice_str(type));
+    http_header(r, "Cache-Control", SLICE_LIT("no-store"));
+    http_header(r, "x-amz-request-id", slice_str(r->id));
+    http_reply(r, status, text);
+}
+
+void
+admin_reply_json(struct http_request *r, int status, json_t *value)
+{
+    struct buf text;
+    buf_init(&text, ADMIN_REPLY_MAX);
+    json_write(&text, value, false);
+    buf_putc(&text, '\n');
+    json_decref(value);
+    if (value == NULL || text.err != ERR_NONE)
+        admin_reply_text(r, 500, "application/json", SLICE_LIT("{\"error\":\"NOMEM\"}\n"));
+    else
+        admin_reply_text(r, status, "application/json", buf_slice(&text));
+    buf_fini(&text);
+}
+
+static int
+status_of(int err)
+{
+    switch (err) {
+    case ERR_INVALID:
+    case ERR_RANGE:
+    case ERR_LOOP:
+    case ERR_TOOBIG:
+        return 400;
+    case ERR_DENIED:
+        return 403;
+    case ERR_NOTFOUND:
+    case ERR_NOPARENT:
+        return 404;
+    case ERR_EXISTS:
+    case ERR_CONFLICT:
+        return 409;
+    case ERR_BUSY:
+    case ERR_FULL:
+    case ERR_SYNC:
+    case ERR_CANCELED:
+    case ERR_TIMEOUT:
+        return 503;
+    default:
+        return 500;
+    }
+}
+
+void
+admin_reply_error(struct http_request *r, int err, struct slice why)
+{
+    int status = status_of(err);
+    json_t *body = json_object();
+    json_object_set_new(body, "error", json_string(err_name(err)));
+    json_object_set_new(body, "message", admin_text(why.n > 0 ? why : slice_str(err_text(err))));
+    json_object_set_new(body, "request_id", json_string(r->id));
+    if (status == 503)
+        http_header(r, "Retry-After", SLICE_LIT("1"));
+    admin_reply_json(r, status, body);
+}
+
+int
+admin_param_u64(struct http_request *r, const char *name, uint64_t fallback, uint64_t *out)
+{
+    struct slice text = http_param(r, name);
+    *out = fallback;
+    if (text.p == NULL)
+        return ERR_NONE;
+    if (slice_to_u64(text, out) == ERR_NONE && *out <= INT64_MAX)
+        return ERR_NONE;
+    char *why = arena_printf(r->arena, "%s must be a whole number", name);
+    admin_reply_error(r, ERR_INVALID, slice_str(why));
+    return ERR_INVALID;
+}
+
+json_t *
+admin_body(struct http_request *r)
+{
+    struct buf why;
+    buf_init(&why, ADMIN_WHY_MAX);
+    json_t *body = json_read(r->body, &why);
+    if (body != NULL && !json_is_object(body)) {
+        json_decref(body);
+        body = NULL;
+        buf_puts(&why, "the body must be a JSON object");
+    }
+    if (body == NULL)
+        admin_reply_error(r, ERR_INVALID, buf_slice(&why));
+    buf_fini(&why);
+    return body;
+}
+
+/* ---- who may ---- */
+
+static bool
+metrics_allowed(const struct admin_service *s, const struct http_request *r)
+{
+    if (s->options.open_metrics)
+        return true;
+    struct slice token = slice_str(conf_str(s->options.conf, CONF_METRICS_TOKEN));
+    struct slice sent = http_field(r, "Authorization");
+    struct slice bearer = SLICE_LIT("Bearer ");
+    if (token.n == 0 || !slice_starts(sent, bearer))
+        return false;
+    sent = slice_skip(sent, bearer.n);
+    return sent.n == token.n && digest_equal(sent.p, token.p, token.n);
+}
+
+/* The reason of a refusal, or NULL. */
+static const char *
+refusal(const struct admin_service *s, const struct http_request *r, enum admin_access access)
+{
+    const struct auth *auth = r->auth;
+    switch (access) {
+    case ADMIN_ANYONE:
+        return NULL;
+    case ADMIN_METRICS:
+        return metrics_allowed(s, r) ? NULL : "metrics need the bearer token of metrics.token";
+    case ADMIN_ROOT:
+        break;
+    }
+    if (auth->result == AUTH_ANONYMOUS)
+        return "this needs a request signed with the root keys";
+    if (auth->result != AUTH_OK)
+        return auth_message(auth->result);
+    return auth->account->is_root ? NULL : "only the root account may do this";
+}
+
+static const struct admin_route *
+route_find(const struct http_request *r, bool *path_known)
+{
+    enum http_method method = r->method == HTTP_HEAD ? HTTP_GET : r->method;
+    *path_known = false;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (!slice_eqs(r->path, routes[i].path))
+            continue;
+        *path_known = true;
+        if (routes[i].method == method)
+            return &routes[i];
+    }
+    return NULL;
+}
+
+/* ---- the service ---- */
+
+static void
+begin(struct http_request *r)
+{
+    if (r->has_body)
+        http_collect(r, ADMIN_BODY_MAX, NULL);
+}
+
+static void
+end(struct http_request *r)
+{
+    struct admin_service *s = r->service_arg;
+    CHK_MAGIC(s, ADMIN_MAGIC);
+    struct auth_options options = s->options.auth;
+    options.now_ms = clock_wall_ms();
+    bool path_known = false;
+    const struct admin_route *route = route_find(r, &path_known);
+    if (route == NULL) {
+        char *why = arena_printf(r->arena, "no such page: %s", path_known ? "method" : "path");
+        admin_reply_error(r, ERR_NOTFOUND, slice_str(why));
+        return;
+    }
+    if (auth_check_body(r, &options, r->body) != ERR_NONE) {
+        admin_reply_error(r, ERR_NOMEM, SLICE_NONE);
+        return;
+    }
+    const char *refused = refusal(s, r, route->access);
+    if (refused != NULL) {
+        STAT_INC(auth_failures_total);
+        admin_reply_error(r, ERR_DENIED, slice_str(refused));
+        return;
+    }
+    route->handler(s, r);
+}
+
+const struct http_service admin_http_service = {.name = "admin", .begin = begin, .end = end};
+
+struct admin_service *
+admin_service_new(const struct admin_options *options)
+{
+    struct admin_service *s = chk_calloc(1, sizeof *s);
+    s->magic = ADMIN_MAGIC;
+    s->options = *options;
+    return s;
+}
+
+void
+admin_service_free(struct admin_service **sp)
+{
+    struct admin_service *s = *sp;
+    *sp = NULL;
+    if (s == NULL)
+        return;
+    CHK_MAGIC(s, ADMIN_MAGIC);
+    s->magic = 0;
+    free(s);
+}

@@ -1,0 +1,43 @@
+/*
+ * The operator's face: /_/health, /_/metrics, and for the root account /_/status, /_/explain,
+ * /_/reprocess, /_/dlq, /_/functions, /_/buckets. Answers are JSON (metrics: Prometheus text). An
+ * error is {"error": NAME, "message": one sentence}.
+ *
+ *   GET    /_/health                          anyone; state only
+ *   GET    /_/metrics                         loopback listeners, else metrics.token as bearer
+ *   GET    /_/status                          lanes, workers, running invocations, counts
+ *   GET    /_/explain?bucket=B&key=K          the whole story of one object
+ *   POST   /_/reprocess {bucket,prefix,function}   starts a batch: {"id": N}
+ *   GET    /_/reprocess[?id=N]                one batch, or the newest ones
+ *   POST   /_/reprocess?id=N&action=pause|resume|cancel
+ *   GET    /_/dlq[?id=N | after=N]            one dead letter, or a page of them
+ *   POST   /_/dlq?action=redrive[&id=N]       back into the queue; all: at most 1,000 per call
+ *   DELETE /_/dlq[?id=N]                      purge; all: at most 1,000 per call
+ *   GET    /_/functions[?name=F]
+ *   PUT    /_/functions?name=F {memory_mb,timeout_s,environment,...}
+ *   POST   /_/buckets {bucket,public}         bucket, derived bucket, table and rules in one step
+ */
+#ifndef DARKROOM_PIPELINE_ADMIN_SERVICE_H
+#define DARKROOM_PIPELINE_ADMIN_SERVICE_H
+
+#include "base/auth.h"
+#include "base/conf.h"
+#include "pipeline/pipeline.h"
+
+struct admin_options {
+    struct db *db;
+    struct pipeline *pipeline;
+    const struct conf *conf;
+    struct auth_options auth; /* now_ms is set per request */
+    bool open_metrics;        /* every listener is loopback */
+};
+
+struct admin_service;
+
+struct admin_service *admin_service_new(const struct admin_options *options);
+void admin_service_free(struct admin_service **s);
+
+/* The router sets r->service to this and r->service_arg to the struct admin_service. */
+extern const struct http_service admin_http_service;
+
+#endif

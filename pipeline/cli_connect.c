@@ -1,0 +1,194 @@
+/*
+ * Where the server is: --endpoint-url, AWS_ENDPOINT_URL, DIR/endpoint. With which keys: the
+ * environment, the shared credentials file, DIR/credentials. DIR is --data or ./darkroom-data.
+ */
+#include "base/chk.h"
+#include "base/err.h"
+#include "base/fsio.h"
+#include "pipeline/cli.h"
+#include "pipeline/credentials.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DATA_DIR_DEFAULT "./darkroom-data"
+#define REGION_DEFAULT "us-east-1"
+#define ENDPOINT_MAX 1024
+
+static char *
+copy_slice(struct slice s)
+{
+    char *text = strndup(s.p, s.n);
+    CHK(text != NULL);
+    return text;
+}
+
+static const char *
+data_dir(const struct cli *c)
+{
+    return c->data_dir != NULL ? c->data_dir : DATA_DIR_DEFAULT;
+}
+
+static enum cli_exit
+find_endpoint(struct cli *c)
+{
+    const char *env = getenv("AWS_ENDPOINT_URL");
+    char path[PATH_MAX];
+    struct buf text;
+    if (c->endpoint_option != NULL || (env != NULL && env[0] != '\0' && c->data_dir == NULL)) {
+        c->endpoint = copy_slice(slice_str(c->endpoint_option != NULL ? c->endpoint_option : env));
+        return CLI_DONE;
+    }
+    snprintf(path, sizeof path, "%s/endpoint", data_dir(c));
+    buf_init(&text, ENDPOINT_MAX);
+    int err = fsio_read_file(path, &text);
+    if (err == ERR_NONE && text.n > 0)
+        c->endpoint = strndup(text.p, strcspn(text.p, "\r\n"));
+    buf_fini(&text);
+    if (c->endpoint != NULL)
+        return CLI_DONE;
+    cli_complain("no server found: %s does not exist, so no darkroomd runs on that data directory "
+                 "(use --endpoint-url URL or --data DIR)",
+                 path);
+    return CLI_UNREACHABLE;
+}
+
+static bool
+keys_from_file(struct cli *c, const char *path, const char *profile, const char *from)
+{
+    struct credentials keys;
+    int err = credentials_read(&keys, path, profile);
+    if (err == ERR_NONE) {
+        c->access_key_id = copy_slice(keys.access_key_id);
+        c->secret_access_key = copy_slice(keys.secret_access_key);
+        c->keys_from = from;
+    }
+    credentials_fini(&keys);
+    return err == ERR_NONE;
+}
+
+static enum cli_exit
+find_keys(struct cli *c)
+{
+    const char *id = getenv("AWS_ACCESS_KEY_ID");
+    const char *secret = getenv("AWS_SECRET_ACCESS_KEY");
+    const char *file = getenv("AWS_SHARED_CREDENTIALS_FILE");
+    const char *profile = getenv("AWS_PROFILE");
+    const char *home = getenv("HOME");
+    char path[PATH_MAX];
+    if (id != NULL && secret != NULL && id[0] != '\0') {
+        c->access_key_id = copy_slice(slice_str(id));
+        c->secret_access_key = copy_slice(slice_str(secret));
+        c->keys_from = "AWS_ACCESS_KEY_ID";
+        return CLI_DONE;
+    }
+    if (file != NULL)
+        snprintf(path, sizeof path, "%s", file);
+    else
+        snprintf(path, sizeof path, "%s/.aws/credentials", home == NULL ? "" : home);
+    if (keys_from_file(c, path, profile == NULL ? "default" : profile,
+                       "the shared credentials file"))
+        return CLI_DONE;
+    snprintf(path, sizeof path, "%s/credentials", data_dir(c));
+    if (keys_from_file(c, path, "default", "the data directory"))
+        return CLI_DONE;
+    cli_complain("no keys found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use --data DIR "
+                 "of the server");
+    return CLI_USAGE;
+}
+
+enum cli_exit
+cli_connect(struct cli *c)
+{
+    struct buf why;
+    enum cli_exit code = find_endpoint(c);
+    if (code == CLI_DONE)
+        code = find_keys(c);
+    if (code != CLI_DONE)
+        return code;
+    buf_init(&why, CLI_WHY_MAX);
+    struct remote_options options = {.endpoint = c->endpoint,
+                                     .region = REGION_DEFAULT,
+                                     .access_key_id = slice_str(c->access_key_id),
+                                     .secret_access_key = slice_str(c->secret_access_key)};
+    if (remote_http_open(&c->http, &options, &why) != ERR_NONE) {
+        cli_complain("%s", why.p);
+        code = CLI_USAGE;
+    }
+    buf_fini(&why);
+    return code;
+}
+
+void
+cli_disconnect(struct cli *c)
+{
+    remote_http_close(&c->http);
+    if (c->secret_access_key != NULL)
+        explicit_bzero(c->secret_access_key, strlen(c->secret_access_key));
+    free(c->endpoint);
+    free(c->access_key_id);
+    free(c->secret_access_key);
+    c->endpoint = c->access_key_id = c->secret_access_key = NULL;
+}
+
+/* ERR_CLOSED from below, with `why`; else the status and the parsed body (NULL when it is none). */
+static int
+exchange(struct cli *c, const char *method, const char *path, struct slice query,
+         const json_t *body, int *status, json_t **answer, struct buf *why)
+{
+    struct remote_response response;
+    struct buf text;
+    buf_init(&text, REMOTE_REPLY_MAX);
+    if (body != NULL)
+        json_write(&text, body, false);
+    struct remote_request request = {.method = method,
+                                     .path = slice_str(path),
+                                     .query = query,
+                                     .content_type = body != NULL ? "application/json" : NULL,
+                                     .body = buf_slice(&text),
+                                     .body_fd = -1};
+    int err = remote_http_send(c->http, &request, &response, why);
+    *status = response.status;
+    *answer = err == ERR_NONE ? json_read(buf_slice(&response.body), NULL) : NULL;
+    remote_response_fini(&response);
+    buf_fini(&text);
+    return err;
+}
+
+json_t *
+cli_try(struct cli *c, const char *method, const char *path, struct slice query, int *status)
+{
+    json_t *answer = NULL;
+    struct buf why;
+    buf_init(&why, CLI_WHY_MAX);
+    if (exchange(c, method, path, query, NULL, status, &answer, &why) != ERR_NONE)
+        *status = 0;
+    buf_fini(&why);
+    return answer;
+}
+
+json_t *
+cli_call(struct cli *c, const char *method, const char *path, struct slice query,
+         const json_t *body, enum cli_exit *code)
+{
+    json_t *answer = NULL;
+    struct buf why;
+    int status = 0;
+    buf_init(&why, CLI_WHY_MAX);
+    *code = CLI_DONE;
+    if (exchange(c, method, path, query, body, &status, &answer, &why) != ERR_NONE) {
+        cli_complain("cannot reach the server: %s", why.p);
+        *code = CLI_UNREACHABLE;
+    } else if (status / 100 != 2 || answer == NULL) {
+        const char *message = cli_str(answer, "message");
+        cli_complain("%s (the server answered %d)", message[0] != '\0' ? message : "no", status);
+        if (status == 403)
+            cli_complain("the keys came from %s", c->keys_from);
+        *code = status == 400 ? CLI_USAGE : CLI_SOME_FAILED;
+        json_decref(answer);
+        answer = NULL;
+    }
+    buf_fini(&why);
+    return answer;
+}

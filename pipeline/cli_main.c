@@ -1,0 +1,160 @@
+/*
+ * darkroom: global options, the command table, help. Global options may stand before or after the
+ * command; what is left goes to the command.
+ */
+#include "base/chk.h"
+#include "pipeline/cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ARGUMENTS_MAX 256
+
+static const struct cli_command commands[] = {
+    {"status", "", "lanes, workers, what runs now", cli_status, ""},
+    {"explain", "s3://BUCKET/KEY", "the whole story of one object", cli_explain, ""},
+    {"reprocess", "s3://BUCKET[/PREFIX]", "make thumbnails and items again, at batch priority",
+     cli_reprocess,
+     "  --function NAME    only this function\n"
+     "  --no-wait          return when the batch is accepted\n"
+     "  --attach ID        watch a batch started before\n"},
+    {"dlq", "list | show ID | redrive ID|--all | purge ID|--all",
+     "events that failed for good: see, try again, drop", cli_dlq,
+     "  --all              every dead letter\n"},
+    {"buckets", "add NAME", "bucket, derived bucket, table and rules in one step", cli_buckets,
+     "  --public           let anyone GET the thumbnails\n"},
+    {"functions", "get [NAME] | set NAME [OPTIONS]", "read and change the functions", cli_functions,
+     "  --memory MB        128 to 10240\n"
+     "  --timeout S        1 to 900\n"
+     "  --concurrency N    reserved concurrency; -1: none, 0: pause\n"
+     "  --retries N        maximum retry attempts, 0 to 2\n"
+     "  --max-age S        maximum event age, 60 to 21600\n"
+     "  --presets FILE     thumbnail presets: a JSON list in a file\n"
+     "  --env NAME=VALUE   one variable of the environment; NAME= removes it\n"},
+    {"ls", "s3://BUCKET[/PREFIX]", "list objects", cli_ls,
+     "  --recursive        do not stop at '/'\n"},
+    {"get", "s3://BUCKET/KEY [FILE]", "fetch an object (standard output without FILE)", cli_get, ""},
+    {"put", "FILE s3://BUCKET/KEY", "store an object", cli_put,
+     "  --content-type T   default: by the file name's ending\n"},
+};
+
+static const char globals[] =
+    "options, before or after the command:\n"
+    "  --endpoint-url URL   the server; else AWS_ENDPOINT_URL, else DIR/endpoint\n"
+    "  --data DIR           the server's data directory (default ./darkroom-data)\n"
+    "  --signature MODE     ls, get: v2 (libs3), v4, or auto (v2 on loopback where it can)\n"
+    "  --json               one JSON object per line instead of tables\n"
+    "  --help, --version\n"
+    "\n"
+    "keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, else the shared credentials file, else\n"
+    "DIR/credentials. Exit codes: 0 done, 1 some failed, 2 usage, 3 cannot reach the server.\n";
+
+static void
+print_help(void)
+{
+    puts("usage: darkroom [OPTIONS] COMMAND [ARGUMENTS]\n\ncommands:");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        printf("  %-10s %s\n             %s\n", commands[i].name, commands[i].arguments,
+               commands[i].summary);
+    printf("\n%s", globals);
+}
+
+static void
+print_command_help(const struct cli_command *command)
+{
+    printf("usage: darkroom %s %s\n\n%s\n", command->name, command->arguments, command->summary);
+    if (command->details[0] != '\0')
+        printf("\n%s", command->details);
+    printf("\n%s", globals);
+}
+
+static const struct cli_command *
+command_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+/* Takes one global option at argv[*at]: 1 taken, 0 not one, -1 wrong. */
+static int
+take_global(struct cli *c, int argc, char **argv, int *at)
+{
+    const struct {
+        const char *name;
+        const char **value;
+    } texts[] = {
+        {"--endpoint-url", &c->endpoint_option},
+        {"--data", &c->data_dir},
+        {"--signature", &c->signature},
+    };
+    bool bad = false;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        const char *value = cli_option(argc, argv, at, texts[i].name, &bad);
+        if (value == NULL)
+            continue;
+        *texts[i].value = value;
+        return bad ? -1 : 1;
+    }
+    if (strcmp(argv[*at], "--json") == 0)
+        c->json = true;
+    else if (strcmp(argv[*at], "--help") == 0 || strcmp(argv[*at], "-h") == 0)
+        c->verbose_help = true;
+    else
+        return 0;
+    return 1;
+}
+
+static bool
+signature_ok(const char *s)
+{
+    return strcmp(s, "auto") == 0 || strcmp(s, "v2") == 0 || strcmp(s, "v4") == 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct cli c = {.signature = "auto"};
+    char *rest[ARGUMENTS_MAX];
+    int count = 0;
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 1; i < argc; i++) {
+        int taken = take_global(&c, argc, argv, &i);
+        if (taken < 0)
+            return CLI_USAGE;
+        if (taken > 0)
+            continue;
+        if (strcmp(argv[i], "--version") == 0)
+            return puts("darkroom " DARKROOM_VERSION) < 0;
+        if (count == ARGUMENTS_MAX) {
+            cli_complain("too many arguments");
+            return CLI_USAGE;
+        }
+        rest[count++] = argv[i];
+    }
+    if (count == 0) {
+        print_help();
+        return c.verbose_help ? CLI_DONE : CLI_USAGE;
+    }
+    const struct cli_command *command = command_find(rest[0]);
+    if (command == NULL) {
+        cli_complain("no command \"%s\" (see darkroom --help)", rest[0]);
+        return CLI_USAGE;
+    }
+    if (c.verbose_help) {
+        print_command_help(command);
+        return CLI_DONE;
+    }
+    if (!signature_ok(c.signature))
+        return cli_usage(command->name, "--signature must be auto, v2 or v4");
+    enum cli_exit code = command->run(&c, count - 1, rest + 1);
+    cli_disconnect(&c);
+    if (fflush(stdout) != 0) {
+        cli_complain("cannot write the output");
+        return CLI_SOME_FAILED;
+    }
+    return (int)code;
+}

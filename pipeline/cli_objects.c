@@ -1,0 +1,233 @@
+/*
+ * ls, get and put. Listing and fetching go through a remote driver: libs3 (Signature V2) where the
+ * store takes V2 and the names can be said in it, else libcurl (V4).
+ */
+#include "base/chk.h"
+#include "base/err.h"
+#include "base/fsio.h"
+#include "pipeline/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* V2 is taken by a loopback Darkroom unless told otherwise; what libs3 would bend goes by V4. */
+static enum remote_driver
+pick_driver(const struct cli *c, struct slice name)
+{
+    if (strcmp(c->signature, "v2") == 0)
+        return REMOTE_LIBS3;
+    if (strcmp(c->signature, "v4") == 0 || !remote_can_send(REMOTE_LIBS3, name))
+        return REMOTE_CURL;
+    struct slice url = slice_str(c->endpoint);
+    bool loopback = slice_starts(url, SLICE_LIT("http://127.")) ||
+                    slice_starts(url, SLICE_LIT("http://localhost"));
+    return loopback ? REMOTE_LIBS3 : REMOTE_CURL;
+}
+
+static enum cli_exit
+open_remote(struct cli *c, struct slice name, struct remote **r)
+{
+    struct buf why;
+    enum cli_exit code = cli_connect(c);
+    if (code != CLI_DONE)
+        return code;
+    struct remote_options options = {.endpoint = c->endpoint,
+                                     .region = "us-east-1",
+                                     .access_key_id = slice_str(c->access_key_id),
+                                     .secret_access_key = slice_str(c->secret_access_key)};
+    buf_init(&why, CLI_WHY_MAX);
+    if (remote_open(r, pick_driver(c, name), &options, &why) != ERR_NONE) {
+        cli_complain("%s", why.p);
+        code = CLI_USAGE;
+    }
+    buf_fini(&why);
+    return code;
+}
+
+static enum cli_exit
+finish(int err, const struct buf *why)
+{
+    if (err == ERR_NONE)
+        return CLI_DONE;
+    cli_complain("%s", why->n > 0 ? why->p : err_text(err));
+    return err == ERR_CLOSED ? CLI_UNREACHABLE : err == ERR_UNSUPPORTED ? CLI_USAGE : CLI_SOME_FAILED;
+}
+
+/* ---- ls ---- */
+
+static int
+print_entry(void *arg, const struct remote_entry *e)
+{
+    const struct cli *c = arg;
+    if (c->json) {
+        json_t *line = e->is_prefix ? json_pack("{ss#}", "prefix", e->name.p, (int)e->name.n)
+                                    : json_pack("{ss# sI sI ss#}", "key", e->name.p, (int)e->name.n,
+                                                "size", (json_int_t)e->size, "mtime_ms",
+                                                (json_int_t)e->mtime_ms, "etag", e->etag.p,
+                                                (int)e->etag.n);
+        cli_print_json(line);
+        json_decref(line);
+        return 0;
+    }
+    if (e->is_prefix) {
+        printf("%24s %12s  ", "", "PRE");
+    } else {
+        cli_print_time(e->mtime_ms);
+        printf(" %12" PRId64 "  ", e->size);
+    }
+    cli_print_text(e->name);
+    putchar('\n');
+    return 0;
+}
+
+enum cli_exit
+cli_ls(struct cli *c, int argc, char **argv)
+{
+    struct slice bucket = SLICE_NONE, prefix = SLICE_NONE;
+    struct remote *r = NULL;
+    const char *target = NULL;
+    bool recursive = false;
+    struct buf why;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--recursive") == 0)
+            recursive = true;
+        else if (target == NULL && argv[i][0] != '-')
+            target = argv[i];
+        else
+            return cli_usage("ls", "unknown argument %s", argv[i]);
+    }
+    if (target == NULL || cli_parse_s3(target, &bucket, &prefix) != ERR_NONE)
+        return cli_usage("ls", "needs s3://BUCKET[/PREFIX]");
+    enum cli_exit code = open_remote(c, prefix, &r);
+    if (code != CLI_DONE)
+        return code;
+    buf_init(&why, CLI_WHY_MAX);
+    int err = remote_list(r, bucket, prefix, recursive ? SLICE_NONE : SLICE_LIT("/"), print_entry, c,
+                          &why);
+    code = finish(err, &why);
+    buf_fini(&why);
+    remote_close(&r);
+    return code;
+}
+
+/* ---- get ---- */
+
+static int
+write_out(void *arg, const void *p, size_t n)
+{
+    return fsio_write_all(*(int *)arg, p, n);
+}
+
+enum cli_exit
+cli_get(struct cli *c, int argc, char **argv)
+{
+    struct slice bucket = SLICE_NONE, key = SLICE_NONE;
+    struct remote *r = NULL;
+    struct buf why;
+    if (argc < 1 || argc > 2 || cli_parse_s3(argv[0], &bucket, &key) != ERR_NONE || key.n == 0)
+        return cli_usage("get", "needs s3://BUCKET/KEY [FILE]");
+    enum cli_exit code = open_remote(c, key, &r);
+    if (code != CLI_DONE)
+        return code;
+    int fd = argc == 2 ? open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
+                       : STDOUT_FILENO;
+    buf_init(&why, CLI_WHY_MAX);
+    if (fd < 0) {
+        cli_complain("%s: %s", argv[1], strerror(errno));
+        code = CLI_SOME_FAILED;
+    } else {
+        code = finish(remote_get(r, bucket, key, write_out, &fd, &why), &why);
+    }
+    if (fd > STDERR_FILENO && close(fd) != 0)
+        code = CLI_SOME_FAILED;
+    if (code != CLI_DONE && argc == 2 && fd >= 0)
+        unlink(argv[1]); /* no half a file */
+    buf_fini(&why);
+    remote_close(&r);
+    return code;
+}
+
+/* ---- put ---- */
+
+static const char *
+type_of(const char *path)
+{
+    static const char *const types[][2] = {
+        {".jpg", "image/jpeg"},  {".jpeg", "image/jpeg"}, {".png", "image/png"},
+        {".webp", "image/webp"}, {".gif", "image/gif"},   {".tif", "image/tiff"},
+        {".tiff", "image/tiff"}, {".avif", "image/avif"}, {".heic", "image/heic"},
+        {".txt", "text/plain"},  {".json", "application/json"},
+    };
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot != NULL && i < ARRAY_LEN(types); i++) {
+        if (strcasecmp(dot, types[i][0]) == 0)
+            return types[i][1];
+    }
+    return "application/octet-stream";
+}
+
+static enum cli_exit
+send_file(struct cli *c, int fd, int64_t bytes, const char *type, struct slice bucket,
+          struct slice key)
+{
+    struct remote_response response = {0};
+    struct buf path, why;
+    buf_init(&path, 4096);
+    buf_init(&why, CLI_WHY_MAX);
+    buf_printf(&path, "/%.*s/", SLICE_FMT(bucket));
+    buf_put_slice(&path, key);
+    struct remote_request request = {.method = "PUT",
+                                     .path = buf_slice(&path),
+                                     .content_type = type,
+                                     .body_fd = fd,
+                                     .body_bytes = bytes};
+    int err = path.err != ERR_NONE ? path.err : remote_http_send(c->http, &request, &response, &why);
+    if (err == ERR_NONE && response.status != 200) {
+        buf_printf(&why, "the server answered %d: %.*s", response.status,
+                   SLICE_FMT(buf_slice(&response.body)));
+        err = ERR_INVALID;
+    }
+    remote_response_fini(&response);
+    enum cli_exit code = finish(err, &why);
+    buf_fini(&why);
+    buf_fini(&path);
+    return code;
+}
+
+enum cli_exit
+cli_put(struct cli *c, int argc, char **argv)
+{
+    struct slice bucket = SLICE_NONE, key = SLICE_NONE;
+    const char *file = NULL, *target = NULL, *type = NULL, *value = NULL;
+    struct stat st;
+    bool bad = false;
+    for (int i = 0; i < argc; i++) {
+        if ((value = cli_option(argc, argv, &i, "--content-type", &bad)) != NULL)
+            type = value;
+        else if (file == NULL)
+            file = argv[i];
+        else if (target == NULL)
+            target = argv[i];
+        else
+            return cli_usage("put", "unknown argument %s", argv[i]);
+    }
+    if (bad || target == NULL || cli_parse_s3(target, &bucket, &key) != ERR_NONE || key.n == 0)
+        return cli_usage("put", "needs FILE s3://BUCKET/KEY");
+    enum cli_exit code = cli_connect(c);
+    if (code != CLI_DONE)
+        return code;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        cli_complain("%s: %s", file, fd < 0 ? strerror(errno) : "not a regular file");
+        code = CLI_USAGE;
+    } else {
+        code = send_file(c, fd, st.st_size, type != NULL ? type : type_of(file), bucket, key);
+    }
+    if (fd >= 0)
+        close(fd);
+    return code;
+}

@@ -1,0 +1,70 @@
+#include "base/chk.h"
+#include "pipeline/cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void
+print_lanes(const json_t *queue)
+{
+    static const char *const lanes[] = {"live", "followup", "batch", "dead"};
+    printf("%-10s %s\n", "lane", "events");
+    for (size_t i = 0; i < ARRAY_LEN(lanes); i++)
+        printf("%-10s %" PRId64 "\n", lanes[i], json_get_int(queue, lanes[i], 0));
+}
+
+static void
+print_workers(const json_t *pool, const json_t *workers)
+{
+    size_t i;
+    json_t *w;
+    printf("\n%-8s %-10s %11s %10s %8s\n", "worker", "state", "invocations", "memory", "restarts");
+    json_array_foreach((json_t *)workers, i, w)
+    {
+        printf("%-8" PRId64 " %-10s %11" PRId64 " %7.1f MB %8" PRId64 "\n",
+               json_get_int(w, "pid", 0), cli_str(w, "state"), json_get_int(w, "invocations", 0),
+               (double)json_get_int(w, "rss_bytes", 0) / 1e6, json_get_int(w, "restarts", 0));
+    }
+    printf("formats: %s\n", cli_str(pool, "formats"));
+    if (cli_str(pool, "sandbox_missing")[0] != '\0')
+        printf("sandbox lacks: %s\n", cli_str(pool, "sandbox_missing"));
+    if (cli_str(pool, "problem")[0] != '\0')
+        printf("problem: %s\n", cli_str(pool, "problem"));
+}
+
+static void
+print_running(const json_t *running)
+{
+    size_t i;
+    json_t *run;
+    if (json_array_size(running) > 0)
+        puts("\nrunning:");
+    json_array_foreach((json_t *)running, i, run)
+    {
+        printf("  %-22s s3://%s/", cli_str(run, "functions"), cli_str(run, "bucket"));
+        cli_print_text(json_get_str(run, "key"));
+        printf("  (%s)\n", cli_str(run, "lane"));
+    }
+}
+
+enum cli_exit
+cli_status(struct cli *c, int argc, char **argv)
+{
+    (void)argv;
+    if (argc != 0)
+        return cli_usage("status", "takes no argument");
+    enum cli_exit code = cli_connect(c);
+    json_t *s = code != CLI_DONE ? NULL : cli_call(c, "GET", "/_/status", SLICE_NONE, NULL, &code);
+    if (s == NULL)
+        return code;
+    if (c->json) {
+        cli_print_json(s);
+    } else {
+        printf("%s  storage: %s\n\n", c->endpoint, cli_str(s, "storage"));
+        print_lanes(json_object_get(s, "queue"));
+        print_workers(json_object_get(s, "pool"), json_object_get(s, "workers"));
+        print_running(json_object_get(s, "running"));
+    }
+    json_decref(s);
+    return CLI_DONE;
+}

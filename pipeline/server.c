@@ -1,0 +1,404 @@
+/*
+ * Wiring. What is opened first is closed last; the commit hooks of a room must be set before the
+ * first transaction that could call them, so rooms are opened before anything is written.
+ *
+ *   start:  data directory, database, pipeline, store, services | defaults, workers, listener
+ *   stop:   listener stops accepting -> running invocations end -> requests end -> HTTP threads
+ *           -> services -> store -> database (commits what is queued) -> pipeline -> lock
+ *
+ * Requests suspended for the writer are resumed by it, so the database must outlive the listener.
+ */
+#include "pipeline/server.h"
+#include "base/auth.h"
+#include "base/chk.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "metadata/ddb_service.h"
+#include "objectstore/s3_service.h"
+#include "pipeline/admin_service.h"
+#include "pipeline/datadir.h"
+#include "pipeline/rule.h"
+#include "pipeline/schema.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SERVER_MAGIC 0x5e27e201u
+#define DEFAULT_BUCKET "photos"
+#define STOP_TICK_MS 10
+
+enum sigv2 { SIGV2_OFF, SIGV2_LOOPBACK, SIGV2_ON };
+
+struct server {
+    uint32_t magic;
+    const struct conf *conf;
+    struct accounts *accounts;
+    struct datadir dir;
+    struct db *db;
+    struct pipeline *pipeline;
+    struct store *store;
+    struct s3_service *s3;
+    struct ddb_service *ddb;
+    struct admin_service *admin;
+    struct http_server *http;
+    enum sigv2 sigv2;
+    char host[256]; /* to listen on */
+    int port;
+    bool loopback;  /* the listener */
+    char url[320];
+};
+
+/* ---- settings that need reading ---- */
+
+/* "127.0.0.1:9000", "[::1]:0", "0.0.0.0:80". */
+static int
+listen_parse(struct server *s, struct buf *why)
+{
+    const char *text = conf_str(s->conf, CONF_LISTEN);
+    const char *colon = strrchr(text, ':');
+    uint64_t port = 0;
+    struct slice host = slice_of(text, colon == NULL ? 0 : (size_t)(colon - text));
+    if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
+        host = slice_of(host.p + 1, host.n - 2);
+    if (host.n == 0 || host.n >= sizeof s->host ||
+        slice_to_u64(slice_str(colon + 1), &port) != ERR_NONE || port > 65535) {
+        buf_printf(why, "listen: \"%s\" is not HOST:PORT", text);
+        return ERR_INVALID;
+    }
+    snprintf(s->host, sizeof s->host, "%.*s", SLICE_FMT(host));
+    s->port = (int)port;
+    s->loopback = slice_starts(host, SLICE_LIT("127.")) || slice_eqs(host, "::1") ||
+                  slice_eqs(host, "localhost");
+    return ERR_NONE;
+}
+
+static enum sigv2
+sigv2_parse(const char *text)
+{
+    if (strcmp(text, "off") == 0)
+        return SIGV2_OFF;
+    return strcmp(text, "on") == 0 ? SIGV2_ON : SIGV2_LOOPBACK;
+}
+
+/* ---- requests ---- */
+
+static bool
+sigv2_allowed(const struct server *s, const struct http_request *r)
+{
+    if (s->sigv2 != SIGV2_LOOPBACK)
+        return s->sigv2 == SIGV2_ON;
+    /* A proxy on this machine would make the whole world look local. */
+    return s->loopback && http_field(r, "Forwarded").p == NULL &&
+           http_field(r, "X-Forwarded-For").p == NULL;
+}
+
+static struct auth_options
+auth_options_of(const struct server *s)
+{
+    return (struct auth_options){.accounts = s->accounts, .domain = conf_str(s->conf, CONF_DOMAIN)};
+}
+
+/* One port serves all: the signature's scope says which protocol, else X-Amz-Target, else the path.
+ */
+static void
+route(void *arg, struct http_request *r)
+{
+    struct server *s = arg;
+    struct auth_options options = auth_options_of(s);
+    options.v2_allowed = sigv2_allowed(s, r);
+    options.now_ms = clock_wall_ms();
+    if (auth_check(r, &options) != ERR_NONE) {
+        http_reply(r, 503, SLICE_NONE);
+        return;
+    }
+    struct slice scope = r->auth->service;
+    bool is_admin_path = slice_starts(r->path, SLICE_LIT("/_/")) && !s3_host_is_bucket(s->s3, r->host);
+    if (slice_eqs(scope, "dynamodb") ||
+        (scope.n == 0 && http_field(r, "X-Amz-Target").p != NULL && !is_admin_path)) {
+        r->service = &ddb_http_service;
+        r->service_arg = s->ddb;
+    } else if (is_admin_path) {
+        r->service = &admin_http_service;
+        r->service_arg = s->admin;
+    } else {
+        r->service = &s3_http_service;
+        r->service_arg = s->s3;
+    }
+}
+
+static void
+http_thread_end(void *arg)
+{
+    struct server *s = arg;
+    store_thread_end(s->store);
+    db_thread_end(s->db);
+}
+
+/* ---- opening ---- */
+
+static int
+open_storage(struct server *s, struct buf *why)
+{
+    char path[PATH_MAX];
+    char program[PATH_MAX];
+    struct buf worker;
+    datadir_path(&s->dir, "darkroom.db", path);
+    struct db_options db = {.path = path,
+                            .schema = *pipeline_schema(),
+                            .checkpoint_bytes = conf_int(s->conf, CONF_CHECKPOINT)};
+    int err = db_open(&s->db, &db);
+    if (err != ERR_NONE) {
+        buf_printf(why, "%s: %s", path, err_text(err));
+        return err;
+    }
+    db_set_reserve(s->db, conf_int(s->conf, CONF_RESERVE));
+    buf_init(&worker, sizeof program);
+    if (pipeline_find_worker(s->conf, &worker) != ERR_NONE)
+        log_line(LOG_ERROR, "worker_program_missing",
+                 "hint=\"set workers.program or put darkroom-worker beside darkroomd\"");
+    snprintf(program, sizeof program, "%.*s", SLICE_FMT(buf_slice(&worker)));
+    buf_fini(&worker);
+    struct pipeline_options pipeline = {.db = s->db, .conf = s->conf, .worker_program = program};
+    err = pipeline_open(&s->pipeline, &pipeline);
+    if (err != ERR_NONE) {
+        buf_printf(why, "the event pipeline cannot be opened: %s", err_text(err));
+        return err;
+    }
+    struct store_options store = {.db = s->db,
+                                  .dir = s->dir.path,
+                                  .cache_bytes = conf_int(s->conf, CONF_CACHE),
+                                  .hooks = pipeline_hooks(s->pipeline)};
+    err = store_open(&s->store, &store);
+    if (err != ERR_NONE) {
+        buf_printf(why, "%s/blobs: %s", s->dir.path, err_text(err));
+        return err;
+    }
+    pipeline_bind(s->pipeline, s->store);
+    return ERR_NONE;
+}
+
+static int
+notification_set(void *arg, struct db_conn *conn, const struct store_bucket *bucket,
+                 struct slice xml, struct buf *why)
+{
+    struct server *s = arg;
+    return rule_notification_set(pipeline_registry(s->pipeline), conn, bucket, xml, why);
+}
+
+static bool
+accepting(void *arg)
+{
+    struct server *s = arg;
+    return queue_accepting(pipeline_queue(s->pipeline));
+}
+
+static void
+open_services(struct server *s)
+{
+    struct s3_options s3 = {.store = s->store,
+                            .db = s->db,
+                            .accounts = s->accounts,
+                            .domain = conf_str(s->conf, CONF_DOMAIN),
+                            .region = conf_str(s->conf, CONF_REGION),
+                            .hooks = {.arg = s,
+                                      .notification_set = notification_set,
+                                      .accepting = accepting}};
+    struct ddb_options ddb = {.db = s->db,
+                              .region = conf_str(s->conf, CONF_REGION),
+                              .accounts = s->accounts};
+    struct admin_options admin = {.db = s->db,
+                                  .pipeline = s->pipeline,
+                                  .conf = s->conf,
+                                  .auth = auth_options_of(s),
+                                  .open_metrics = s->loopback};
+    s->s3 = s3_service_new(&s3);
+    s->ddb = ddb_service_new(&ddb);
+    s->admin = admin_service_new(&admin);
+}
+
+int
+server_open(struct server **out, const struct conf *conf, struct accounts *accounts,
+            struct buf *why)
+{
+    struct server *s = chk_calloc(1, sizeof *s);
+    *s = (struct server){
+        .magic = SERVER_MAGIC, .conf = conf, .accounts = accounts, .dir = {.lock_fd = -1}};
+    s->sigv2 = sigv2_parse(conf_str(conf, CONF_AUTH_SIGV2));
+    int err = listen_parse(s, why);
+    if (err == ERR_NONE)
+        err = datadir_open(&s->dir, conf_str(conf, CONF_DATA), why);
+    if (err == ERR_NONE)
+        err = datadir_root_account(&s->dir, accounts, why);
+    if (err == ERR_NONE)
+        err = open_storage(s, why);
+    if (err != ERR_NONE) {
+        server_free(&s);
+        return err;
+    }
+    open_services(s);
+    *out = s;
+    return ERR_NONE;
+}
+
+/* ---- first start ---- */
+
+struct defaults {
+    struct db_op op;
+    struct server *server;
+    bool public_thumbnails;
+    struct buf *why;
+};
+
+static int
+defaults_apply(struct db_op *op, struct db_conn *conn)
+{
+    struct defaults *d = CONTAINER_OF(op, struct defaults, op);
+    struct server *s = d->server;
+    buf_reset(d->why);
+    return pipeline_apply_bucket(s->pipeline, conn, SLICE_LIT(DEFAULT_BUCKET),
+                                 slice_str(accounts_root(s->accounts)->canonical_id),
+                                 slice_str(conf_str(s->conf, CONF_REGION)), d->public_thumbnails,
+                                 d->why);
+}
+
+static int
+make_defaults(struct server *s, struct buf *why)
+{
+    bool open = s->loopback || conf_bool(s->conf, CONF_PUBLIC_THUMBNAILS);
+    struct defaults d = {.op = {.apply = defaults_apply},
+                         .server = s,
+                         .public_thumbnails = open,
+                         .why = why};
+    if (datadir_is_initialized(&s->dir))
+        return ERR_NONE;
+    int err = conf_bool(s->conf, CONF_BARE) ? ERR_NONE : db_call(s->db, &d.op);
+    if (err == ERR_NONE)
+        err = datadir_set_initialized(&s->dir);
+    if (err == ERR_NONE && !conf_bool(s->conf, CONF_BARE))
+        log_line(LOG_INFO, "first_start", "bucket=%s derived=%s-derived thumbnails=%s",
+                 DEFAULT_BUCKET, DEFAULT_BUCKET, open ? "public" : "private");
+    if (err != ERR_NONE && why->n == 0)
+        buf_printf(why, "the default buckets cannot be made: %s", err_text(err));
+    return err;
+}
+
+/* ---- serving ---- */
+
+static int
+start_http(struct server *s, struct buf *why)
+{
+    const struct conf *c = s->conf;
+    struct http_options options = {
+        .host = s->host,
+        .port = s->port,
+        .threads = (int)conf_int(c, CONF_HTTP_THREADS),
+        .connections_max = (int)conf_int(c, CONF_HTTP_CONNECTIONS),
+        .connections_per_address_max = (int)conf_int(c, CONF_HTTP_CONNECTIONS_PER_ADDRESS),
+        .header_deadline_ms = (int)conf_int(c, CONF_HTTP_HEADER_DEADLINE),
+        .idle_timeout_ms = (int)conf_int(c, CONF_HTTP_IDLE),
+        .body_rate_min = conf_int(c, CONF_HTTP_BODY_RATE),
+        .router = route,
+        .router_arg = s,
+        .thread_end = http_thread_end};
+    int err = http_start(&s->http, &options);
+    if (err != ERR_NONE)
+        buf_printf(why, "cannot listen on %s: %s", conf_str(c, CONF_LISTEN), err_text(err));
+    return err;
+}
+
+/* 0.0.0.0 is no address to connect to. */
+static void
+make_url(struct server *s)
+{
+    const char *address = http_address(s->http);
+    const char *port = strrchr(address, ':');
+    if (strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0)
+        snprintf(s->url, sizeof s->url, "http://127.0.0.1%s", port);
+    else
+        snprintf(s->url, sizeof s->url, "http://%s", address);
+}
+
+int
+server_start(struct server *s, struct buf *why)
+{
+    CHK_MAGIC(s, SERVER_MAGIC);
+    int err = make_defaults(s, why);
+    if (err != ERR_NONE)
+        return err;
+    err = pipeline_start(s->pipeline);
+    if (err != ERR_NONE) {
+        buf_printf(why, "the dispatcher cannot be started: %s", err_text(err));
+        return err;
+    }
+    err = start_http(s, why);
+    if (err != ERR_NONE)
+        return err;
+    make_url(s);
+    err = datadir_set_endpoint(&s->dir, s->url);
+    if (err != ERR_NONE)
+        buf_printf(why, "%s/endpoint: %s", s->dir.path, err_text(err));
+    return err;
+}
+
+const char *
+server_url(const struct server *s)
+{
+    return s->url;
+}
+
+/* ---- stopping ---- */
+
+/* Waits for the last request; true when none is left. */
+static bool
+requests_ended(struct server *s, int64_t deadline_ms, bool (*hurry)(void *arg), void *arg)
+{
+    while (http_active(s->http) > 0) {
+        if (clock_mono_ms() >= deadline_ms || hurry(arg))
+            return false;
+        poll(NULL, 0, STOP_TICK_MS);
+    }
+    return true;
+}
+
+void
+server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
+{
+    CHK_MAGIC(s, SERVER_MAGIC);
+    int64_t grace_ms = conf_int(s->conf, CONF_SHUTDOWN);
+    int64_t deadline_ms = clock_mono_ms() + grace_ms;
+    if (s->http != NULL) {
+        http_quiesce(s->http);
+        bool clean = requests_ended(s, deadline_ms, hurry, arg);
+        int64_t left_ms = deadline_ms - clock_mono_ms();
+        pipeline_stop(s->pipeline, hurry(arg) || left_ms < 0 ? 0 : left_ms);
+        if (!clean)
+            log_line(LOG_WARN, "requests_cut", "active=%d", http_active(s->http));
+        http_stop(&s->http);
+        datadir_remove_endpoint(&s->dir);
+    } else {
+        pipeline_stop(s->pipeline, 0);
+    }
+}
+
+void
+server_free(struct server **sp)
+{
+    struct server *s = *sp;
+    *sp = NULL;
+    if (s == NULL)
+        return;
+    CHK_MAGIC(s, SERVER_MAGIC);
+    CHK(s->http == NULL);
+    admin_service_free(&s->admin);
+    ddb_service_free(&s->ddb);
+    s3_service_free(&s->s3);
+    store_close(&s->store);
+    db_close(&s->db);
+    pipeline_close(&s->pipeline);
+    datadir_close(&s->dir);
+    s->magic = 0;
+    free(s);
+}

@@ -1,0 +1,36 @@
+#!/bin/bash
+# What review would refuse: banned calls, long files, unused exports, paths of one machine.
+set -u
+cd "$DARKROOM_TOP"
+
+banned='strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|sscanf|system|popen|alloca|rand|srand|sleep|usleep|gets'
+hits=$(git grep -nE "(^|[^a-zA-Z0-9_])($banned)\(" -- '*.c' '*.h' | grep -vE ':[[:space:]]*(/\*|\*|//)' | cut -d: -f1,2 | tr '\n' ' ')
+[ -z "$hits" ] && echo "ok no banned call" || echo "not ok banned calls: $hits"
+
+hits=$(git grep -nE '(^|[^a-zA-Z0-9_.>])(time|gettimeofday|clock_gettime)\(' -- '*.c' ':!base/clock.c' ':!tests' | cut -d: -f1,2 | tr '\n' ' ')
+[ -z "$hits" ] && echo "ok time is asked in clock.c only" || echo "not ok time asked in: $hits"
+
+long=$(git ls-files '*.c' '*.h' | xargs wc -l | awk '$2 != "total" && (($2 ~ /\.c$/ && $1 > 900) || ($2 ~ /\.h$/ && $1 > 420)) {print $2 "(" $1 ")"}' | tr '\n' ' ')
+[ -z "$long" ] && echo "ok no file is too long" || echo "not ok long files: $long"
+
+# A function begins with its name in column 1 and ends with a brace there.
+long=$(git ls-files '*.c' ':!tests' | xargs awk '
+    /^[a-z_][a-zA-Z0-9_]*\(/ {name = $0; sub(/\(.*/, "", name); start = FNR}
+    /^}/ {if (name != "" && FNR - start > 100) print FILENAME ":" name "(" FNR - start ")"; name = ""}' | tr '\n' ' ')
+[ -z "$long" ] && echo "ok no function is over 100 lines" || echo "not ok long functions: $long"
+
+wide=$(git ls-files '*.c' '*.h' | xargs awk 'length($0) > 100 && !/^ *X\(/ && !/^(CONF|STAT)\(/ {print FILENAME ":" FNR}' | head -20 | tr '\n' ' ')
+[ -z "$wide" ] && echo "ok no line is over 100 columns" || echo "not ok wide lines: $wide"
+
+hits=$(git grep -nE 'TODO|FIXME|XXX[^X]' -- '*.c' '*.h' '*.sh' Makefile ':!tests/structure' | cut -d: -f1,2 | tr '\n' ' ')
+[ -z "$hits" ] && echo "ok nothing is left to do by its own word" || echo "not ok left to do: $hits"
+
+# An exported function that nobody outside its file uses should be static.
+unused=
+for o in $(find build/gcc -name '*.o' -not -path '*/tests/*'); do
+    nm -g --defined-only "$o" | awk '$2 == "T" {print $3}'
+done | sort -u >/tmp/darkroom-exports.$$
+for o in $(find build/gcc -name '*.o'); do nm -u "$o" | awk '{print $2}'; done | sort -u >/tmp/darkroom-uses.$$
+unused=$(comm -23 /tmp/darkroom-exports.$$ /tmp/darkroom-uses.$$ | grep -vx main | tr '\n' ' ')
+rm -f /tmp/darkroom-exports.$$ /tmp/darkroom-uses.$$
+[ -z "$unused" ] && echo "ok every exported function is used elsewhere" || echo "not ok exported for nobody: $unused"
