@@ -8,6 +8,16 @@
  *
  * auth_check() runs once per request on its HTTP thread, before any service sees it. A service
  * looks at r->auth->result first and answers a failure in its own protocol's words.
+ *
+ * Services other than S3 have the body's SHA-256 in the signature, and clients seldom send it as
+ * a header too. Such a request with a body gets AUTH_NEEDS_BODY: everything but the signature over
+ * the body is judged, `account` is still NULL. The service collects the body (bounded), then calls
+ * auth_check_body() and looks at the result again. A service of AUTH_PAYLOAD_SHA256 requests that
+ * collects its body instead of using base/payload.h (S3's XML documents, /_/) calls it too.
+ *
+ * service, region and access_key_id are set as soon as they could be read, so that a failure can be
+ * routed to the service that was meant. An `Authorization: Bearer` is AUTH_UNSUPPORTED; who takes
+ * such tokens looks at the header itself.
  */
 #ifndef DARKROOM_BASE_AUTH_H
 #define DARKROOM_BASE_AUTH_H
@@ -20,6 +30,7 @@
 #define AUTH_RESULT_LIST(X)                                                                        \
     X(OK, "", 200, "")                                                                             \
     X(ANONYMOUS, "", 200, "")                                                                      \
+    X(NEEDS_BODY, "", 200, "")                                                                     \
     X(MALFORMED, "AuthorizationHeaderMalformed", 400, "The authorization header that you provided is not valid.") \
     X(QUERY_MALFORMED, "AuthorizationQueryParametersError", 400, "The query parameters of the signature are not valid.") \
     X(UNSUPPORTED, "InvalidArgument", 400, "Unsupported Authorization Type")                       \
@@ -32,6 +43,7 @@
     X(UNSIGNED_HEADER, "AccessDenied", 403, "There were headers present in the request which were not signed") \
     X(BAD_PAYLOAD_HASH, "InvalidArgument", 400, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-..., or a valid sha256 value.") \
     X(NO_PAYLOAD_HASH, "InvalidRequest", 400, "Missing required header for this request: x-amz-content-sha256") \
+    X(BODY_HASH, "XAmzContentSHA256Mismatch", 400, "The provided 'x-amz-content-sha256' header does not match what was computed.") \
     X(V2_REFUSED, "InvalidRequest", 400, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.") \
     X(TWO_MECHANISMS, "InvalidArgument", 400, "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")
 
@@ -49,6 +61,8 @@ enum auth_payload {
     AUTH_PAYLOAD_CHUNKED_TRAILER,   /* STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER */
     AUTH_PAYLOAD_UNSIGNED_TRAILER   /* STREAMING-UNSIGNED-PAYLOAD-TRAILER */
 };
+
+struct sigv4_claim; /* base/auth_priv.h */
 
 struct auth {
     enum auth_result result;
@@ -68,20 +82,31 @@ struct auth {
     struct slice canonical_request;
     struct slice access_key_id;
     struct slice signature;
+    const struct sigv4_claim *pending; /* with AUTH_NEEDS_BODY; auth_check_body()'s */
 };
 
 struct auth_options {
     const struct accounts *accounts;
     bool v2_allowed; /* the caller has judged auth.sigv2 and the listener */
     int64_t now_ms;  /* clock_wall_ms() */
+    /* The setting s3.domain. V2 signs the bucket's name, not the Host: with a domain, Host says
+     * exactly which bucket that is. NULL: the path alone is tried, then each leading part of the
+     * Host as bucket, which is good enough for tools but would let a captured request be turned to
+     * another bucket for 15 minutes; a server sets it. */
+    const char *domain;
 };
 
 #define AUTH_SKEW_MS (15 * 60 * 1000)
 #define AUTH_PRESIGN_SECONDS_MAX (7 * 24 * 3600)
 
 /* Sets r->auth (in r->arena). Never replies. ERR_NOMEM only; a bad signature is a result. The
- * canonical URI follows the scope's service: S3 takes the raw path, others encode it once more. */
+ * canonical URI follows the scope's service: S3 takes the raw path (or the decoded path encoded
+ * again: clients differ in what they escape), others encode the raw path once more. */
 int auth_check(struct http_request *r, const struct auth_options *options);
+/* After the body was collected. AUTH_NEEDS_BODY becomes AUTH_OK or a failure; AUTH_OK and
+ * AUTH_ANONYMOUS with AUTH_PAYLOAD_SHA256 stay or become AUTH_BODY_HASH; anything else is left as it
+ * is. ERR_NOMEM only. */
+int auth_check_body(struct http_request *r, const struct auth_options *options, struct slice body);
 
 const char *auth_code(enum auth_result result);    /* S3's error code */
 const char *auth_message(enum auth_result result);

@@ -108,9 +108,11 @@ clock_parse(const char *text, int64_t *wall_ms)
                 continue;
             rest++;
         }
-        if (*rest != '\0')
+        struct tm said = tm;
+        int64_t seconds = (int64_t)timegm(&tm);
+        if (*rest != '\0' || said.tm_mday != tm.tm_mday) /* timegm() makes 31 February a March day */
             continue;
-        *wall_ms = (int64_t)timegm(&tm) * 1000 + ms;
+        *wall_ms = seconds * 1000 + ms;
         return ERR_NONE;
     }
     return ERR_INVALID;

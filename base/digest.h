@@ -42,6 +42,7 @@ size_t checksum_bytes(enum checksum c);
 
 struct digester; /* heap; MD5 and SHA-256 as asked, plus one checksum */
 
+/* NULL when memory is out. */
 struct digester *digester_new(unsigned digests, enum checksum checksum);
 void digester_free(struct digester **d);
 void digester_update(struct digester *d, const void *p, size_t n);

@@ -32,6 +32,7 @@
     X(BAD_TRAILER, "MalformedTrailerError", 400, "The request contained trailing data that was not well-formed or did not conform to our published schema.") \
     X(LENGTH, "IncompleteBody", 400, "You did not provide the number of bytes specified by the Content-Length HTTP header.") \
     X(TOO_LARGE, "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")   \
+    X(NOMEM, "SlowDown", 503, "Please reduce your request rate.")                                  \
     X(SINK, "InternalError", 500, "The bytes could not be stored.")
 
 enum payload_fault {
@@ -45,9 +46,11 @@ struct payload;
 /* Takes the plain bytes; an error ends the payload with PAYLOAD_SINK (payload_sink_error()). */
 typedef int (*payload_sink_fn)(void *arg, const void *p, size_t n);
 
-/* Reads what the headers say (r->auth must be set). On a fault the request can be refused before
- * its body. `bytes_max`: largest plain body. `require_length`: neither Content-Length nor
- * x-amz-decoded-content-length, and no chunked transfer coding: PAYLOAD_NO_LENGTH. */
+/* Reads what the headers say (r->auth must be set and not be a failure). On a fault *out is NULL
+ * and the request can be refused before its body. `bytes_max`: largest plain body. Neither
+ * Content-Length nor chunked transfer coding: PAYLOAD_NO_LENGTH. The sink gets the bytes before
+ * their signature or digest is known: it must not publish them until payload_end() said
+ * PAYLOAD_NONE. */
 enum payload_fault payload_begin(struct payload **out, struct http_request *r, int64_t bytes_max,
                                  payload_sink_fn sink, void *sink_arg);
 /* Wire bytes as they arrive. A fault sticks: later calls return it without looking at the bytes. */

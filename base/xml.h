@@ -10,7 +10,7 @@
 #include "base/buf.h"
 
 #define XML_DEPTH_MAX 32
-#define XML_NODES_MAX 20000 /* DeleteObjects names 1,000 keys, a completion 10,000 parts */
+#define XML_NODES_MAX 50000 /* a completion of 10,000 parts with a checksum each has 40,001 */
 
 struct xml_node {
     struct slice name;

@@ -1,0 +1,15 @@
+/*
+ * The table-driven form of CRC32C, for machines without SSE4.2; tests compare it with the other.
+ */
+#ifndef DARKROOM_BASE_CRC_PRIV_H
+#define DARKROOM_BASE_CRC_PRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+uint32_t crc32c_software(uint32_t crc, const void *p, size_t n);
+/* Whether digest_crc32c() uses the instruction on this machine. */
+bool crc32c_is_hardware(void);
+
+#endif

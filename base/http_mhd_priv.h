@@ -1,0 +1,90 @@
+/*
+ * The adapter's own structs, shared by base/http_mhd.c (server, life of a request) and
+ * base/http_mhd_reply.c (replies). Nobody else sees libmicrohttpd.
+ */
+#ifndef DARKROOM_BASE_HTTP_MHD_PRIV_H
+#define DARKROOM_BASE_HTTP_MHD_PRIV_H
+
+#include "base/http_guard.h"
+#include "base/http_priv.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+
+#define HTTP_CONN_MAGIC 0xc0117ec7u
+#define HTTP_REPLY_HEADERS_MAX 160 /* user metadata may come as many small fields */
+
+/* See the drawing in base/http_mhd.c. */
+enum http_state { HTTP_HEAD_READ, HTTP_BEGUN, HTTP_BODY, HTTP_DRAIN, HTTP_END, HTTP_SENT };
+
+struct http_reply_header {
+    struct http_reply_header *next;
+    const char *name;
+    const char *value;
+};
+
+/* One request, in its own arena. */
+struct http_conn {
+    uint32_t magic;
+    enum http_state state;
+    struct http_server *server;
+    struct MHD_Connection *mhd;
+    struct http_guard_conn *guard;
+    struct http_request request;
+
+    struct slice target;   /* copy */
+    const char *target_at; /* in the library's buffer */
+    bool expects_continue;
+    bool active;      /* begin() was called: gone() is due */
+    bool suspended;   /* only the HTTP thread reads or writes it */
+    atomic_bool lent; /* between http_suspend() and http_resume() */
+
+    /* http_collect() */
+    bool collecting;
+    struct buf collected;
+    void (*too_big)(struct http_request *r);
+    int64_t drained;
+
+    /* The reply: set by the HTTP thread, or by the holder while suspended. */
+    bool replied;
+    bool cut;
+    bool header_lost; /* memory ran out for a header: the reply would be incomplete */
+    bool close;       /* say Connection: close */
+    int status;
+    struct MHD_Response *response;
+    struct http_reply_header *headers;
+    struct http_reply_header **headers_tail;
+    size_t header_count;
+    http_read_fn read_fn;
+    bool length_known;
+    void (*free_fn)(void *);
+    void *free_arg;
+};
+
+struct http_server {
+    uint32_t magic;
+    http_router_fn router;
+    void *router_arg;
+    void (*thread_end)(void *);
+    struct MHD_Daemon *daemon;
+    struct http_guard *guard;
+    int listen_fd;
+    bool loopback;
+    bool in_place; /* struct http_head.in_place */
+    bool key_made;
+    pthread_key_t thread_key;
+    atomic_int active;
+    atomic_int lent;     /* suspended requests */
+    atomic_int resuming; /* threads inside http_resume() */
+    atomic_bool quiesced;
+    char address[80];
+};
+
+/* Hands the reply to the library. MHD_NO: cut the connection. */
+enum MHD_Result http_reply_queue(struct http_conn *c);
+/* Gives back what the reply borrowed, at the latest moment at which it may still be read. */
+void http_reply_release(struct http_conn *c);
+/* One line of plain text; `close` ends the connection after it. */
+void http_reply_text(struct http_request *r, int status, const char *text, bool close);
+
+#endif

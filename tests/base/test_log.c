@@ -1,0 +1,146 @@
+/* Lines as they reach standard error. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static int kept_stderr, caught;
+
+/* From here on standard error is a file in memory ... */
+static void
+catch_begin(void)
+{
+    kept_stderr = dup(STDERR_FILENO);
+    caught = memfd_create("stderr", MFD_CLOEXEC);
+    assert_true(kept_stderr >= 0 && caught >= 0);
+    assert_int_equal(dup2(caught, STDERR_FILENO), STDERR_FILENO);
+}
+
+/* ... and here it is what it was, and what was written is in `out`. */
+static size_t
+catch_end(char *out, size_t max)
+{
+    dup2(kept_stderr, STDERR_FILENO);
+    close(kept_stderr);
+    ssize_t n = pread(caught, out, max - 1, 0);
+    close(caught);
+    assert_true(n >= 0);
+    out[n] = '\0';
+    return (size_t)n;
+}
+
+static void
+test_line(void **state)
+{
+    char out[8192];
+    int64_t ms;
+    (void)state;
+    catch_begin();
+    log_line(LOG_INFO, "object_committed", "req=%s bytes=%d", "01F3", 12);
+    log_line(LOG_ERROR, "alone", "%s", "");
+    catch_end(out, sizeof out);
+    char *end = strchr(out, '\n');
+    assert_non_null(end);
+    assert_string_equal(end + 1 + 24, " error alone \n");
+    *end = '\0';
+    assert_string_equal(out + 24, " info object_committed req=01F3 bytes=12");
+    out[24] = '\0';
+    assert_int_equal(clock_parse(out, &ms), ERR_NONE);
+}
+
+static void
+test_levels(void **state)
+{
+    char out[8192];
+    enum log_level level = LOG_WARN;
+    (void)state;
+    assert_int_equal(log_level_parse("loud", &level), ERR_INVALID);
+    assert_int_equal(log_level_parse("", &level), ERR_INVALID);
+    assert_int_equal(level, LOG_WARN);
+    assert_int_equal(log_level_parse("debug", &level), ERR_NONE);
+    assert_int_equal(level, LOG_DEBUG);
+    assert_int_equal(log_level_parse("error", &level), ERR_NONE);
+    assert_int_equal(level, LOG_ERROR);
+    assert_false(log_enabled(LOG_DEBUG)); /* the default is info */
+    assert_true(log_enabled(LOG_INFO));
+    log_set_level(LOG_WARN);
+    catch_begin();
+    log_line(LOG_INFO, "no", "%s", "");
+    log_line(LOG_WARN, "yes", "%s", "");
+    size_t n = catch_end(out, sizeof out);
+    log_set_level(LOG_INFO);
+    assert_true(n > 24);
+    assert_string_equal(out + 24, " warn yes \n");
+}
+
+static void
+test_long_line(void **state)
+{
+    char out[8192], wide[5000];
+    (void)state;
+    memset(wide, 'w', sizeof wide - 1);
+    wide[sizeof wide - 1] = '\0';
+    catch_begin();
+    log_line(LOG_INFO, "wide", "%s", wide);
+    size_t n = catch_end(out, sizeof out);
+    assert_true(n > LOG_LINE_MAX - 8 && n <= LOG_LINE_MAX);
+    assert_int_equal(out[n - 1], '\n');
+    assert_ptr_equal(strchr(out, '\n'), out + n - 1);
+    assert_null(memchr(out, '\0', n));
+    /* One byte around the cut, each way. */
+    for (size_t len = LOG_LINE_MAX - 50; len < LOG_LINE_MAX + 5; len++) {
+        wide[len] = '\0';
+        catch_begin();
+        log_line(LOG_INFO, "w", "%s", wide);
+        n = catch_end(out, sizeof out);
+        wide[len] = 'w';
+        assert_true(n <= LOG_LINE_MAX);
+        assert_int_equal(out[n - 1], '\n');
+        assert_int_equal(out[n - 2], 'w');
+        assert_int_equal(strlen(out), n);
+    }
+}
+
+static void
+test_quote(void **state)
+{
+    char out[LOG_QUOTE_MAX], wide[1000];
+    (void)state;
+    assert_string_equal(log_quote(SLICE_LIT("a b"), out), "\"a b\"");
+    assert_string_equal(log_quote(SLICE_NONE, out), "\"\"");
+    assert_string_equal(log_quote(slice_of("\"\\\n\0\x7f", 5), out), "\"\\\"\\\\\\x0a\\x00\\x7f\"");
+    /* No length of any kind of byte leaves the room it has. */
+    for (size_t n = 0; n < sizeof wide; n++) {
+        memset(wide, n % 3 == 0 ? '\n' : n % 3 == 1 ? '"' : 'w', n);
+        log_quote(slice_of(wide, n), out);
+        size_t len = strnlen(out, sizeof out);
+        assert_true(len >= 2 && len < sizeof out);
+        assert_int_equal(out[0], '"');
+        assert_int_equal(out[len - 1], '"');
+        if (n > LOG_QUOTE_MAX)
+            assert_memory_equal(out + len - 4, "...", 3);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_line),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_quote),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
