@@ -14,6 +14,8 @@
 static const struct cli_command commands[] = {
     {"status", "", "lanes, workers, what runs now", cli_status, ""},
     {"explain", "s3://BUCKET/KEY", "the whole story of one object", cli_explain, ""},
+    {"wait", "s3://BUCKET/KEY...", "until every preset of these objects is ready", cli_wait,
+     "  --timeout S        give up after S seconds (default 60)\n"},
     {"reprocess", "s3://BUCKET[/PREFIX]", "make thumbnails and items again, at batch priority",
      cli_reprocess,
      "  --function NAME    only this function\n"
