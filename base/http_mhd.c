@@ -1,0 +1,635 @@
+/*
+ * The adapter to libmicrohttpd 0.9.75: the server, and the life of a request.
+ *
+ * One request, one arena, one struct http_conn in it. The library calls us on the connection's own
+ * thread: once for the request line, then the handler - once for the head, once for each piece of
+ * the body, once at the end, and again after each resume - and once when the request is completed.
+ *
+ *     HEAD_READ --refused------------------------------+
+ *         |                                            v
+ *       BEGUN --reply, body unwanted and not small--> SENT --> completed: gone(), arena freed
+ *       |   \                                          ^
+ *       |    reply, body small or none --> DRAIN ------+
+ *       v                                    ^         |
+ *     BODY --reply in the middle ------------+         |
+ *       |                                              |
+ *       +--> END --reply, at once or after a resume ---+
+ *
+ * The library takes a reply at two moments only: in the call for the head, after which it always
+ * closes the connection, and in the last call. A reply given earlier is therefore kept until the
+ * last call, and the body that comes meanwhile is dropped (DRAIN), as long as it is small. Upon a
+ * larger one, or one of unknown length, the connection is closed with bytes unread; the guard then
+ * lingers on the socket, so that the client sees the answer and not a reset.
+ *
+ * After http_suspend() the handler looks at nothing but its own flag and returns; everything else
+ * in the struct is the holder's until the library, having taken the resume under its own lock,
+ * calls the handler again. Resuming before the handler has returned is fine with the library.
+ */
+#include "base/chk.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/http_mhd_priv.h"
+#include "base/log.h"
+#include "base/stat.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define SERVER_MAGIC 0x5e77e401u
+#define CONNECTION_MEMORY (64u << 10)
+#define THREADS_MAX 64
+#define LISTEN_BACKLOG 4096
+
+static _Atomic uint64_t next_id;
+
+/* ---- states ---- */
+
+#define FROM(state) (1u << (state))
+
+static void
+set_state(struct http_conn *c, enum http_state to)
+{
+    static const unsigned allowed[] = {
+        [HTTP_HEAD_READ] = 0,
+        [HTTP_BEGUN] = FROM(HTTP_HEAD_READ),
+        [HTTP_BODY] = FROM(HTTP_BEGUN),
+        [HTTP_DRAIN] = FROM(HTTP_BEGUN) | FROM(HTTP_BODY),
+        [HTTP_END] = FROM(HTTP_BODY),
+        [HTTP_SENT] = FROM(HTTP_HEAD_READ) | FROM(HTTP_BEGUN) | FROM(HTTP_DRAIN) | FROM(HTTP_END),
+    };
+    CHK(allowed[to] & FROM(c->state));
+    c->state = to;
+}
+
+static enum MHD_Result
+send_reply(struct http_conn *c)
+{
+    CHK(c->replied || c->cut);
+    set_state(c, HTTP_SENT);
+    http_guard_enter(c->guard, GUARD_BUSY);
+    return http_reply_queue(c);
+}
+
+/* ---- collecting a body ---- */
+
+static void
+too_big(struct http_conn *c)
+{
+    if (c->too_big != NULL)
+        c->too_big(&c->request);
+    else
+        http_reply_text(&c->request, 413, "request body too large", false);
+    CHK(http_replied(&c->request));
+}
+
+void
+http_collect(struct http_request *r, size_t max_bytes, void (*too_big_fn)(struct http_request *r))
+{
+    struct http_conn *c = r->conn;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    CHK(c->state == HTTP_BEGUN && !c->collecting);
+    c->collecting = true;
+    c->too_big = too_big_fn;
+    buf_init(&c->collected, max_bytes);
+    if (r->content_length > 0 && (uint64_t)r->content_length > max_bytes)
+        too_big(c);
+}
+
+static void
+collect(struct http_conn *c, const void *p, size_t n)
+{
+    buf_put(&c->collected, p, n);
+    if (c->collected.err == ERR_TOOBIG)
+        too_big(c);
+    else if (c->collected.err != 0)
+        http_reply_text(&c->request, 503, "out of memory", false);
+}
+
+/* ---- suspending ---- */
+
+void
+http_suspend(struct http_request *r)
+{
+    struct http_conn *c = r->conn;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    CHK((c->state == HTTP_BEGUN || c->state == HTTP_END) && !c->suspended && !c->replied);
+    c->suspended = true;
+    CHK(!atomic_exchange(&c->lent, true));
+    atomic_fetch_add(&c->server->lent, 1);
+    http_guard_enter(c->guard, GUARD_BUSY);
+    MHD_suspend_connection(c->mhd);
+}
+
+void
+http_resume(struct http_request *r)
+{
+    struct http_conn *c = r->conn;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    struct http_server *s = c->server;
+    CHK(atomic_exchange(&c->lent, false));
+    atomic_fetch_add(&s->resuming, 1);
+    atomic_fetch_sub(&s->lent, 1);
+    MHD_resume_connection(c->mhd);
+    /* From here on the request may be gone; http_stop() waits for this last touch. */
+    atomic_fetch_sub(&s->resuming, 1);
+}
+
+/* ---- the head ---- */
+
+static enum MHD_Result
+add_field(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_n, const char *value,
+          size_t value_n)
+{
+    struct http_head *h = arg;
+    (void)kind;
+    if (h->field_count == h->fields_seen)
+        return MHD_NO;
+    h->fields[h->field_count++] =
+        (struct http_field){slice_of(name, name_n), slice_of(value == NULL ? "" : value, value_n)};
+    return MHD_YES;
+}
+
+static bool
+read_fields(struct http_conn *c, struct http_head *h)
+{
+    int count = MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, NULL, NULL);
+    h->fields_seen = count < 0 ? 0 : (size_t)count;
+    if (h->fields_seen == 0 || h->fields_seen > HTTP_HEADERS_MAX)
+        return true;
+    h->fields = arena_alloc(c->request.arena, h->fields_seen * sizeof *h->fields);
+    if (h->fields == NULL)
+        return false;
+    MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, add_field, h);
+    return true;
+}
+
+static struct http_verdict
+judge_head(struct http_conn *c, const char *method, const char *version)
+{
+    const union MHD_ConnectionInfo *bytes =
+        MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    struct http_head head = {.method = method,
+                             .version = version,
+                             .target = c->target,
+                             .target_at = c->target_at,
+                             .bytes = bytes == NULL ? 0 : bytes->header_size,
+                             .in_place = c->server->in_place && bytes != NULL};
+    if (!read_fields(c, &head))
+        return (struct http_verdict){503, "out of memory"};
+    return http_strict(&head, &c->request, &c->expects_continue);
+}
+
+static enum MHD_Result
+refuse(struct http_conn *c, struct http_verdict v)
+{
+    STAT_INC(http_refused_total);
+    log_line(LOG_DEBUG, "http_refused", "req=%s status=%d reason=\"%s\"", c->request.id, v.status,
+             v.reason);
+    http_reply_text(&c->request, v.status, v.reason, true);
+    http_guard_linger(c->guard);
+    return send_reply(c);
+}
+
+/* ---- the steps of a request ---- */
+
+/* What begin() left us with, now or after a resume. */
+static enum MHD_Result
+after_begin(struct http_conn *c)
+{
+    struct http_request *r = &c->request;
+    c->suspended = false;
+    if (c->cut)
+        return MHD_NO;
+    if (r->has_body)
+        http_guard_enter(c->guard, GUARD_BODY);
+    if (!c->replied) {
+        set_state(c, HTTP_BODY);
+        return MHD_YES;
+    }
+    bool small = !c->expects_continue && !r->chunked && r->content_length <= HTTP_DRAIN_MAX;
+    if (r->has_body && !small) {
+        http_guard_linger(c->guard);
+        return send_reply(c);
+    }
+    set_state(c, HTTP_DRAIN);
+    return MHD_YES;
+}
+
+static enum MHD_Result
+on_head(struct http_conn *c, const char *method, const char *version)
+{
+    struct http_request *r = &c->request;
+    STAT_INC(http_requests_total);
+    http_guard_enter(c->guard, GUARD_BUSY);
+    struct http_verdict v = judge_head(c, method, version);
+    if (v.status != 0)
+        return refuse(c, v);
+    set_state(c, HTTP_BEGUN);
+    c->server->router(c->server->router_arg, r);
+    if (!http_replied(r) && r->service == NULL)
+        http_reply_text(r, 404, "no such service", false);
+    if (!http_replied(r)) {
+        c->active = true;
+        atomic_fetch_add_explicit(&c->server->active, 1, memory_order_relaxed);
+        r->service->begin(r);
+    }
+    return c->suspended ? MHD_YES : after_begin(c);
+}
+
+static enum MHD_Result
+on_body(struct http_conn *c, const char *p, size_t n)
+{
+    struct http_request *r = &c->request;
+    http_guard_body(c->guard, (int64_t)n);
+    if (c->state == HTTP_BODY) {
+        if (c->collecting)
+            collect(c, p, n);
+        else if (r->service->body != NULL)
+            r->service->body(r, p, n);
+        if (c->replied)
+            set_state(c, HTTP_DRAIN);
+    } else {
+        CHK(c->state == HTTP_DRAIN);
+        c->drained += (int64_t)n;
+        if (c->drained > HTTP_DRAIN_MAX)
+            c->cut = true;
+    }
+    return c->cut ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result
+on_last(struct http_conn *c)
+{
+    struct http_request *r = &c->request;
+    if (c->state == HTTP_BODY) {
+        set_state(c, HTTP_END);
+        http_guard_enter(c->guard, GUARD_BUSY);
+        if (c->collecting)
+            r->body = buf_slice(&c->collected);
+        if (r->service->end != NULL)
+            r->service->end(r);
+        if (c->suspended)
+            return MHD_YES;
+    } else {
+        c->suspended = false;
+    }
+    return send_reply(c);
+}
+
+static enum MHD_Result
+on_handler(void *arg, struct MHD_Connection *mhd, const char *url, const char *method,
+           const char *version, const char *p, size_t *n, void **slot)
+{
+    struct http_conn *c = *slot;
+    (void)arg;
+    (void)mhd;
+    (void)url;
+    if (c == NULL)
+        return MHD_NO;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    if (c->state == HTTP_SENT)
+        return MHD_NO; /* a library that is being stopped drops replies and asks again */
+    if (c->state == HTTP_HEAD_READ)
+        return on_head(c, method, version);
+    if (c->state == HTTP_BEGUN)
+        return after_begin(c);
+    if (*n > 0) {
+        size_t taken = *n;
+        *n = 0;
+        return on_body(c, p, taken);
+    }
+    return on_last(c);
+}
+
+/* ---- what the library reports besides ---- */
+
+/* The library would cut the query into records of its own, of which a long query has too many for
+ * its memory, and it does not survive that. Let it see none; ours is a copy. */
+static void
+hide_arguments(const char *uri)
+{
+    char *mark = strchr((char *)(uintptr_t)uri, '?');
+    if (mark != NULL)
+        mark[1] = '\0';
+}
+
+/* Text is left alone: we decode the raw target ourselves. */
+static size_t
+on_unescape(void *arg, struct MHD_Connection *mhd, char *text)
+{
+    (void)arg;
+    (void)mhd;
+    return strlen(text);
+}
+
+static void *
+on_request_line(void *arg, const char *uri, struct MHD_Connection *mhd)
+{
+    struct http_server *s = arg;
+    const union MHD_ConnectionInfo *context =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (context == NULL || context->socket_context == NULL)
+        return NULL;
+    struct arena *arena = arena_new(HTTP_REQUEST_MEMORY_MAX);
+    struct http_conn *c = arena == NULL ? NULL : arena_alloc(arena, sizeof *c);
+    struct slice target = c == NULL ? SLICE_NONE : arena_dup(arena, slice_str(uri));
+    if (target.p == NULL) {
+        arena_free(&arena);
+        return NULL;
+    }
+    c->magic = HTTP_CONN_MAGIC;
+    c->server = s;
+    c->mhd = mhd;
+    c->guard = context->socket_context;
+    c->target = target;
+    c->target_at = uri;
+    c->headers_tail = &c->headers;
+    struct http_request *r = &c->request;
+    r->arena = arena;
+    r->conn = c;
+    r->content_length = -1;
+    r->started_us = clock_mono_us();
+    r->peer = c->guard->peer;
+    r->peer_is_loopback = c->guard->peer_is_loopback;
+    snprintf(r->id, sizeof r->id, "%016" PRIX64, atomic_fetch_add(&next_id, 1));
+    if (atomic_load(&c->guard->phase) == GUARD_IDLE)
+        http_guard_enter(c->guard, GUARD_HEADER);
+    hide_arguments(uri);
+    return c;
+}
+
+static void
+on_completed(void *arg, struct MHD_Connection *mhd, void **slot,
+             enum MHD_RequestTerminationCode how)
+{
+    struct http_conn *c = *slot;
+    (void)arg;
+    (void)mhd;
+    *slot = NULL;
+    if (c == NULL)
+        return;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    struct http_request *r = &c->request;
+    http_guard_enter(c->guard, GUARD_IDLE);
+    if (how == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED)
+        STAT_INC(http_timeouts_total);
+    http_reply_release(c);
+    if (c->active) {
+        if (r->service->gone != NULL)
+            r->service->gone(r);
+        atomic_fetch_sub_explicit(&c->server->active, 1, memory_order_relaxed);
+    }
+    if (c->collecting)
+        buf_fini(&c->collected);
+    c->magic = 0;
+    arena_free(&(struct arena *){r->arena});
+}
+
+static void
+on_connection(void *arg, struct MHD_Connection *mhd, void **context,
+              enum MHD_ConnectionNotificationCode what)
+{
+    struct http_server *s = arg;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (*context != NULL)
+            http_guard_closed(s->guard, *context);
+        *context = NULL;
+        return;
+    }
+    int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    const struct sockaddr *peer =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    *context = http_guard_opened(s->guard, fd, peer);
+    if (*context == NULL)
+        shutdown(fd, SHUT_RDWR);
+    if (s->thread_end != NULL && pthread_getspecific(s->thread_key) == NULL)
+        pthread_setspecific(s->thread_key, s);
+}
+
+static enum MHD_Result
+on_accept(void *arg, const struct sockaddr *peer, socklen_t n)
+{
+    struct http_server *s = arg;
+    (void)n;
+    return http_guard_admits(s->guard, peer) ? MHD_YES : MHD_NO;
+}
+
+static void
+on_thread_end(void *arg)
+{
+    struct http_server *s = arg;
+    s->thread_end(s->router_arg);
+}
+
+__attribute__((format(printf, 2, 0))) static void
+on_message(void *arg, const char *fmt, va_list ap)
+{
+    (void)arg;
+    /* The only sign of a request that the library refuses by itself. */
+    if (strncmp(fmt, "Error processing request", 24) == 0)
+        STAT_INC(http_refused_total);
+    if (!log_enabled(LOG_DEBUG))
+        return;
+    char text[LOG_QUOTE_MAX];
+    char quoted[LOG_QUOTE_MAX];
+    vsnprintf(text, sizeof text, fmt, ap);
+    log_line(LOG_DEBUG, "http_library", "text=%s", log_quote(slice_str(text), quoted));
+}
+
+/* ---- the server ---- */
+
+static int
+listen_on(const char *host, int port, int *out)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    char service[16];
+    int on = 1;
+    int off = 0;
+    int err = ERR_NONE;
+    int fd = -1;
+
+    snprintf(service, sizeof service, "%d", port);
+    if (getaddrinfo(host, service, &hints, &found) != 0)
+        return ERR_INVALID;
+    fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        err = err_from_errno(errno);
+        goto out;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* inherited by connections */
+    if (found->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
+        err = err_from_errno(errno);
+        close(fd);
+        fd = -1;
+    }
+out:
+    freeaddrinfo(found);
+    *out = fd;
+    return err;
+}
+
+static void
+learn_address(struct http_server *s)
+{
+    struct sockaddr_storage addr;
+    socklen_t n = sizeof addr;
+    char host[NI_MAXHOST];
+    char port[NI_MAXSERV];
+    CHK(getsockname(s->listen_fd, (struct sockaddr *)&addr, &n) == 0);
+    CHK(getnameinfo((struct sockaddr *)&addr, n, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0);
+    s->loopback = http_addr_is_loopback((struct sockaddr *)&addr);
+    if (addr.ss_family == AF_INET6)
+        snprintf(s->address, sizeof s->address, "[%.60s]:%.8s", host, port);
+    else
+        snprintf(s->address, sizeof s->address, "%.60s:%.8s", host, port);
+}
+
+static int
+start_library(struct http_server *s, const struct http_options *o)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long threads = o->threads > 0 ? o->threads : cores < 1 ? 1 : cores;
+    if (threads > THREADS_MAX)
+        threads = THREADS_MAX;
+    /* The library divides its own limit among its threads: ours (on_accept) counts first. */
+    long library_max = (o->connections_max + threads + 1) * threads;
+    struct MHD_OptionItem items[] = {
+        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_message, NULL},
+        {MHD_OPTION_LISTEN_SOCKET, s->listen_fd, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, library_max, NULL},
+        {MHD_OPTION_CONNECTION_TIMEOUT, (o->idle_timeout_ms + 999) / 1000, NULL},
+        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_request_line, s},
+        {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)on_unescape, s},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, s},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, s},
+        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, threads, NULL},
+        {MHD_OPTION_END, 0, NULL}};
+    /* MHD_OPTION_STRICT_FOR_CLIENT stays off: at 1 it only demands Host and no blank in the
+     * target, and answers with two heads or none; http_strict() answers both in order. */
+    s->daemon =
+        MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL |
+                             MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
+                         0, on_accept, s, on_handler, s, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    return s->daemon == NULL ? ERR_IO : ERR_NONE;
+}
+
+static void
+server_free(struct http_server *s)
+{
+    http_guard_stop(&s->guard);
+    if (s->key_made)
+        pthread_key_delete(s->thread_key);
+    s->magic = 0;
+    free(s);
+}
+
+int
+http_start(struct http_server **out, const struct http_options *o)
+{
+    struct http_server *s = chk_calloc(1, sizeof *s);
+    struct http_guard_options guard = {.connections_max = o->connections_max,
+                                       .connections_per_address_max =
+                                           o->connections_per_address_max,
+                                       .header_deadline_ms = o->header_deadline_ms,
+                                       .body_rate_min = o->body_rate_min,
+                                       .body_grace_ms = HTTP_BODY_GRACE_MS};
+    uint64_t seed = 0;
+    *out = NULL;
+    s->magic = SERVER_MAGIC;
+    s->router = o->router;
+    s->router_arg = o->router_arg;
+    s->thread_end = o->thread_end;
+    s->listen_fd = -1;
+    s->in_place = strcmp(MHD_get_version(), "0.9.75") == 0;
+    if (!s->in_place)
+        log_line(LOG_WARN, "http_library_unknown", "version=%s", MHD_get_version());
+    if (getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed)
+        atomic_store(&next_id, seed);
+
+    int err = listen_on(o->host, o->port, &s->listen_fd);
+    if (err == 0) {
+        learn_address(s);
+        s->key_made = pthread_key_create(&s->thread_key, on_thread_end) == 0;
+        err = s->key_made ? http_guard_start(&s->guard, &guard) : ERR_NOMEM;
+    }
+    if (err == 0)
+        err = start_library(s, o);
+    if (err != 0) {
+        if (s->listen_fd >= 0 && s->guard == NULL)
+            close(s->listen_fd); /* later on the library may have closed it */
+        server_free(s);
+        return err;
+    }
+    *out = s;
+    return ERR_NONE;
+}
+
+const char *
+http_address(const struct http_server *s)
+{
+    return s->address;
+}
+
+bool
+http_is_loopback(const struct http_server *s)
+{
+    return s->loopback;
+}
+
+/* MHD_quiesce_daemon() may abort in 0.9.75: it and a thread of the pool can both take the listen
+ * socket out of epoll, and the second one panics. Instead a descriptor on which nothing ever
+ * happens takes the place of the listen socket, which closes it and takes it out of every epoll. */
+void
+http_quiesce(struct http_server *s)
+{
+    CHK_MAGIC(s, SERVER_MAGIC);
+    if (atomic_exchange(&s->quiesced, true))
+        return;
+    int silent = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (silent < 0 || dup3(silent, s->listen_fd, O_CLOEXEC) < 0)
+        log_line(LOG_WARN, "http_quiesce_failed", "errno=%d", errno);
+    if (silent >= 0)
+        close(silent);
+}
+
+int
+http_active(struct http_server *s)
+{
+    CHK_MAGIC(s, SERVER_MAGIC);
+    return atomic_load(&s->active);
+}
+
+void
+http_stop(struct http_server **sp)
+{
+    struct http_server *s = *sp;
+    *sp = NULL;
+    if (s == NULL)
+        return;
+    CHK_MAGIC(s, SERVER_MAGIC);
+    http_quiesce(s);
+    CHK(atomic_load(&s->lent) == 0);
+    while (atomic_load(&s->resuming) > 0)
+        sched_yield();
+    MHD_stop_daemon(s->daemon); /* closes what stands in the listen socket's place, too */
+    CHK(atomic_load(&s->active) == 0);
+    server_free(s);
+}
