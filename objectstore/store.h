@@ -39,6 +39,7 @@
 #define STORE_PART_MAX 10000
 #define STORE_PART_BYTES_MIN ((int64_t)5 << 20)
 #define STORE_ETAG_MAX 48
+#define STORE_CHECKSUM_MAX (DIGEST_BASE64_MAX + 8) /* base64, and "-N" when composite */
 #define STORE_BUCKETS_MAX 10000
 #define STORE_LIST_MAX 1000
 #define STORE_CONFIG_BYTES_MAX (64u << 10)
@@ -90,6 +91,7 @@ struct store_options {
 
 /* Recovers: finishes unlinks, sweeps files no row refers to. */
 int store_open(struct store **out, const struct store_options *options);
+/* Every put has ended, every reader is closed, and nobody submits to the database any more. */
 void store_close(struct store **s);
 /* Each thread that read through the store calls it before it ends (also db_thread_end()). */
 void store_thread_end(struct store *s);
@@ -153,8 +155,8 @@ struct store_object { /* shared, immutable; refs counted (atomic) */
     struct slice owner;              /* canonical id */
     struct slice meta;               /* header list, see store_meta_*() */
     enum checksum checksum;
-    char checksum_base64[DIGEST_BASE64_MAX];
-    bool checksum_composite;         /* of a multipart upload's part checksums */
+    char checksum_base64[STORE_CHECKSUM_MAX];
+    bool checksum_composite;         /* of a multipart upload's part checksums; ends with "-N" */
     int part_count;                  /* 0: not multipart */
     bool by_function;
     struct store_extent *extents;
@@ -170,7 +172,8 @@ int store_get(struct store *s, struct slice bucket, struct slice key,
               const struct store_object **out);
 void store_object_unref(const struct store_object **o);
 const struct store_object *store_object_ref(const struct store_object *o);
-/* Current version as this transaction sees it: ERR_NOTFOUND when none. Unref as above. */
+/* Current version as this transaction sees it: ERR_NOTFOUND when none. Unref as above. Its
+ * inline_bytes are left out (p = NULL): this is for judging, not for reading. */
 int store_apply_get(struct store *s, struct db_conn *conn, int64_t bucket_id, struct slice key,
                     const struct store_object **out);
 
@@ -232,7 +235,8 @@ struct store_put_result {
  * (If-Match on a missing key), or what the hook said. */
 int store_apply_put(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
                     struct store_put *put, struct store_put_result *result);
-/* Refers to the source's blobs: no byte moves. Checks `condition` on the destination;
+/* Refers to the source's blobs: no byte moves. ERR_STALE when that generation of the source is no
+ * longer current: find it again. Checks `condition` on the destination;
  * spec->etag and checksum are taken from the source. The source is found by the caller. */
 int store_apply_copy(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
                      int64_t source_bucket_id, struct slice source_key,
@@ -276,6 +280,8 @@ struct store_list_entry {
     int64_t generation;
 };
 
+/* Non-zero ends the listing there (*truncated = true). In a read of the database: the callbacks of
+ * this and the other lists must not call the store. */
 typedef int (*store_list_fn)(void *arg, const struct store_list_entry *e);
 /* ERR_NOPARENT. `*truncated`: more follow; the last entry's name is then the next `after`. */
 int store_list(struct store *s, const struct store_list_spec *spec, store_list_fn fn, void *arg,
@@ -330,7 +336,9 @@ int store_upload_list(struct store *s, struct slice bucket, struct slice prefix,
 
 struct store_reader;
 
-/* Keeps a reference on the object. ERR_RANGE. */
+/* Keeps a reference on the object. ERR_RANGE. ERR_STALE: the bytes went away since store_get(), so
+ * call that again; once open, they stay readable. The same holds for the three functions below.
+ * Any thread with db readers. */
 int store_reader_open(struct store *s, const struct store_object *o, int64_t offset, int64_t bytes,
                       struct store_reader **out);
 /* Verified bytes; > 0, 0 at the end, or ERR_CORRUPT / ERR_IO. */

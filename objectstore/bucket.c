@@ -1,0 +1,383 @@
+/*
+ * Buckets and the documents kept with them. A bucket's id comes from the global counter, so the
+ * next bucket of that name has another one and nothing cached for the old can be taken for its own.
+ *
+ * Any change of a bucket or its policy raises the one bucket stamp: buckets change rarely.
+ */
+#include "base/chk.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "objectstore/policy.h"
+#include "objectstore/store_priv.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#define BUCKET_NAME_MIN 3
+#define BUCKET_NAME_MAX 63
+#define POLICY_WHY_MAX 512
+
+/* ---- names ---- */
+
+static bool
+is_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+static bool
+is_ip_address(struct slice name)
+{
+    char text[BUCKET_NAME_MAX + 1];
+    struct in_addr addr;
+    memcpy(text, name.p, name.n);
+    text[name.n] = '\0';
+    return inet_pton(AF_INET, text, &addr) == 1;
+}
+
+bool
+store_bucket_name_ok(struct slice name)
+{
+    if (name.n < BUCKET_NAME_MIN || name.n > BUCKET_NAME_MAX)
+        return false;
+    for (size_t i = 0; i < name.n; i++) {
+        bool inner = i > 0 && i < name.n - 1;
+        char c = name.p[i];
+        if (!is_alnum(c) && !(inner && (c == '-' || c == '.')))
+            return false;
+    }
+    return !slice_starts(name, SLICE_LIT("xn--")) && slice_find(name, SLICE_LIT("..")) < 0 &&
+           !is_ip_address(name);
+}
+
+/* ---- records ---- */
+
+static struct store_bucket *
+bucket_dup(const struct store_bucket *b)
+{
+    struct store_bucket *copy = malloc(sizeof *copy + b->name.n + b->owner.n + b->region.n);
+    if (copy == NULL)
+        return NULL;
+    char *at = (char *)(copy + 1);
+    *copy = *b;
+    copy->refs = 1;
+    copy->name = slice_of(at, b->name.n);
+    at = mempcpy(at, b->name.p, b->name.n);
+    copy->owner = slice_of(at, b->owner.n);
+    if (b->owner.n > 0)
+        at = mempcpy(at, b->owner.p, b->owner.n);
+    copy->region = slice_of(at, b->region.n);
+    if (b->region.n > 0)
+        memcpy(at, b->region.p, b->region.n);
+    return copy;
+}
+
+void
+store_bucket_unref(const struct store_bucket **bp)
+{
+    struct store_bucket *b = (struct store_bucket *)(uintptr_t)*bp;
+    *bp = NULL;
+    if (b == NULL)
+        return;
+    int before = __atomic_fetch_sub(&b->refs, 1, __ATOMIC_ACQ_REL);
+    CHK(before > 0);
+    if (before == 1) {
+        policy_free(&b->policy);
+        free(b);
+    }
+}
+
+/* A policy that no longer parses grants nothing: the owner alone gets in. */
+static int
+policy_load(struct db_conn *conn, struct store_bucket *b)
+{
+    struct db_stmt *q =
+        db_prepare(conn, "SELECT body FROM bucket_config WHERE bucket_id = ?1 AND name = ?2");
+    db_bind_int(q, 1, b->id);
+    db_bind_blob(q, 2, SLICE_LIT("policy"));
+    int rc = db_step(q);
+    if (rc != DB_ROW)
+        return rc;
+    struct buf why;
+    buf_init(&why, POLICY_WHY_MAX);
+    if (policy_parse(db_column_blob(q, 0), b->name, &b->policy, &why) != ERR_NONE) {
+        b->policy = NULL;
+        log_line(LOG_ERROR, "policy_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
+                 why.n > 0 ? why.p : "");
+    }
+    buf_fini(&why);
+    db_reset(q);
+    return ERR_NONE;
+}
+
+static void
+bucket_from_row(struct store_bucket *b, struct db_stmt *q)
+{
+    *b = (struct store_bucket){.id = db_column_int(q, 0),
+                               .name = db_column_blob(q, 1),
+                               .owner = db_column_blob(q, 2),
+                               .created_ms = db_column_int(q, 3),
+                               .region = db_column_blob(q, 4)};
+}
+
+static int
+bucket_load(struct db_conn *conn, struct slice name, struct store_bucket **out)
+{
+    struct store_bucket lent;
+    struct db_stmt *q =
+        db_prepare(conn, "SELECT id, name, owner, created_ms, region FROM bucket WHERE name = ?1");
+    db_bind_blob(q, 1, name);
+    *out = NULL;
+    int rc = db_step(q);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_NOTFOUND : rc;
+    bucket_from_row(&lent, q);
+    struct store_bucket *b = bucket_dup(&lent);
+    db_reset(q);
+    if (b == NULL)
+        return ERR_NOMEM;
+    rc = policy_load(conn, b);
+    *out = b;
+    if (rc != ERR_NONE)
+        store_bucket_unref((const struct store_bucket **)(void *)out);
+    return rc;
+}
+
+/* Lent by this thread's cache until its next call, or counted in *loaded when the cache could not
+ * hold it. */
+static int
+bucket_find(struct store *s, struct slice name, const struct store_bucket **lent,
+            const struct store_bucket **loaded)
+{
+    struct cache *cache = cache_mine(s->caches);
+    uint64_t stamp = caches_bucket_stamp(s->caches); /* before the snapshot */
+    struct db_conn *conn = NULL;
+    struct store_bucket *b = NULL;
+    *loaded = NULL;
+    if (cache_bucket_find(cache, name, stamp, lent))
+        return *lent == NULL ? ERR_NOTFOUND : ERR_NONE;
+    int err = db_read_begin(s->db, &conn);
+    if (err != ERR_NONE)
+        return err;
+    err = bucket_load(conn, name, &b);
+    db_read_end(s->db, &conn);
+    if (err == ERR_NONE || err == ERR_NOTFOUND)
+        cache_bucket_put(cache, name, stamp, b);
+    *lent = *loaded = b;
+    return err;
+}
+
+int
+store_bucket_get(struct store *s, struct slice name, const struct store_bucket **out)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    const struct store_bucket *lent = NULL, *loaded = NULL;
+    *out = NULL;
+    int err = name.n > BUCKET_NAME_MAX ? ERR_NOTFOUND : bucket_find(s, name, &lent, &loaded);
+    if (err != ERR_NONE)
+        return err;
+    if (loaded == NULL)
+        __atomic_fetch_add(&((struct store_bucket *)(uintptr_t)lent)->refs, 1, __ATOMIC_RELAXED);
+    *out = lent;
+    return ERR_NONE;
+}
+
+int
+bucket_id_get(struct store *s, struct slice name, int64_t *id)
+{
+    const struct store_bucket *lent = NULL, *loaded = NULL;
+    int err = name.n > BUCKET_NAME_MAX ? ERR_NOTFOUND : bucket_find(s, name, &lent, &loaded);
+    if (err == ERR_NONE)
+        *id = lent->id;
+    store_bucket_unref(&loaded);
+    return err == ERR_NOTFOUND ? ERR_NOPARENT : err;
+}
+
+int
+bucket_id_apply(struct db_conn *conn, struct slice name, int64_t *id)
+{
+    struct db_stmt *q = db_prepare(conn, "SELECT id FROM bucket WHERE name = ?1");
+    db_bind_blob(q, 1, name);
+    int rc = db_step(q);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_NOPARENT : rc;
+    *id = db_column_int(q, 0);
+    db_reset(q);
+    return ERR_NONE;
+}
+
+int
+store_bucket_list(struct store *s, struct slice owner, struct slice after, store_bucket_fn fn,
+                  void *arg)
+{
+    struct db_conn *conn = NULL;
+    int rc = db_read_begin(s->db, &conn);
+    if (rc != ERR_NONE)
+        return rc;
+    struct db_stmt *q = db_prepare(conn, "SELECT id, name, owner, created_ms, region FROM bucket"
+                                         " WHERE name > ?1 ORDER BY name");
+    db_bind_blob(q, 1, after);
+    while ((rc = db_step(q)) == DB_ROW) {
+        struct store_bucket b;
+        bucket_from_row(&b, q);
+        if (owner.n > 0 && !slice_eq(owner, b.owner))
+            continue;
+        b.refs = 1; /* lent for the call */
+        if (fn(arg, &b) != 0) {
+            rc = ERR_NONE;
+            break;
+        }
+    }
+    db_read_end(s->db, &conn);
+    return rc;
+}
+
+/* ---- changes ---- */
+
+int
+store_apply_bucket_get(struct store *s, struct db_conn *conn, struct slice name, int64_t *id,
+                       struct arena *a, struct slice *owner)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    struct db_stmt *q = db_prepare(conn, "SELECT id, owner FROM bucket WHERE name = ?1");
+    db_bind_blob(q, 1, name);
+    int rc = db_step(q);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_NOTFOUND : rc;
+    *id = db_column_int(q, 0);
+    rc = ERR_NONE;
+    if (owner != NULL) {
+        *owner = arena_dup(a, db_column_blob(q, 1));
+        rc = owner->p == NULL ? ERR_NOMEM : ERR_NONE;
+    }
+    db_reset(q);
+    return rc;
+}
+
+/* ERR_NONE when the name is free and there is room. */
+static int
+bucket_may_create(struct db_conn *conn, struct slice name, struct slice owner, bool *owner_is_same)
+{
+    struct db_stmt *q = db_prepare(conn, "SELECT owner FROM bucket WHERE name = ?1");
+    db_bind_blob(q, 1, name);
+    int rc = db_step(q);
+    if (rc == DB_ROW) {
+        *owner_is_same = slice_eq(db_column_blob(q, 0), owner);
+        db_reset(q);
+        return ERR_EXISTS;
+    }
+    if (rc != DB_DONE)
+        return rc;
+    q = db_prepare(conn, "SELECT count(*) FROM bucket");
+    rc = db_step(q);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_CORRUPT : rc;
+    int64_t count = db_column_int(q, 0);
+    db_reset(q);
+    return count < STORE_BUCKETS_MAX ? ERR_NONE : ERR_TOOBIG;
+}
+
+int
+store_apply_bucket_create(struct store *s, struct db_conn *conn, struct slice name,
+                          struct slice owner, struct slice region, bool *owner_is_same)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    *owner_is_same = false;
+    if (!store_bucket_name_ok(name))
+        return ERR_INVALID;
+    int err = bucket_may_create(conn, name, owner, owner_is_same);
+    if (err != ERR_NONE)
+        return err;
+    struct db_stmt *q = db_prepare(conn, "INSERT INTO bucket (id, name, owner, created_ms, region)"
+                                         " VALUES (?1, ?2, ?3, ?4, ?5)");
+    db_bind_int(q, 1, db_next(conn));
+    db_bind_blob(q, 2, name);
+    db_bind_blob(q, 3, owner);
+    db_bind_int(q, 4, clock_wall_ms());
+    db_bind_blob(q, 5, region);
+    s->changes.buckets = true;
+    return db_run(q);
+}
+
+/* DB_ROW, DB_DONE or an error: does the query find anything for this bucket? */
+static int
+probe(struct db_conn *conn, const char *sql, int64_t bucket_id)
+{
+    struct db_stmt *q = db_prepare(conn, sql);
+    db_bind_int(q, 1, bucket_id);
+    int rc = db_step(q);
+    if (rc == DB_ROW)
+        db_reset(q);
+    return rc;
+}
+
+int
+store_apply_bucket_delete(struct store *s, struct db_conn *conn, struct slice name)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    int64_t id = 0;
+    int rc = bucket_id_apply(conn, name, &id);
+    if (rc != ERR_NONE)
+        return rc == ERR_NOPARENT ? ERR_NOTFOUND : rc;
+    rc = probe(conn, "SELECT 1 FROM object WHERE bucket_id = ?1 LIMIT 1", id);
+    if (rc == DB_DONE)
+        rc = probe(conn, "SELECT 1 FROM upload WHERE bucket_id = ?1 LIMIT 1", id);
+    if (rc != DB_DONE)
+        return rc == DB_ROW ? ERR_NOTEMPTY : rc;
+    s->changes.buckets = true;
+    rc = probe(conn, "DELETE FROM bucket_config WHERE bucket_id = ?1", id);
+    return rc != DB_DONE ? rc : probe(conn, "DELETE FROM bucket WHERE id = ?1", id);
+}
+
+int
+store_apply_bucket_config_set(struct store *s, struct db_conn *conn, struct slice bucket,
+                              const char *name, struct slice body)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    int64_t id = 0;
+    if (body.n > STORE_CONFIG_BYTES_MAX)
+        return ERR_TOOBIG;
+    int err = bucket_id_apply(conn, bucket, &id);
+    if (err != ERR_NONE)
+        return err == ERR_NOPARENT ? ERR_NOTFOUND : err;
+    s->changes.buckets = true;
+    struct db_stmt *q;
+    if (body.n == 0) {
+        q = db_prepare(conn, "DELETE FROM bucket_config WHERE bucket_id = ?1 AND name = ?2");
+    } else {
+        q = db_prepare(conn, "INSERT INTO bucket_config (bucket_id, name, body) VALUES (?1, ?2, ?3)"
+                             " ON CONFLICT (bucket_id, name) DO UPDATE SET body = excluded.body");
+        db_bind_blob(q, 3, body);
+    }
+    db_bind_int(q, 1, id);
+    db_bind_blob(q, 2, slice_str(name));
+    return db_run(q);
+}
+
+int
+store_bucket_config_get(struct store *s, struct slice bucket, const char *name, struct arena *a,
+                        struct slice *body)
+{
+    struct db_conn *conn = NULL;
+    int64_t id = 0;
+    int rc = db_read_begin(s->db, &conn);
+    if (rc != ERR_NONE)
+        return rc;
+    rc = bucket_id_apply(conn, bucket, &id);
+    if (rc == ERR_NONE) {
+        struct db_stmt *q =
+            db_prepare(conn, "SELECT body FROM bucket_config WHERE bucket_id = ?1 AND name = ?2");
+        db_bind_int(q, 1, id);
+        db_bind_blob(q, 2, slice_str(name));
+        rc = db_step(q);
+        if (rc == DB_ROW) {
+            *body = arena_dup(a, db_column_blob(q, 0));
+            rc = body->p == NULL ? ERR_NOMEM : ERR_NONE;
+        } else if (rc == DB_DONE) {
+            rc = ERR_NOTFOUND;
+        }
+    }
+    db_read_end(s->db, &conn);
+    return rc;
+}

@@ -1,0 +1,183 @@
+/*
+ * Documents kept with a bucket: its notification configuration and its policy.
+ */
+#include "objectstore/s3_priv.h"
+#include "base/err.h"
+#include "objectstore/policy.h"
+
+#define WHY_MAX 1024
+#define EMPTY_NOTIFICATION "<NotificationConfiguration" S3_XMLNS "></NotificationConfiguration>"
+
+struct config_change {
+    const char *name;
+    struct slice body; /* to be kept; n = 0 takes the document away */
+    int (*check)(struct s3_request *q, struct db_conn *conn, struct config_change *c);
+    char why[WHY_MAX]; /* from check(), for the answer */
+    int status;        /* of success */
+};
+
+static int
+apply_config(struct s3_request *q, struct db_conn *conn)
+{
+    struct config_change *c = q->state;
+    c->why[0] = '\0';
+    int err = c->check == NULL ? ERR_NONE : c->check(q, conn, c);
+    if (err == ERR_NONE)
+        err = store_apply_bucket_config_set(q->s->store, conn, q->bucket->name, c->name, c->body);
+    return err;
+}
+
+static void
+answer_config(struct s3_request *q, int err)
+{
+    const struct config_change *c = q->state;
+    if (err == ERR_NONE)
+        s3_reply_empty(q, c->status, c->status == 204 ? -1 : 0);
+    else if ((err == ERR_INVALID || err == ERR_LOOP) && c->why[0] != '\0')
+        s3_fail_why(q, s3_fault_of(err), c->why);
+    else
+        s3_fail_err(q, err == ERR_NOTFOUND ? ERR_NOPARENT : err);
+}
+
+/* NULL: answered. */
+static struct config_change *
+config_change(struct s3_request *q, const char *name, struct slice body, int status)
+{
+    struct config_change *c = arena_alloc(q->r->arena, sizeof *c);
+    if (c == NULL) {
+        s3_fail_err(q, ERR_NOMEM);
+        return NULL;
+    }
+    if (!s3_write_begin(q))
+        return NULL;
+    c->name = name;
+    c->body = body;
+    c->status = status;
+    q->state = c;
+    return c;
+}
+
+/* ERR_NOTFOUND when there is none. */
+static int
+config_read(struct s3_request *q, const char *name, struct slice *body)
+{
+    return store_bucket_config_get(q->s->store, q->bucket->name, name, q->r->arena, body);
+}
+
+/* ---- notifications ---- */
+
+static int
+notification_check(struct s3_request *q, struct db_conn *conn, struct config_change *c)
+{
+    struct buf why;
+    const struct s3_hooks *hooks = &q->s->hooks;
+    buf_init(&why, WHY_MAX - 1);
+    int err = hooks->notification_set(hooks->arg, conn, q->bucket, buf_slice(&q->doc), &why);
+    if (why.n > 0)
+        memcpy(c->why, why.p, why.n + 1);
+    buf_fini(&why);
+    return err;
+}
+
+void
+s3_run_put_notification(struct s3_request *q)
+{
+    const struct xml_node *root = s3_doc_parse(q, "NotificationConfiguration");
+    if (root == NULL)
+        return;
+    if (q->s->hooks.notification_set == NULL) {
+        s3_fail(q, S3_NOT_IMPLEMENTED);
+        return;
+    }
+    /* A document without rules takes the configuration away. */
+    struct slice body = root->child == NULL ? SLICE_NONE : buf_slice(&q->doc);
+    struct config_change *c = config_change(q, "notification", body, 200);
+    if (c == NULL)
+        return;
+    c->check = notification_check;
+    s3_commit(q, apply_config, answer_config);
+}
+
+void
+s3_run_get_notification(struct s3_request *q)
+{
+    struct slice body;
+    struct buf b;
+    int err = config_read(q, "notification", &body);
+    if (err != ERR_NONE && err != ERR_NOTFOUND) {
+        s3_fail_err(q, err);
+        return;
+    }
+    buf_init(&b, S3_REPLY_BYTES_MAX);
+    if (err == ERR_NOTFOUND) {
+        xml_head(&b);
+        body = SLICE_LIT(EMPTY_NOTIFICATION);
+    }
+    buf_put_slice(&b, body);
+    s3_reply_xml(q, 200, &b);
+}
+
+/* ---- policy ---- */
+
+void
+s3_run_put_policy(struct s3_request *q)
+{
+    struct policy *policy = NULL;
+    struct buf why;
+    if (q->doc.n == 0) {
+        s3_fail(q, S3_MISSING_BODY);
+        return;
+    }
+    buf_init(&why, WHY_MAX);
+    int err = policy_parse(buf_slice(&q->doc), q->bucket->name, &policy, &why);
+    policy_free(&policy);
+    if (err == ERR_INVALID)
+        s3_fail_why(q, S3_MALFORMED_POLICY,
+                    why.n > 0 ? why.p : s3_fault_message(S3_MALFORMED_POLICY));
+    else if (err != ERR_NONE)
+        s3_fail_err(q, err);
+    buf_fini(&why);
+    if (err == ERR_NONE && config_change(q, "policy", buf_slice(&q->doc), 204) != NULL)
+        s3_commit(q, apply_config, answer_config);
+}
+
+void
+s3_run_get_policy(struct s3_request *q)
+{
+    struct slice body;
+    int err = config_read(q, "policy", &body);
+    if (err == ERR_NOTFOUND) {
+        s3_fail(q, S3_NO_BUCKET_POLICY);
+        return;
+    }
+    if (err != ERR_NONE) {
+        s3_fail_err(q, err);
+        return;
+    }
+    q->status = 200;
+    http_header(q->r, "Content-Type", SLICE_LIT("application/json"));
+    http_reply(q->r, 200, body);
+}
+
+void
+s3_run_delete_policy(struct s3_request *q)
+{
+    if (config_change(q, "policy", SLICE_NONE, 204) != NULL)
+        s3_commit(q, apply_config, answer_config);
+}
+
+void
+s3_run_policy_status(struct s3_request *q)
+{
+    struct buf b;
+    if (q->bucket->policy == NULL) {
+        s3_fail(q, S3_NO_BUCKET_POLICY);
+        return;
+    }
+    buf_init(&b, S3_REPLY_BYTES_MAX);
+    xml_head(&b);
+    xml_open(&b, "PolicyStatus" S3_XMLNS);
+    xml_puts(&b, "IsPublic", policy_is_public(q->bucket->policy) ? "true" : "false");
+    xml_close(&b, "PolicyStatus");
+    s3_reply_xml(q, 200, &b);
+}

@@ -1,0 +1,310 @@
+/*
+ * GET and HEAD of an object.
+ *
+ *   look up -> conditions (304, 412) -> range (206, 416) -> the bytes' road -> headers -> reply
+ *
+ * Small objects are answered out of the record itself: the reply borrows its bytes and holds the
+ * reference until they are sent; no copy, no lock, no descriptor. Large ones go by sendfile when
+ * every block was verified before, else through a reader that verifies as it goes; damage in the
+ * first block is a 500. When the bytes were overtaken by a newer version (ERR_STALE) everything
+ * starts again once.
+ */
+#include "objectstore/s3_priv.h"
+#include "base/chk.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/stat.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define GET_ATTEMPTS 2
+
+struct getting {
+    const struct store_object *o; /* a reference */
+    int64_t offset;
+    int64_t bytes;
+    int status;
+    /* How the bytes go: */
+    int fd; /* -1: not by descriptor */
+    int64_t fd_offset;
+    struct store_reader *reader;
+};
+
+/* ---- headers that depend on the query ---- */
+
+static const struct {
+    const char *param;
+    const char *header;
+} overrides[] = {
+    {"response-content-type", "Content-Type"},
+    {"response-cache-control", "Cache-Control"},
+    {"response-content-disposition", "Content-Disposition"},
+    {"response-content-encoding", "Content-Encoding"},
+    {"response-content-language", "Content-Language"},
+    {"response-expires", "Expires"},
+};
+
+static struct slice
+override_of(const struct http_request *r, struct slice header)
+{
+    for (size_t i = 0; r->param_count > 0 && i < ARRAY_LEN(overrides); i++) {
+        if (slice_ieqs(header, overrides[i].header))
+            return http_param(r, overrides[i].param);
+    }
+    return SLICE_NONE;
+}
+
+/* What caches may do with it; n = 0: nothing is said. A function's results change under their name,
+ * unless the name is given together with a version. */
+static struct slice
+cache_control(const struct http_request *r, const struct store_object *o)
+{
+    struct slice text = override_of(r, SLICE_LIT("Cache-Control"));
+    if (text.n == 0)
+        text = store_meta_find(o->meta, "Cache-Control");
+    if (text.n > 0 || !o->by_function)
+        return text;
+    return http_has_param(r, "v") ? SLICE_LIT("public, max-age=31536000, immutable")
+                                  : SLICE_LIT("no-cache");
+}
+
+/* ---- what is to be sent ---- */
+
+/* false: answered. */
+static bool
+conditions_hold(struct s3_request *q, const struct store_object *o)
+{
+    struct s3_conditions c;
+    char date[CLOCK_TEXT_MAX];
+    s3_conditions_read(q->r, false, &c);
+    enum s3_verdict verdict = s3_conditions_judge(&c, o->etag, o->mtime_ms);
+    if (verdict == S3_GO)
+        return true;
+    if (verdict == S3_FAILED) {
+        s3_fail(q, S3_PRECONDITION_FAILED);
+        return false;
+    }
+    struct slice cache = cache_control(q->r, o);
+    clock_http(o->mtime_ms, date);
+    s3_etag_header(q, o->etag);
+    http_header(q->r, "Last-Modified", slice_str(date));
+    if (cache.n > 0)
+        http_header(q->r, "Cache-Control", cache);
+    s3_reply_empty(q, 304, -1);
+    return false;
+}
+
+/* ?partNumber: we know where parts lie only when there is one. false: answered. */
+static bool
+part_chosen(struct s3_request *q, struct getting *g)
+{
+    int number;
+    if (q->r->param_count == 0 || !http_has_param(q->r, "partNumber"))
+        return true;
+    if (!s3_param_int(q, "partNumber", 1, STORE_PART_MAX, false, 0, &number))
+        return false;
+    if (g->o->part_count > 1) {
+        s3_fail(q, S3_NOT_IMPLEMENTED);
+        return false;
+    }
+    if (number != 1) {
+        s3_fail(q, S3_INVALID_PART_NUMBER);
+        return false;
+    }
+    g->status = g->o->size > 0 ? 206 : 200;
+    return true;
+}
+
+/* false: answered. */
+static bool
+range_chosen(struct s3_request *q, struct getting *g)
+{
+    const struct store_object *o = g->o;
+    struct slice range = http_field(q->r, "Range");
+    g->offset = 0;
+    g->bytes = o->size;
+    g->status = 200;
+    if (range.p == NULL)
+        return part_chosen(q, g);
+    if (!s3_if_range_holds(http_field(q->r, "If-Range"), o->etag, o->mtime_ms))
+        return true;
+    int err = s3_range(range, o->size, &g->offset, &g->bytes);
+    if (err == ERR_NONE)
+        g->status = 206;
+    if (err != ERR_RANGE)
+        return true;
+    char size[32];
+    snprintf(size, sizeof size, "%lld", (long long)o->size);
+    http_headerf(q->r, "Content-Range", "bytes */%lld", (long long)o->size);
+    s3_extra(q, "RangeRequested", range);
+    s3_extra(q, "ActualObjectSize", slice_str(size));
+    s3_fail(q, S3_INVALID_RANGE);
+    return false;
+}
+
+/* ERR_STALE: the version is gone by now. */
+static int
+bytes_open(struct s3_request *q, struct getting *g)
+{
+    struct store *s = q->s->store;
+    if (q->r->method == HTTP_HEAD || g->bytes == 0 || g->o->inline_bytes.p != NULL)
+        return ERR_NONE;
+    int err = store_verify_first(s, g->o, g->offset);
+    if (err != ERR_NONE)
+        return err;
+    err = store_sendfile(s, g->o, g->offset, g->bytes, &g->fd, &g->fd_offset);
+    if (err != ERR_UNSUPPORTED)
+        return err;
+    g->fd = -1;
+    return store_reader_open(s, g->o, g->offset, g->bytes, &g->reader);
+}
+
+/* ---- headers ---- */
+
+/* Only a signed request may choose headers. false: answered. */
+static bool
+overrides_ok(struct s3_request *q)
+{
+    for (size_t i = 0; q->r->param_count > 0 && i < ARRAY_LEN(overrides); i++) {
+        if (q->account == NULL && http_has_param(q->r, overrides[i].param)) {
+            s3_fail_why(q, S3_INVALID_REQUEST, "Request specific response headers cannot be used "
+                                               "for anonymous GET requests.");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Headers kept with the object, those of the query instead where given. */
+static void
+described(struct s3_request *q, const struct store_object *o)
+{
+    struct http_request *r = q->r;
+    struct slice name, value, type = SLICE_NONE;
+    char text[64];
+    size_t at = 0;
+    while (store_meta_next(o->meta, &at, &name, &value)) {
+        if (override_of(r, name).n > 0 || slice_ieqs(name, "Cache-Control"))
+            continue;
+        char *z = name.n < sizeof text ? text : arena_alloc(r->arena, name.n + 1);
+        if (z == NULL)
+            continue;
+        memcpy(z, name.p, name.n);
+        z[name.n] = '\0';
+        http_header(r, z, value);
+    }
+    for (size_t i = 0; r->param_count > 0 && i < ARRAY_LEN(overrides); i++) {
+        struct slice chosen = http_param(r, overrides[i].param);
+        if (strcmp(overrides[i].header, "Content-Type") == 0)
+            type = chosen;
+        else if (chosen.n > 0 && strcmp(overrides[i].header, "Cache-Control") != 0)
+            http_header(r, overrides[i].header, chosen);
+    }
+    if (type.n == 0)
+        type = o->content_type.n > 0 ? o->content_type : SLICE_LIT("binary/octet-stream");
+    http_header(r, "Content-Type", type);
+    struct slice cache = cache_control(r, o);
+    if (cache.n > 0)
+        http_header(r, "Cache-Control", cache);
+}
+
+static void
+headers(struct s3_request *q, const struct getting *g)
+{
+    const struct store_object *o = g->o;
+    char date[CLOCK_TEXT_MAX];
+    clock_http(o->mtime_ms, date);
+    s3_etag_header(q, o->etag);
+    http_header(q->r, "Last-Modified", slice_str(date));
+    http_header(q->r, "Accept-Ranges", SLICE_LIT("bytes"));
+    http_header(q->r, "X-Content-Type-Options", SLICE_LIT("nosniff"));
+    described(q, o);
+    if (g->status == 206)
+        http_headerf(q->r, "Content-Range", "bytes %lld-%lld/%lld", (long long)g->offset,
+                     (long long)(g->offset + g->bytes - 1), (long long)o->size);
+    if (o->checksum != CHECKSUM_NONE && g->bytes == o->size &&
+        slice_ieqs(http_field(q->r, "x-amz-checksum-mode"), "ENABLED"))
+        s3_checksum_headers(q, o->checksum, o->checksum_base64, o->checksum_composite);
+}
+
+/* ---- the reply ---- */
+
+static void
+release_object(void *arg)
+{
+    const struct store_object *o = arg;
+    store_object_unref(&o);
+}
+
+static void
+release_reader(void *arg)
+{
+    struct store_reader *reader = arg;
+    store_reader_close(&reader);
+}
+
+static ptrdiff_t
+pull(void *arg, int64_t offset, char *p, size_t n)
+{
+    (void)offset; /* asked for in order */
+    ptrdiff_t got = store_reader_read(arg, p, n);
+    return got == 0 ? ERR_SHORT : got;
+}
+
+static void
+reply(struct s3_request *q, struct getting *g)
+{
+    struct http_request *r = q->r;
+    q->status = g->status;
+    if (r->method == HTTP_HEAD) {
+        http_reply_empty(r, g->status, g->bytes);
+        return;
+    }
+    STAT_ADD(object_bytes_out_total, g->bytes);
+    if (g->bytes == 0) {
+        http_reply(r, g->status, SLICE_NONE);
+    } else if (g->reader != NULL) {
+        http_reply_stream(r, g->status, g->bytes, pull, release_reader, g->reader);
+    } else if (g->fd >= 0) {
+        http_reply_fd(r, g->status, g->fd, g->fd_offset, g->bytes);
+    } else {
+        struct slice bytes = slice_of(g->o->inline_bytes.p + g->offset, (size_t)g->bytes);
+        http_reply_borrowed(r, g->status, bytes, release_object, (void *)(uintptr_t)g->o);
+        g->o = NULL; /* the reply's now */
+    }
+}
+
+/* ERR_NONE: answered. */
+static int
+get_once(struct s3_request *q)
+{
+    struct getting g = {.fd = -1};
+    int err = store_get(q->s->store, q->bucket->name, q->key, &g.o);
+    if (err != ERR_NONE)
+        return err;
+    if (!conditions_hold(q, g.o) || !range_chosen(q, &g))
+        goto out;
+    err = bytes_open(q, &g);
+    if (err != ERR_NONE)
+        goto out;
+    headers(q, &g);
+    reply(q, &g);
+out:
+    store_object_unref(&g.o);
+    return err;
+}
+
+void
+s3_run_get_object(struct s3_request *q)
+{
+    if (q->r->param_count > 0 && (!s3_version_ok(q) || !overrides_ok(q)))
+        return;
+    int err = ERR_STALE;
+    for (int i = 0; i < GET_ATTEMPTS && err == ERR_STALE; i++)
+        err = get_once(q);
+    if (err == ERR_NOTFOUND)
+        s3_fail_missing(q);
+    else if (err != ERR_NONE)
+        s3_fail_err(q, err);
+}

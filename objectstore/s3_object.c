@@ -1,0 +1,374 @@
+/*
+ * PUT and DELETE of one object, and what every road that makes an object has in common: the
+ * description an upload's headers give (struct store_put_spec).
+ *
+ * Kept with the object: the metadata headers of `kept`, and x-amz-meta-*. Headers that ask for what
+ * we do not do (`refused`) are an error, never silently dropped.
+ */
+#include "objectstore/s3_priv.h"
+#include "base/chk.h"
+#include "base/err.h"
+#include "base/stat.h"
+
+#include <ctype.h>
+#include <strings.h>
+
+#define META_PREFIX SLICE_LIT("x-amz-meta-")
+#define NAME_MAX_KEPT 256
+
+/* ---- headers ---- */
+
+static const char *const kept[] = {
+    "Cache-Control",       "Content-Disposition",  "Content-Encoding",
+    "Content-Language",    "Expires",              "x-amz-storage-class",
+    "x-amz-website-redirect-location",
+};
+
+static const struct {
+    const char *name; /* ends in '-': a prefix */
+    enum s3_fault fault;
+} refused[] = {
+    {"x-amz-grant-", S3_ACL_NOT_SUPPORTED},
+    {"x-amz-tagging", S3_NOT_IMPLEMENTED},
+    {"x-amz-server-side-encryption", S3_NOT_IMPLEMENTED},
+    {"x-amz-server-side-encryption-", S3_NOT_IMPLEMENTED},
+    {"x-amz-object-lock-", S3_NOT_IMPLEMENTED},
+    {"x-amz-write-offset-bytes", S3_NOT_IMPLEMENTED},
+};
+
+static const char *const acls_of_owner[] = {
+    "private", "bucket-owner-full-control", "bucket-owner-read", NULL,
+};
+
+static const char *const storage_classes[] = {
+    "STANDARD",   "REDUCED_REDUNDANCY", "STANDARD_IA",  "ONEZONE_IA",   "INTELLIGENT_TIERING",
+    "GLACIER_IR", "GLACIER",            "DEEP_ARCHIVE", NULL,
+};
+
+static bool
+one_of(struct slice text, const char *const *list)
+{
+    for (; *list != NULL; list++) {
+        if (slice_eqs(text, *list))
+            return true;
+    }
+    return false;
+}
+
+static bool
+name_is(struct slice name, const char *pattern)
+{
+    size_t n = strlen(pattern);
+    if (pattern[n - 1] == '-')
+        return name.n > n && strncasecmp(name.p, pattern, n) == 0;
+    return slice_ieqs(name, pattern);
+}
+
+/* The first header that asks for something we cannot keep; S3_FAULT_COUNT: none. */
+static enum s3_fault
+refused_header(const struct http_request *r)
+{
+    for (size_t i = 0; i < r->field_count; i++) {
+        const struct http_field *f = &r->fields[i];
+        if (f->name.n < 6 || strncasecmp(f->name.p, "x-amz-", 6) != 0 || f->value.n == 0)
+            continue;
+        for (size_t k = 0; k < ARRAY_LEN(refused); k++) {
+            if (name_is(f->name, refused[k].name))
+                return refused[k].fault;
+        }
+        if (slice_ieqs(f->name, "x-amz-acl") && !one_of(f->value, acls_of_owner))
+            return S3_ACL_NOT_SUPPORTED;
+        if (slice_ieqs(f->name, "x-amz-storage-class") && !one_of(f->value, storage_classes))
+            return S3_INVALID_STORAGE_CLASS;
+        if (slice_ieqs(f->name, "x-amz-website-redirect-location") && f->value.p[0] != '/' &&
+            !slice_starts(f->value, SLICE_LIT("http://")) &&
+            !slice_starts(f->value, SLICE_LIT("https://")))
+            return S3_INVALID_REDIRECT;
+    }
+    return S3_FAULT_COUNT;
+}
+
+/* The list without "aws-chunked", which is about the transfer. */
+static struct slice
+content_encoding(struct arena *a, struct slice list)
+{
+    char *out = arena_alloc(a, list.n + 1);
+    size_t n = 0;
+    if (out == NULL)
+        return SLICE_NONE;
+    while (list.p != NULL) {
+        struct slice one = slice_trim(slice_cut(list, ',', &list));
+        if (one.n == 0 || slice_ieqs(one, "aws-chunked"))
+            continue;
+        if (n > 0)
+            out[n++] = ',';
+        memcpy(out + n, one.p, one.n);
+        n += one.n;
+    }
+    return slice_of(out, n);
+}
+
+static void
+keep(struct s3_request *q, const char *name, struct slice value)
+{
+    if (slice_ieqs(slice_str(name), "Content-Encoding"))
+        value = content_encoding(q->r->arena, value);
+    if (strcmp(name, "x-amz-storage-class") == 0 && slice_eqs(value, "STANDARD"))
+        return;
+    if (value.n > 0)
+        store_meta_add(&q->w->meta, slice_str(name), value);
+}
+
+/* Fills q->w->meta; false: more than may be kept. */
+static bool
+keep_headers(struct s3_request *q)
+{
+    const struct http_request *r = q->r;
+    size_t user_bytes = 0;
+    char name[NAME_MAX_KEPT];
+    for (size_t i = 0; i < r->field_count; i++) {
+        const struct http_field *f = &r->fields[i];
+        if (f->name.n <= META_PREFIX.n ||
+            strncasecmp(f->name.p, META_PREFIX.p, META_PREFIX.n) != 0) {
+            for (size_t k = 0; k < ARRAY_LEN(kept); k++) {
+                if (slice_ieqs(f->name, kept[k]))
+                    keep(q, kept[k], f->value);
+            }
+            continue;
+        }
+        user_bytes += f->name.n - META_PREFIX.n + f->value.n;
+        if (user_bytes > STORE_USER_META_MAX || f->name.n > sizeof name)
+            return false;
+        for (size_t k = 0; k < f->name.n; k++)
+            name[k] = (char)tolower((unsigned char)f->name.p[k]);
+        store_meta_add(&q->w->meta, slice_of(name, f->name.n), f->value);
+    }
+    return q->w->meta.err == ERR_NONE;
+}
+
+bool
+s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
+{
+    struct http_request *r = q->r;
+    enum s3_fault fault = refused_header(r);
+    if (fault == S3_FAULT_COUNT && describe && !keep_headers(q))
+        fault = q->w->meta.err == ERR_NOMEM ? S3_SLOW_DOWN : S3_METADATA_TOO_LARGE;
+    if (fault != S3_FAULT_COUNT) {
+        s3_fail(q, fault);
+        return false;
+    }
+    q->w->spec = (struct store_put_spec){
+        .kind = kind,
+        .bucket = q->bucket->name,
+        .key = q->key,
+        .owner = q->bucket->owner,
+        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
+        .request_id = slice_str(r->id),
+        .source_ip = s3_source_ip(q),
+        .condition = {.if_match = http_field(r, "If-Match"),
+                      .if_none_match = http_field(r, "If-None-Match")},
+    };
+    if (describe) {
+        q->w->spec.content_type = http_field(r, "Content-Type");
+        q->w->spec.meta = buf_slice(&q->w->meta);
+    }
+    return true;
+}
+
+void
+s3_spec_seal(struct s3_request *q)
+{
+    const char *base64 = "";
+    struct store_put_spec *spec = &q->w->spec;
+    hex_encode(payload_md5(q->payload), MD5_BYTES, q->w->etag);
+    spec->etag = q->w->etag;
+    spec->checksum = payload_checksum(q->payload, &base64);
+    spec->checksum_base64 = slice_str(base64);
+}
+
+bool
+s3_version_ok(struct s3_request *q)
+{
+    struct slice id = http_param(q->r, "versionId");
+    if (id.p == NULL || slice_eqs(id, "null"))
+        return true;
+    s3_extra(q, "VersionId", id);
+    s3_fail(q, S3_NO_SUCH_VERSION);
+    return false;
+}
+
+bool
+s3_param_int(struct s3_request *q, const char *name, int min, int max, bool clip, int fallback,
+             int *out)
+{
+    struct slice text = http_param(q->r, name);
+    uint64_t value = 0;
+    *out = fallback;
+    if (text.n == 0)
+        return true;
+    int err = slice_to_u64(text, &value);
+    if (err == ERR_NONE && value > (uint64_t)max && clip)
+        value = (uint64_t)max;
+    if (err != ERR_NONE || value < (uint64_t)min || value > (uint64_t)max) {
+        s3_extra(q, "ArgumentName", slice_str(name));
+        s3_extra(q, "ArgumentValue", text);
+        s3_fail_why(q, S3_INVALID_ARGUMENT, "A number in the query is missing or out of range");
+        return false;
+    }
+    *out = (int)value;
+    return true;
+}
+
+/* ---- PUT ---- */
+
+/* The writer has the last word; a condition that fails already now spares the body. */
+static bool
+condition_may_hold(struct s3_request *q)
+{
+    const struct store_condition *c = &q->w->spec.condition;
+    const struct store_object *o = NULL;
+    if (c->if_match.p == NULL && c->if_none_match.p == NULL)
+        return true;
+    int err = store_get(q->s->store, q->bucket->name, q->key, &o);
+    bool fails = false;
+    if (err == ERR_NONE)
+        fails = (c->if_match.p != NULL && !s3_etag_matches(c->if_match, o->etag, true)) ||
+                (c->if_none_match.p != NULL && s3_etag_matches(c->if_none_match, o->etag, false));
+    store_object_unref(&o);
+    if (fails)
+        s3_fail(q, S3_PRECONDITION_FAILED);
+    return !fails;
+}
+
+void
+s3_prepare_put_object(struct s3_request *q)
+{
+    if (http_has_param(q->r, "partNumber")) {
+        s3_fail_why(q, S3_INVALID_ARGUMENT, "partNumber needs an uploadId");
+        return;
+    }
+    if (s3_write_begin(q) && s3_spec_fill(q, STORE_CREATED_PUT, true))
+        (void)condition_may_hold(q);
+}
+
+static int
+apply_put(struct s3_request *q, struct db_conn *conn)
+{
+    struct s3_write *w = q->w;
+    return store_apply_put(q->s->store, conn, &w->spec, w->put, &w->result);
+}
+
+static void
+answer_put(struct s3_request *q, int err)
+{
+    struct s3_write *w = q->w;
+    if (err != ERR_NONE) {
+        s3_fail_err(q, err);
+        return;
+    }
+    w->generation = w->result.generation;
+    STAT_INC(objects_put_total);
+    STAT_ADD(object_bytes_in_total, w->bytes);
+    s3_etag_header(q, w->result.etag);
+    s3_checksum_headers(q, w->spec.checksum, w->spec.checksum_base64.p, false);
+    s3_reply_empty(q, 200, 0);
+}
+
+void
+s3_run_put_object(struct s3_request *q)
+{
+    s3_spec_seal(q);
+    s3_seal_and_commit(q, apply_put, answer_put);
+}
+
+/* ---- DELETE ---- */
+
+struct deletion {
+    struct store_delete_spec spec;
+    bool existed;
+};
+
+static int
+apply_delete(struct s3_request *q, struct db_conn *conn)
+{
+    struct deletion *d = q->state;
+    return store_apply_delete(q->s->store, conn, &d->spec, &d->existed);
+}
+
+static void
+answer_delete(struct s3_request *q, int err)
+{
+    const struct deletion *d = q->state;
+    if (err != ERR_NONE) {
+        s3_fail_err(q, err);
+        return;
+    }
+    if (d->existed)
+        STAT_INC(objects_deleted_total);
+    s3_reply_empty(q, 204, -1);
+}
+
+void
+s3_run_delete_object(struct s3_request *q)
+{
+    if (!s3_version_ok(q) || !s3_write_begin(q))
+        return;
+    struct deletion *d = arena_alloc(q->r->arena, sizeof *d);
+    if (d == NULL) {
+        s3_fail_err(q, ERR_NOMEM);
+        return;
+    }
+    d->spec = (struct store_delete_spec){
+        .bucket = q->bucket->name,
+        .key = q->key,
+        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
+        .request_id = slice_str(q->r->id),
+        .source_ip = s3_source_ip(q),
+        .condition = {.if_match = http_field(q->r, "If-Match")},
+    };
+    q->state = d;
+    s3_commit(q, apply_delete, answer_delete);
+}
+
+/* ---- what an object without ACL and tags says ---- */
+
+/* The object, or answered. */
+static const struct store_object *
+existing(struct s3_request *q)
+{
+    const struct store_object *o = NULL;
+    if (!s3_version_ok(q))
+        return NULL;
+    int err = store_get(q->s->store, q->bucket->name, q->key, &o);
+    if (err == ERR_NOTFOUND)
+        s3_fail_missing(q);
+    else if (err != ERR_NONE)
+        s3_fail_err(q, err);
+    return o;
+}
+
+void
+s3_run_object_acl(struct s3_request *q)
+{
+    const struct store_object *o = existing(q);
+    if (o == NULL)
+        return;
+    s3_reply_acl(q, o->owner);
+    store_object_unref(&o);
+}
+
+void
+s3_run_object_tagging(struct s3_request *q)
+{
+    const struct store_object *o = existing(q);
+    struct buf b;
+    if (o == NULL)
+        return;
+    store_object_unref(&o);
+    buf_init(&b, S3_REPLY_BYTES_MAX);
+    xml_head(&b);
+    xml_open(&b, "Tagging" S3_XMLNS);
+    xml_puts(&b, "TagSet", "");
+    xml_close(&b, "Tagging");
+    s3_reply_xml(q, 200, &b);
+}

@@ -1,0 +1,221 @@
+/*
+ * Inside the S3 face: one request (struct s3_request), the operation table's rows, and what the
+ * handler files share. The life of a request is told at the top of s3_service.c.
+ */
+#ifndef DARKROOM_OBJECTSTORE_S3_PRIV_H
+#define DARKROOM_OBJECTSTORE_S3_PRIV_H
+
+#include "base/auth.h"
+#include "base/payload.h"
+#include "base/xml.h"
+#include "objectstore/s3_reply.h"
+#include "objectstore/s3_service.h"
+
+#define S3_PARSE_MEMORY_MAX (16u << 20) /* tree of one XML body */
+#define S3_DOC_SMALL (64u << 10)
+#define S3_DOC_DELETE (2u << 20)
+#define S3_DOC_COMPLETE (4u << 20)
+#define S3_DELETE_KEYS_MAX 1000
+#define S3_EXTRAS_MAX 6
+
+struct s3_service {
+    uint32_t magic;
+    struct store *store;
+    struct db *db;
+    const struct accounts *accounts;
+    char *domain;
+    char *region;
+    char host_id[64]; /* x-amz-id-2: this process */
+    struct s3_hooks hooks;
+};
+
+enum s3_level { S3_SERVICE, S3_BUCKET, S3_OBJECT };
+
+/* What follows the headers: nothing, a document of at most doc_max bytes, or an object's bytes. */
+enum s3_body { S3_BODY_NONE, S3_BODY_DOC, S3_BODY_OBJECT };
+
+#define S3_MUTATES 1u   /* gets an info line in the log */
+#define S3_ADMITTED 2u  /* refused with SlowDown while hooks.accepting() says no */
+#define S3_NEW_BUCKET 4u /* the bucket need not exist */
+#define S3_OWNER 8u     /* policies cannot grant it */
+#define S3_JUDGES 16u   /* the handler asks s3_may() itself */
+#define S3_COPIES 32u   /* the row for requests with x-amz-copy-source */
+#define S3_LISTS 64u    /* prefix and delimiter count in the policy's conditions */
+
+struct s3_request;
+typedef void (*s3_handler_fn)(struct s3_request *q);
+
+struct s3_op {
+    const char *name;
+    enum http_method method;
+    enum s3_level level;
+    const char *sub; /* sub-resource; NULL: none */
+    const char *action;
+    enum s3_body body;
+    size_t doc_max;
+    unsigned flags;
+    s3_handler_fn prepare; /* before the body; may answer; NULL: nothing to do */
+    s3_handler_fn run;     /* the whole body is here and holds what it promised */
+    const char *canned;    /* for s3_run_canned(): the answer */
+    enum s3_fault fault;   /* or, without one, the refusal */
+};
+
+struct s3_pair {
+    const char *name;
+    struct slice value;
+};
+
+/* On the writer thread; may run twice, so it keeps nothing from an earlier run. */
+typedef int (*s3_apply_fn)(struct s3_request *q, struct db_conn *conn);
+/* After the commit (err = 0) or instead of it; replies. Must not block. */
+typedef void (*s3_answer_fn)(struct s3_request *q, int err);
+
+struct s3_write {
+    struct db_op op;
+    struct s3_request *q;
+    s3_apply_fn apply;
+    s3_answer_fn answer;
+    struct store_put *put;
+    struct store_put_spec spec;
+    struct store_put_result result;
+    struct buf meta;
+    char etag[2 * MD5_BYTES + 1];
+    const struct store_object *source; /* of a copy; a reference */
+    int64_t bytes;                     /* for the log */
+    int64_t generation;
+};
+
+struct s3_request {
+    uint32_t magic;
+    struct http_request *r;
+    const struct s3_service *s;
+    const struct s3_op *op;
+    struct slice bucket_name; /* p = NULL: none */
+    struct slice key;         /* p = NULL: none */
+    const struct store_bucket *bucket; /* a reference */
+    const struct account *account;     /* NULL: anonymous */
+    struct slice source_ip;            /* made by s3_source_ip() */
+    struct payload *payload;
+    enum payload_fault fault; /* what was wrong with the body */
+    int64_t dropped;          /* body bytes that no operation asked for */
+    struct buf doc;           /* the body of S3_BODY_DOC */
+    struct arena *tree;       /* its parse tree, apart from the request's small arena */
+    struct s3_write *w;       /* operations that write */
+    void *state;              /* the operation's own, in an arena */
+    struct s3_pair extra[S3_EXTRAS_MAX];
+    size_t extra_count;
+    int status; /* answered */
+};
+
+/* ---- s3_ops.c ---- */
+
+/* The row for this request; NULL: answered (405, 501). */
+const struct s3_op *s3_op_find(struct s3_request *q);
+/* Rows for tests; NULL past the end. */
+const struct s3_op *s3_op_at(size_t index);
+/* op->canned, or op->fault. */
+void s3_run_canned(struct s3_request *q);
+
+/* ---- s3_service.c ---- */
+
+/* May the caller do this? Owner and root always, others as the policy says. key.p = NULL: bucket. */
+bool s3_may(struct s3_request *q, const struct store_bucket *bucket, const char *action,
+            struct slice key);
+struct slice s3_source_ip(struct s3_request *q);
+/* Makes q->w; false: answered. */
+bool s3_write_begin(struct s3_request *q);
+/* Suspends and queues; `answer` replies, on the writer thread. Afterwards q is not ours. */
+void s3_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer);
+/* The same after q->w->put is durable. */
+void s3_seal_and_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer);
+/* Root element of the body, so named; NULL: answered with MalformedXML. */
+const struct xml_node *s3_doc_parse(struct s3_request *q, const char *root);
+
+/* ---- s3_cond.c ---- */
+
+struct s3_conditions {
+    struct slice if_match;
+    struct slice if_none_match;
+    struct slice if_modified_since;
+    struct slice if_unmodified_since;
+};
+
+enum s3_verdict { S3_GO, S3_NOT_MODIFIED, S3_FAILED };
+
+/* copy: the x-amz-copy-source- forms. */
+void s3_conditions_read(const struct http_request *r, bool copy, struct s3_conditions *out);
+/* RFC 9110 section 13.2.2. */
+enum s3_verdict s3_conditions_judge(const struct s3_conditions *c, const char *etag,
+                                    int64_t mtime_ms);
+/* `strong` after If-Match: a weak tag never matches. List of tags, quoted or not, or "*". */
+bool s3_etag_matches(struct slice list, const char *etag, bool strong);
+bool s3_if_range_holds(struct slice value, const char *etag, int64_t mtime_ms);
+/* "bytes=..." against a size. ERR_NONE; ERR_UNSUPPORTED: ignore it; ERR_RANGE: 416. */
+int s3_range(struct slice text, int64_t size, int64_t *offset, int64_t *bytes);
+
+/* ---- s3_object.c, shared with multipart and copy ---- */
+
+/* q->w->spec from the headers; false: answered. `describe`: content type and metadata as well. */
+bool s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe);
+/* The body's ETag and checksum into q->w->spec, once it has arrived. */
+void s3_spec_seal(struct s3_request *q);
+/* ?versionId: only the null version exists. false: answered. */
+bool s3_version_ok(struct s3_request *q);
+/* Decimal query parameter in min..max (more is max when `clip`); false: answered. */
+bool s3_param_int(struct s3_request *q, const char *name, int min, int max, bool clip, int fallback,
+                  int *out);
+
+/* ---- s3_copy.c, shared with multipart ---- */
+
+struct s3_copy {
+    struct slice bucket;
+    struct slice key;
+    int64_t bucket_id;
+    struct s3_conditions conditions;
+    bool replace;     /* metadata from this request */
+    int64_t offset;   /* UploadPartCopy */
+    int64_t bytes;    /* < 0: all */
+    bool ranged;
+};
+
+/* Reads x-amz-copy-source, checks permission; NULL: answered. */
+struct s3_copy *s3_copy_begin(struct s3_request *q);
+/* In apply(): the source as it is now, into q->w->source, judged. */
+int s3_copy_source(struct s3_request *q, const struct s3_copy *c, struct db_conn *conn);
+
+/* ---- handlers ---- */
+
+void s3_prepare_put_object(struct s3_request *q);
+void s3_run_put_object(struct s3_request *q);
+void s3_run_get_object(struct s3_request *q);
+void s3_run_delete_object(struct s3_request *q);
+void s3_run_copy_object(struct s3_request *q);
+void s3_run_delete_objects(struct s3_request *q);
+void s3_run_object_acl(struct s3_request *q);
+void s3_run_object_tagging(struct s3_request *q);
+void s3_run_list_buckets(struct s3_request *q);
+void s3_prepare_create_bucket(struct s3_request *q);
+void s3_run_create_bucket(struct s3_request *q);
+void s3_run_head_bucket(struct s3_request *q);
+void s3_run_delete_bucket(struct s3_request *q);
+void s3_run_get_location(struct s3_request *q);
+void s3_run_bucket_acl(struct s3_request *q);
+void s3_run_get_notification(struct s3_request *q);
+void s3_run_put_notification(struct s3_request *q);
+void s3_run_get_policy(struct s3_request *q);
+void s3_run_put_policy(struct s3_request *q);
+void s3_run_delete_policy(struct s3_request *q);
+void s3_run_policy_status(struct s3_request *q);
+void s3_run_list_objects(struct s3_request *q);
+void s3_run_list_versions(struct s3_request *q);
+void s3_prepare_create_upload(struct s3_request *q);
+void s3_run_create_upload(struct s3_request *q);
+void s3_prepare_upload_part(struct s3_request *q);
+void s3_run_upload_part(struct s3_request *q);
+void s3_run_upload_part_copy(struct s3_request *q);
+void s3_run_complete_upload(struct s3_request *q);
+void s3_run_abort_upload(struct s3_request *q);
+void s3_run_list_parts(struct s3_request *q);
+void s3_run_list_uploads(struct s3_request *q);
+
+#endif

@@ -1,0 +1,532 @@
+/*
+ * The life of one S3 request.
+ *
+ *   begin()  address -> signature -> operation -> bucket -> permission -> admission -> prepare()
+ *              each step answers by itself when it says no; nothing was read from the body yet, so
+ *              a client that waits for 100 Continue sends none of it
+ *   body()   payload (base/payload.h) takes the wire's form off; plain bytes go to the put or to
+ *              the document; the first fault is answered, the adapter drops what still comes
+ *   end()    the payload's last checks, then run(): reads answer, writes go on:
+ *
+ *            HTTP thread        pool thread          writer thread
+ *            suspend, seal ---> sealed(): submit --> apply() in its SAVEPOINT
+ *                                                    done(): answer, resume
+ *   gone()   on the HTTP thread again: log line, then everything is given back. A put that no
+ *            committed row refers to loses its bytes here, whatever road led to it.
+ *
+ * Invariants: after s3_commit() and s3_seal_and_commit() the request belongs to other threads until
+ * http_resume(), so handlers return at once. answer() runs exactly once. q->w->put is touched
+ * by one thread at a time. Nobody waits.
+ */
+#include "objectstore/s3_priv.h"
+#include "base/chk.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/stat.h"
+#include "objectstore/policy.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#define SERVICE_MAGIC 0x53335e41u
+#define REQUEST_MAGIC 0x53335e42u
+#define HOST_ID_BYTES 24
+
+struct s3_service *
+s3_service_new(const struct s3_options *o)
+{
+    struct s3_service *s = chk_calloc(1, sizeof *s);
+    uint8_t id[HOST_ID_BYTES];
+    struct buf text;
+    *s = (struct s3_service){.magic = SERVICE_MAGIC,
+                             .store = o->store,
+                             .db = o->db,
+                             .accounts = o->accounts,
+                             .domain = strdup(o->domain),
+                             .region = strdup(o->region),
+                             .hooks = o->hooks};
+    CHK(s->domain != NULL && s->region != NULL);
+    random_bytes(id, sizeof id);
+    buf_init(&text, sizeof s->host_id - 1);
+    base64_encode(&text, id, sizeof id);
+    CHK(text.err == ERR_NONE);
+    memcpy(s->host_id, text.p, text.n);
+    buf_fini(&text);
+    return s;
+}
+
+void
+s3_service_free(struct s3_service **sp)
+{
+    struct s3_service *s = *sp;
+    *sp = NULL;
+    if (s == NULL)
+        return;
+    CHK_MAGIC(s, SERVICE_MAGIC);
+    free(s->domain);
+    free(s->region);
+    s->magic = 0;
+    free(s);
+}
+
+/* ---- address ---- */
+
+/* "photos.localhost" with the domain "localhost" gives "photos"; else n = 0. */
+static struct slice
+host_bucket(const struct s3_service *s, struct slice host)
+{
+    size_t n = strlen(s->domain);
+    if (n == 0 || host.n < n + 2 || host.p[host.n - n - 1] != '.' ||
+        strncasecmp(host.p + host.n - n, s->domain, n) != 0)
+        return SLICE_NONE;
+    struct slice bucket = slice_of(host.p, host.n - n - 1);
+    return store_bucket_name_ok(bucket) ? bucket : SLICE_NONE;
+}
+
+bool
+s3_host_is_bucket(const struct s3_service *s, struct slice host)
+{
+    CHK_MAGIC(s, SERVICE_MAGIC);
+    return host_bucket(s, host).n > 0;
+}
+
+/* Splits host and path into bucket and key; false: answered. */
+static bool
+address(struct s3_request *q)
+{
+    struct slice path = q->r->path;
+    if (path.n == 0 || path.p[0] != '/') {
+        s3_fail(q, S3_INVALID_URI);
+        return false;
+    }
+    struct slice rest = slice_skip(path, 1);
+    struct slice bucket = host_bucket(q->s, q->r->host);
+    if (bucket.n == 0 && rest.n > 0)
+        bucket = slice_cut(rest, '/', &rest);
+    if (bucket.p == NULL)
+        return true;
+    q->bucket_name = bucket;
+    if (!store_bucket_name_ok(bucket)) {
+        s3_fail(q, S3_INVALID_BUCKET_NAME);
+        return false;
+    }
+    if (rest.n == 0)
+        return true;
+    q->key = rest;
+    if (rest.n > STORE_KEY_MAX) {
+        s3_fail(q, S3_KEY_TOO_LONG);
+        return false;
+    }
+    if (!slice_is_utf8(rest)) {
+        s3_fail(q, S3_INVALID_URI);
+        return false;
+    }
+    return true;
+}
+
+/* ---- who, and may they ---- */
+
+static bool
+authentic(struct s3_request *q)
+{
+    const struct auth *a = q->r->auth;
+    CHK(a != NULL);
+    bool foreign = a->result == AUTH_OK && !slice_eqs(a->service, "s3");
+    if ((a->result == AUTH_OK && !foreign) || a->result == AUTH_ANONYMOUS) {
+        q->account = a->account;
+        return true;
+    }
+    STAT_INC(auth_failures_total);
+    if (foreign || a->result == AUTH_NEEDS_BODY) {
+        s3_fail_code(q, auth_code(AUTH_MALFORMED), auth_status(AUTH_MALFORMED),
+                     "The credential is scoped to another service; this endpoint belongs to s3.");
+        return false;
+    }
+    if (a->result == AUTH_MISMATCH) {
+        s3_extra(q, "AWSAccessKeyId", a->access_key_id);
+        s3_extra(q, "StringToSign", a->string_to_sign);
+        s3_extra(q, "SignatureProvided", a->signature);
+        if (a->canonical_request.n > 0)
+            s3_extra(q, "CanonicalRequest", a->canonical_request);
+    } else if (a->result == AUTH_UNKNOWN_KEY) {
+        s3_extra(q, "AWSAccessKeyId", a->access_key_id);
+    }
+    s3_fail_code(q, auth_code(a->result), auth_status(a->result), auth_message(a->result));
+    return false;
+}
+
+struct slice
+s3_source_ip(struct s3_request *q)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    char text[INET6_ADDRSTRLEN] = "";
+    if (q->source_ip.p != NULL)
+        return q->source_ip;
+    if (q->r->peer.ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)&q->r->peer;
+        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+    } else if (q->r->peer.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const void *)&q->r->peer;
+        const uint8_t *bytes = v6->sin6_addr.s6_addr;
+        bool is_v4 = memcmp(bytes, mapped, sizeof mapped) == 0;
+        inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? bytes + 12 : bytes, text, sizeof text);
+    }
+    q->source_ip = arena_dup(q->r->arena, slice_str(text));
+    return q->source_ip;
+}
+
+static bool
+owns(const struct s3_request *q, const struct store_bucket *bucket)
+{
+    return q->account != NULL &&
+           (q->account->is_root || slice_eqs(bucket->owner, q->account->canonical_id));
+}
+
+bool
+s3_may(struct s3_request *q, const struct store_bucket *bucket, const char *action,
+       struct slice key)
+{
+    if (owns(q, bucket))
+        return true;
+    if (bucket->policy == NULL)
+        return false;
+    struct policy_request rq = {
+        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
+        .action = action,
+        .bucket = bucket->name,
+        .key = key,
+        .source_ip = s3_source_ip(q),
+    };
+    if (q->op != NULL && (q->op->flags & S3_LISTS)) {
+        rq.prefix = http_param(q->r, "prefix");
+        rq.delimiter = http_param(q->r, "delimiter");
+    }
+    return policy_judge(bucket->policy, &rq) == POLICY_ALLOW;
+}
+
+/* x-amz-expected-bucket-owner names an account id. */
+static bool
+expected_owner(struct s3_request *q, const char *header, const struct store_bucket *bucket)
+{
+    struct slice id = http_field(q->r, header);
+    if (id.p == NULL)
+        return true;
+    const struct account *a = accounts_by_id(q->s->accounts, id);
+    return a != NULL && slice_eqs(bucket->owner, a->canonical_id);
+}
+
+/* Finds the bucket and asks whether the operation is allowed; false: answered. */
+static bool
+permitted(struct s3_request *q)
+{
+    const struct s3_op *op = q->op;
+    if (op->level != S3_SERVICE && !(op->flags & S3_NEW_BUCKET)) {
+        int err = store_bucket_get(q->s->store, q->bucket_name, &q->bucket);
+        if (err != ERR_NONE) {
+            s3_fail_err(q, err == ERR_NOTFOUND ? ERR_NOPARENT : err);
+            return false;
+        }
+        if (!expected_owner(q, "x-amz-expected-bucket-owner", q->bucket)) {
+            s3_fail(q, S3_ACCESS_DENIED);
+            return false;
+        }
+    }
+    bool ok;
+    if (op->flags & S3_JUDGES)
+        ok = true;
+    else if (op->flags & S3_OWNER)
+        ok = owns(q, q->bucket);
+    else
+        ok = s3_may(q, q->bucket, op->action, q->key);
+    if (!ok)
+        s3_fail(q, S3_ACCESS_DENIED);
+    return ok;
+}
+
+/* Is there room for the events this will cause? */
+static bool
+admitted(struct s3_request *q)
+{
+    const struct s3_hooks *hooks = &q->s->hooks;
+    if (!(q->op->flags & S3_ADMITTED) || hooks->accepting == NULL || hooks->accepting(hooks->arg))
+        return true;
+    s3_fail(q, S3_SLOW_DOWN);
+    return false;
+}
+
+/* ---- the body ---- */
+
+static int
+put_sink(void *arg, const void *p, size_t n)
+{
+    struct s3_request *q = arg;
+    return store_put_write(q->w->put, p, n);
+}
+
+static int
+doc_sink(void *arg, const void *p, size_t n)
+{
+    struct s3_request *q = arg;
+    buf_put(&q->doc, p, n);
+    return q->doc.err;
+}
+
+static void
+fail_payload(struct s3_request *q)
+{
+    if (q->fault == PAYLOAD_SINK && q->payload != NULL) {
+        s3_fail_err(q, payload_sink_error(q->payload));
+        return;
+    }
+    if (q->fault == PAYLOAD_CHUNK_SIGNATURE)
+        STAT_INC(auth_failures_total);
+    s3_fail_code(q, payload_code(q->fault), payload_status(q->fault), payload_message(q->fault));
+}
+
+/* Gets ready for the body the operation wants; false: answered. */
+static bool
+body_begin(struct s3_request *q)
+{
+    struct http_request *r = q->r;
+    if (q->op->body == S3_BODY_NONE) {
+        if (r->content_length <= (int64_t)HTTP_DRAIN_MAX)
+            return true;
+        s3_fail(q, S3_ENTITY_TOO_LARGE);
+        return false;
+    }
+    bool object = q->op->body == S3_BODY_OBJECT;
+    if (r->content_length < 0 && !r->chunked) {
+        if (!object)
+            return true; /* no document at all; run() says whether that will do */
+        s3_fail(q, S3_MISSING_LENGTH);
+        return false;
+    }
+    if (!object)
+        buf_init(&q->doc, q->op->doc_max);
+    q->fault = payload_begin(&q->payload, r, object ? STORE_PUT_BYTES_MAX : (int64_t)q->op->doc_max,
+                             object ? put_sink : doc_sink, q);
+    if (q->fault != PAYLOAD_NONE) {
+        fail_payload(q);
+        return false;
+    }
+    int err = object ? store_put_begin(q->s->store, &q->w->put, payload_length(q->payload))
+                     : ERR_NONE;
+    if (err != ERR_NONE)
+        s3_fail_err(q, err);
+    return err == ERR_NONE;
+}
+
+const struct xml_node *
+s3_doc_parse(struct s3_request *q, const char *root)
+{
+    const struct xml_node *node = NULL;
+    if (q->doc.n == 0) {
+        s3_fail(q, S3_MISSING_BODY);
+        return NULL;
+    }
+    q->tree = arena_new(S3_PARSE_MEMORY_MAX);
+    int err = q->tree == NULL ? ERR_NOMEM : xml_parse(q->tree, buf_slice(&q->doc), &node);
+    if (err == ERR_NOMEM && arena_used(q->tree) == 0)
+        s3_fail_err(q, err);
+    else if (err != ERR_NONE || !slice_eqs(node->name, root))
+        s3_fail(q, S3_MALFORMED_XML);
+    else
+        return node;
+    return NULL;
+}
+
+/* ---- writing ---- */
+
+bool
+s3_write_begin(struct s3_request *q)
+{
+    q->w = arena_alloc(q->r->arena, sizeof *q->w);
+    if (q->w == NULL) {
+        s3_fail_err(q, ERR_NOMEM);
+        return false;
+    }
+    q->w->q = q;
+    buf_init(&q->w->meta, STORE_META_BYTES_MAX);
+    return true;
+}
+
+static int
+op_apply(struct db_op *op, struct db_conn *conn)
+{
+    struct s3_write *w = CONTAINER_OF(op, struct s3_write, op);
+    return w->apply(w->q, conn);
+}
+
+/* The one place where a write ends; afterwards the request is the HTTP thread's. */
+static void
+finish(struct s3_write *w, int err)
+{
+    struct http_request *r = w->q->r;
+    w->answer(w->q, err);
+    CHK(http_replied(r));
+    http_resume(r);
+}
+
+static void
+op_done(struct db_op *op, int err)
+{
+    finish(CONTAINER_OF(op, struct s3_write, op), err);
+}
+
+static void
+submit(struct s3_write *w)
+{
+    const struct s3_request *q = w->q;
+    w->op = (struct db_op){.apply = op_apply,
+                           .done = op_done,
+                           .bytes = sizeof *w + w->spec.meta.n + q->key.n +
+                                    (w->bytes > STORE_INLINE_MAX ? 0 : (size_t)w->bytes),
+                           .urgent = q->r->method == HTTP_DELETE};
+    int err = db_submit(q->s->db, &w->op);
+    if (err != ERR_NONE)
+        finish(w, err);
+}
+
+static void
+sealed(void *arg, int err)
+{
+    struct s3_write *w = arg;
+    if (err != ERR_NONE)
+        finish(w, err);
+    else
+        submit(w);
+}
+
+static void
+write_goes(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer)
+{
+    q->w->apply = apply;
+    q->w->answer = answer;
+    s3_source_ip(q); /* now, while the arena is this thread's */
+    http_suspend(q->r);
+}
+
+void
+s3_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer)
+{
+    write_goes(q, apply, answer);
+    submit(q->w);
+}
+
+void
+s3_seal_and_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer)
+{
+    write_goes(q, apply, answer);
+    q->w->bytes = store_put_bytes(q->w->put);
+    store_put_seal(q->w->put, sealed, q->w);
+}
+
+/* ---- the service ---- */
+
+static void
+s3_begin(struct http_request *r)
+{
+    struct s3_service *s = r->service_arg;
+    CHK_MAGIC(s, SERVICE_MAGIC);
+    struct s3_request *q = arena_alloc(r->arena, sizeof *q);
+    if (q == NULL) {
+        http_reply(r, 503, SLICE_NONE);
+        return;
+    }
+    q->magic = REQUEST_MAGIC;
+    q->r = r;
+    q->s = s;
+    r->ctx = q;
+    http_header(r, "x-amz-request-id", slice_str(r->id));
+    http_header(r, "x-amz-id-2", slice_str(s->host_id));
+    if (!address(q) || !authentic(q))
+        return;
+    q->op = s3_op_find(q);
+    if (q->op == NULL || !permitted(q) || !admitted(q))
+        return;
+    if (q->op->prepare != NULL)
+        q->op->prepare(q);
+    if (!http_replied(r))
+        body_begin(q);
+}
+
+static void
+s3_body(struct http_request *r, const void *p, size_t n)
+{
+    struct s3_request *q = r->ctx;
+    if (http_replied(r))
+        return;
+    CHK_MAGIC(q, REQUEST_MAGIC);
+    if (q->payload != NULL) {
+        q->fault = payload_feed(q->payload, p, n);
+        if (q->fault != PAYLOAD_NONE)
+            fail_payload(q);
+        return;
+    }
+    q->dropped += (int64_t)n;
+    if (q->dropped > (int64_t)HTTP_DRAIN_MAX)
+        http_cut(r);
+}
+
+static void
+s3_end(struct http_request *r)
+{
+    struct s3_request *q = r->ctx;
+    if (http_replied(r))
+        return;
+    CHK_MAGIC(q, REQUEST_MAGIC);
+    if (q->payload != NULL)
+        q->fault = payload_end(q->payload);
+    if (q->fault != PAYLOAD_NONE)
+        fail_payload(q);
+    else
+        q->op->run(q);
+}
+
+/* One line: info for what changed something, debug for the rest. */
+static void
+log_request(const struct s3_request *q)
+{
+    bool changed = (q->op->flags & S3_MUTATES) && q->status >= 200 && q->status < 300;
+    enum log_level level = changed ? LOG_INFO : LOG_DEBUG;
+    char key[LOG_QUOTE_MAX];
+    if (!log_enabled(level))
+        return;
+    log_line(level, changed ? "s3_committed" : "s3_answered",
+             "req=%s op=%s bucket=%.*s key=%s status=%d bytes=%lld generation=%lld", q->r->id,
+             q->op->name, SLICE_FMT(q->bucket_name), log_quote(q->key, key), q->status,
+             (long long)(q->w == NULL ? 0 : q->w->bytes),
+             (long long)(q->w == NULL ? 0 : q->w->generation));
+}
+
+static void
+s3_gone(struct http_request *r)
+{
+    struct s3_request *q = r->ctx;
+    if (q == NULL)
+        return;
+    CHK_MAGIC(q, REQUEST_MAGIC);
+    r->ctx = NULL;
+    if (q->op != NULL)
+        log_request(q);
+    if (q->w != NULL) {
+        store_put_end(&q->w->put);
+        store_object_unref(&q->w->source);
+        buf_fini(&q->w->meta);
+    }
+    payload_fini(&q->payload);
+    buf_fini(&q->doc);
+    arena_free(&q->tree);
+    store_bucket_unref(&q->bucket);
+    q->magic = 0;
+}
+
+const struct http_service s3_http_service = {
+    .name = "s3",
+    .begin = s3_begin,
+    .body = s3_body,
+    .end = s3_end,
+    .gone = s3_gone,
+};

@@ -1,0 +1,248 @@
+/*
+ * Opening, closing, and what happens at each commit.
+ *
+ * Life: store_open() -> any thread puts, gets, lists; the writer applies -> store_close(). Opening
+ * takes a new epoch for blob ids (so that none is ever used twice), then finishes what the last
+ * process left: unlinks of committed transactions, files that no row refers to.
+ *
+ * At each commit the writer calls commit_hook() before any answer goes out: it raises the stamps of
+ * what changed and wakes the pool for files to unlink.
+ *
+ * The schema: `object` holds the current version of each key and nothing else. Versioning will add
+ * a table `object_version` with the noncurrent ones and their markers, so that reading and listing
+ * current objects never meets them.
+ */
+#include "base/chk.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "objectstore/store_priv.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static const char schema_1[] =
+    "CREATE TABLE store_state ("
+    "  name TEXT PRIMARY KEY,"
+    "  value INTEGER NOT NULL"
+    ") WITHOUT ROWID;"
+    "CREATE TABLE bucket ("
+    "  id INTEGER PRIMARY KEY,"
+    "  name BLOB NOT NULL UNIQUE,"
+    "  owner BLOB NOT NULL,"
+    "  created_ms INTEGER NOT NULL,"
+    "  region BLOB NOT NULL"
+    ");"
+    "CREATE TABLE bucket_config ("
+    "  bucket_id INTEGER NOT NULL,"
+    "  name BLOB NOT NULL,"
+    "  body BLOB NOT NULL,"
+    "  PRIMARY KEY (bucket_id, name)"
+    ") WITHOUT ROWID;"
+    /* Listings read up to version_id; what is long comes behind. */
+    "CREATE TABLE object ("
+    "  bucket_id INTEGER NOT NULL,"
+    "  key BLOB NOT NULL,"
+    "  generation INTEGER NOT NULL,"
+    "  size INTEGER NOT NULL,"
+    "  mtime_ms INTEGER NOT NULL,"
+    "  etag TEXT NOT NULL,"
+    "  checksum INTEGER NOT NULL,"
+    "  checksum_value TEXT NOT NULL,"
+    "  part_count INTEGER NOT NULL,"
+    "  flags INTEGER NOT NULL,"
+    "  owner BLOB NOT NULL,"
+    "  version_id BLOB,"
+    "  content_type BLOB NOT NULL,"
+    "  meta BLOB NOT NULL,"
+    "  extents BLOB NOT NULL,"
+    "  PRIMARY KEY (bucket_id, key)"
+    ") WITHOUT ROWID;"
+    /* data NULL: the bytes are the file blobs/<id / 4096>/<id>. */
+    "CREATE TABLE blob ("
+    "  id INTEGER PRIMARY KEY,"
+    "  refs INTEGER NOT NULL,"
+    "  bytes INTEGER NOT NULL,"
+    "  crcs BLOB NOT NULL,"
+    "  data BLOB"
+    ");"
+    /* Files to unlink after the commit; a reader that pinned one still needs the checksums. */
+    "CREATE TABLE doomed (blob INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, crcs BLOB NOT NULL);"
+    "CREATE TABLE upload ("
+    "  bucket_id INTEGER NOT NULL,"
+    "  key BLOB NOT NULL,"
+    "  upload_id BLOB NOT NULL,"
+    "  created_ms INTEGER NOT NULL,"
+    "  owner BLOB NOT NULL,"
+    "  content_type BLOB NOT NULL,"
+    "  meta BLOB NOT NULL,"
+    "  PRIMARY KEY (bucket_id, key, upload_id)"
+    ") WITHOUT ROWID;"
+    /* What a completion answered, kept a day for the client that did not hear it. */
+    "CREATE TABLE upload_done ("
+    "  upload_id BLOB PRIMARY KEY,"
+    "  bucket_id INTEGER NOT NULL,"
+    "  key BLOB NOT NULL,"
+    "  generation INTEGER NOT NULL,"
+    "  etag TEXT NOT NULL,"
+    "  done_ms INTEGER NOT NULL"
+    ") WITHOUT ROWID;"
+    "CREATE INDEX upload_done_by_time ON upload_done (done_ms);"
+    "CREATE TABLE part ("
+    "  upload_id BLOB NOT NULL,"
+    "  number INTEGER NOT NULL,"
+    "  size INTEGER NOT NULL,"
+    "  mtime_ms INTEGER NOT NULL,"
+    "  etag TEXT NOT NULL,"
+    "  checksum INTEGER NOT NULL,"
+    "  checksum_value TEXT NOT NULL,"
+    "  extents BLOB NOT NULL,"
+    "  PRIMARY KEY (upload_id, number)"
+    ") WITHOUT ROWID;";
+
+const char *
+store_schema(int version)
+{
+    return version == 1 ? schema_1 : NULL;
+}
+
+/* ---- changes ---- */
+
+void
+store_changed(struct store *s, int64_t bucket_id, struct slice key)
+{
+    struct store_changes *c = &s->changes;
+    if (c->count == STORE_CHANGES_MAX)
+        c->all = true;
+    else
+        c->hashes[c->count++] = caches_hash(s->caches, bucket_id, key);
+}
+
+static void
+commit_hook(void *arg)
+{
+    struct store *s = arg;
+    struct store_changes *c = &s->changes;
+    if (c->all)
+        caches_raise_all(s->caches);
+    for (size_t i = 0; i < c->count && !c->all; i++)
+        caches_raise(s->caches, c->hashes[i]);
+    if (c->buckets)
+        caches_raise_buckets(s->caches);
+    bool doomed = c->doomed;
+    c->count = 0;
+    c->all = c->buckets = c->doomed = false;
+    if (doomed)
+        blob_drain_soon(s);
+}
+
+int64_t
+store_new_id(struct store *s)
+{
+    int64_t id = atomic_fetch_add(&s->next_id, 1);
+    CHK(id > 0);
+    return id;
+}
+
+/* ---- opening ---- */
+
+struct epoch_op {
+    struct db_op op;
+    int64_t epoch;
+};
+
+static int
+epoch_apply(struct db_op *op, struct db_conn *conn)
+{
+    struct epoch_op *e = CONTAINER_OF(op, struct epoch_op, op);
+    struct db_stmt *q = db_prepare(conn, "INSERT INTO store_state (name, value) VALUES ('epoch', 1)"
+                                         " ON CONFLICT (name) DO UPDATE SET value = value + 1"
+                                         " RETURNING value");
+    int rc = db_step(q);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_CORRUPT : rc;
+    e->epoch = db_column_int(q, 0);
+    return db_run(q);
+}
+
+static void
+pool_leave(void *arg)
+{
+    struct store *s = arg;
+    db_thread_end(s->db);
+}
+
+int
+store_open(struct store **out, const struct store_options *options)
+{
+    struct store *s = chk_calloc(1, sizeof *s);
+    struct epoch_op epoch = {.op = {.apply = epoch_apply, .urgent = true}};
+    int64_t removed = 0;
+    s->magic = STORE_MAGIC;
+    s->db = options->db;
+    s->hooks = options->hooks;
+    lock_init(&s->lock, LOCK_RANK_STORE);
+    lock_init(&s->sync_lock, LOCK_RANK_SYNC);
+    s->caches = caches_new(options->cache_bytes);
+    s->verified = verified_new();
+    s->pool = pool_new(STORE_POOL_THREADS, pool_leave, s);
+    int err = bytes_open(&s->bytes, options->dir);
+    if (err == ERR_NONE) {
+        db_on_commit(s->db, commit_hook, s);
+        err = db_call(s->db, &epoch.op);
+    }
+    if (err == ERR_NONE && epoch.epoch >= (int64_t)1 << (63 - STORE_EPOCH_SHIFT))
+        err = ERR_UNSUPPORTED;
+    if (err == ERR_NONE) {
+        atomic_store(&s->next_id, epoch.epoch << STORE_EPOCH_SHIFT);
+        err = blob_drain(s);
+    }
+    if (err == ERR_NONE)
+        err = store_sweep(s, &removed);
+    if (err != ERR_NONE) {
+        log_line(LOG_ERROR, "store_open_failed", "dir=%s error=%s", options->dir, err_name(err));
+        store_close(&s);
+        return err;
+    }
+    if (removed > 0)
+        log_line(LOG_INFO, "store_swept", "files=%" PRId64, removed);
+    *out = s;
+    return ERR_NONE;
+}
+
+static int
+barrier_apply(struct db_op *op, struct db_conn *conn)
+{
+    (void)op;
+    (void)conn;
+    return ERR_NONE;
+}
+
+void
+store_close(struct store **sp)
+{
+    struct store *s = *sp;
+    *sp = NULL;
+    if (s == NULL)
+        return;
+    CHK_MAGIC(s, STORE_MAGIC);
+    /* What was submitted before has been answered when this returns. */
+    struct db_op barrier = {.apply = barrier_apply, .urgent = true};
+    (void)db_call(s->db, &barrier);
+    pool_free(&s->pool);
+    CHK(s->puts_first == NULL && s->pins == NULL);
+    caches_free(&s->caches);
+    verified_free(&s->verified);
+    bytes_close(&s->bytes);
+    lock_fini(&s->sync_lock);
+    lock_fini(&s->lock);
+    s->magic = 0;
+    free(s);
+}
+
+void
+store_thread_end(struct store *s)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    cache_drop_mine(s->caches);
+    db_thread_end(s->db);
+}
