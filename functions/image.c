@@ -1,0 +1,381 @@
+/*
+ * From bytes to the base picture.
+ *
+ *   open    header only, by the loader that sniffing chose (libvips never guesses), from memory
+ *   judge   pixel budgets and progressive scans, before a pixel is decoded
+ *   decode  shrink-on-load, resize to the base's size while streaming, then, small and in memory:
+ *           colour to sRGB, orientation
+ *
+ * Colour and orientation come last because they then cost little; alpha is weighed for the resize.
+ * The file is read strictly first. When that fails it is read once more taking what is there, and
+ * the picture counts as damaged.
+ *
+ * All sizes outside load_geometry() are those of the upright picture.
+ */
+#include "functions/image_priv.h"
+#include "functions/image_jpeg.h"
+#include "functions/text.h"
+#include "base/chk.h"
+#include "base/err.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* A bomb has thousands; encoders write about ten. */
+#define JPEG_SCANS_MAX 100
+/* Decoders may shrink while they load as long as so much is left for the good filter. */
+#define SHRINK_MARGIN 1.75
+
+/* The largest profile or EXIF block looked at. */
+#define BLOB_MAX ((size_t)4 << 20)
+
+/* ---- errors ---- */
+
+int
+image_vips_error(struct buf *why, const char *what)
+{
+    char text[IMAGE_WHY_MAX / 2];
+    struct slice said = slice_str(vips_error_buffer());
+    bool memory = slice_find(said, SLICE_LIT("out of memory")) >= 0 ||
+                  slice_find(said, SLICE_LIT("unable to allocate")) >= 0;
+    /* One complaint per line, the innermost last. */
+    while (said.n > 0 && said.p[said.n - 1] == '\n')
+        said.n--;
+    for (size_t i = said.n; i-- > 0;) {
+        if (said.p[i] == '\n') {
+            said = slice_skip(said, i + 1);
+            break;
+        }
+    }
+    text_clean(said, text, sizeof(text));
+    buf_reset(why);
+    buf_printf(why, "%s: %s", what, text[0] == '\0' ? "no further word" : text);
+    vips_error_clear();
+    return memory ? ERR_NOMEM : ERR_CORRUPT;
+}
+
+/* ---- header ---- */
+
+/* `shrink` and `scale` are shrink-on-load of the two formats that have it; 1 is none. */
+static int
+load(const struct image *im, int shrink, double scale, VipsFailOn fail_on, VipsImage **out)
+{
+    void *p = (void *)im->bytes.p;
+    size_t n = im->bytes.n;
+    VipsAccess seq = VIPS_ACCESS_SEQUENTIAL;
+    switch (im->facts.format) {
+    case SNIFF_JPEG:
+        return vips_jpegload_buffer(p, n, out, "access", seq, "fail_on", fail_on, "shrink", shrink,
+                                    NULL);
+    case SNIFF_PNG:
+        return vips_pngload_buffer(p, n, out, "access", seq, "fail_on", fail_on, NULL);
+    case SNIFF_WEBP:
+        return vips_webpload_buffer(p, n, out, "access", seq, "fail_on", fail_on, "scale", scale,
+                                    NULL);
+    case SNIFF_GIF:
+        return vips_gifload_buffer(p, n, out, "access", seq, "fail_on", fail_on, NULL);
+    case SNIFF_TIFF:
+        return vips_tiffload_buffer(p, n, out, "access", seq, "fail_on", fail_on, NULL);
+    case SNIFF_AVIF:
+    case SNIFF_HEIC:
+        return vips_heifload_buffer(p, n, out, "access", seq, "fail_on", fail_on, NULL);
+    default:
+        CHK(!"a format that sniff_is_supported() does not let in");
+        return -1;
+    }
+}
+
+/* A copy: loaders replace the blobs of an open image when they start on its pixels. n = 0 when
+ * there is none, or none worth its size. */
+static struct slice
+copy_blob(VipsImage *in, const char *name)
+{
+    const void *p;
+    size_t n;
+    if (vips_image_get_typeof(in, name) == 0 || vips_image_get_blob(in, name, &p, &n) != 0 ||
+        n == 0 || n > BLOB_MAX)
+        return SLICE_NONE;
+    void *copy = malloc(n);
+    return copy == NULL ? SLICE_NONE : slice_of(memcpy(copy, p, n), n);
+}
+
+static void
+read_facts(struct image *im)
+{
+    struct image_facts *f = &im->facts;
+    VipsImage *h = im->header;
+    im->stored_width = vips_image_get_width(h);
+    im->stored_height = vips_image_get_height(h);
+    f->orientation = vips_image_get_orientation(h);
+    bool turned = f->orientation >= 5;
+    f->width = turned ? im->stored_height : im->stored_width;
+    f->height = turned ? im->stored_width : im->stored_height;
+    f->pages = vips_image_get_n_pages(h);
+    f->alpha = vips_image_hasalpha(h);
+    im->icc = f->icc = copy_blob(h, VIPS_META_ICC_NAME);
+    im->exif = f->exif = copy_blob(h, VIPS_META_EXIF_NAME);
+    /* A TIFF keeps its EXIF in its own directories. */
+    if (f->format == SNIFF_TIFF)
+        f->exif = im->bytes;
+}
+
+static int
+judge(struct image *im, const struct image_limits *limits, struct buf *why)
+{
+    const struct image_facts *f = &im->facts;
+    int64_t frame = (int64_t)im->stored_width * im->stored_height;
+    if (frame > limits->pixels_frame_max) {
+        buf_printf(why, "pixel budget: %dx%d is more than %lld pixels", f->width, f->height,
+                   (long long)limits->pixels_frame_max);
+        return ERR_RANGE;
+    }
+    if (f->pages > limits->pixels_total_max / frame) {
+        buf_printf(why, "pixel budget: %d pages of %dx%d are more than %lld pixels", f->pages,
+                   f->width, f->height, (long long)limits->pixels_total_max);
+        return ERR_RANGE;
+    }
+    struct jpeg_facts jpeg;
+    if (f->format == SNIFF_JPEG && jpeg_read(im->bytes, JPEG_SCANS_MAX, &jpeg) == ERR_NONE) {
+        im->coefficient_bytes = jpeg.coefficient_bytes;
+        if (jpeg.scans > JPEG_SCANS_MAX) {
+            buf_printf(why, "too many scans: more than %d in a progressive JPEG", JPEG_SCANS_MAX);
+            return ERR_RANGE;
+        }
+    }
+    return ERR_NONE;
+}
+
+int
+image_open(struct image **out, struct slice bytes, enum sniff_format format,
+           const struct image_limits *limits, struct buf *why)
+{
+    int err;
+    struct image *im = calloc(1, sizeof(*im));
+    *out = NULL;
+    if (im == NULL)
+        return ERR_NOMEM;
+    im->magic = IMAGE_MAGIC;
+    im->bytes = bytes;
+    im->facts.format = format;
+    if (load(im, 1, 1, VIPS_FAIL_ON_ERROR, &im->header) != 0) {
+        vips_error_clear();
+        im->damaged = true;
+        if (load(im, 1, 1, VIPS_FAIL_ON_NONE, &im->header) != 0) {
+            err = image_vips_error(why, "unreadable");
+            goto fail;
+        }
+    }
+    read_facts(im);
+    if ((err = judge(im, limits, why)) != ERR_NONE)
+        goto fail;
+    *out = im;
+    return ERR_NONE;
+fail:
+    image_free(&im);
+    return err;
+}
+
+void
+image_free(struct image **im)
+{
+    if (*im == NULL)
+        return;
+    CHK_MAGIC(*im, IMAGE_MAGIC);
+    g_clear_object(&(*im)->header);
+    g_clear_object(&(*im)->base);
+    free((void *)(*im)->icc.p);
+    free((void *)(*im)->exif.p);
+    (*im)->magic = 0;
+    free(*im);
+    *im = NULL;
+}
+
+const struct image_facts *
+image_facts(const struct image *im)
+{
+    CHK_MAGIC(im, IMAGE_MAGIC);
+    return &im->facts;
+}
+
+bool
+image_damaged(const struct image *im)
+{
+    CHK_MAGIC(im, IMAGE_MAGIC);
+    return im->damaged;
+}
+
+/* ---- how large ---- */
+
+double
+image_preset_scale(const struct image *im, const struct preset *p)
+{
+    CHK_MAGIC(im, IMAGE_MAGIC);
+    double x = (double)p->width / im->facts.width, y = (double)p->height / im->facts.height;
+    double scale = p->fit == PRESET_COVER ? fmax(x, y) : fmin(x, y);
+    return fmin(scale, 1);
+}
+
+double
+image_sample_scale(const struct image *im)
+{
+    CHK_MAGIC(im, IMAGE_MAGIC);
+    int longer = im->facts.width > im->facts.height ? im->facts.width : im->facts.height;
+    return fmin((double)IMAGE_SAMPLE_SIDE / longer, 1);
+}
+
+/* How to load for a base of this scale, in stored (not upright) coordinates. */
+struct geometry {
+    int width, height;           /* of the base */
+    int shrink;                  /* jpeg */
+    double load_scale;           /* webp */
+    int load_width, load_height; /* what the loader then delivers, about */
+};
+
+static struct geometry
+load_geometry(const struct image *im, double scale)
+{
+    struct geometry g = {.shrink = 1, .load_scale = 1};
+    g.width = (int)fmax(1, lrint(im->stored_width * scale));
+    g.height = (int)fmax(1, lrint(im->stored_height * scale));
+    double spare = 1 / (scale * SHRINK_MARGIN);
+    if (im->facts.format == SNIFF_JPEG)
+        while (g.shrink < 8 && g.shrink * 2 <= spare)
+            g.shrink *= 2;
+    if (im->facts.format == SNIFF_WEBP && spare > 1)
+        g.load_scale = 1 / spare;
+    g.load_width = (int)ceil(im->stored_width * g.load_scale / g.shrink);
+    g.load_height = (int)ceil(im->stored_height * g.load_scale / g.shrink);
+    return g;
+}
+
+int64_t
+image_decode_bytes(const struct image *im, double scale)
+{
+    CHK_MAGIC(im, IMAGE_MAGIC);
+    struct geometry g = load_geometry(im, scale);
+    int64_t pixel = (int64_t)VIPS_IMAGE_SIZEOF_PEL(im->header);
+    int64_t loaded = (int64_t)g.load_width * g.load_height * pixel;
+    /* These decoders keep planes of their own beside what they deliver. */
+    if (im->facts.format == SNIFF_HEIC || im->facts.format == SNIFF_AVIF ||
+        im->facts.format == SNIFF_WEBP)
+        loaded *= 2;
+    int64_t base = (int64_t)g.width * g.height * pixel;
+    return loaded + im->coefficient_bytes + 3 * base;
+}
+
+/* ---- pixels ---- */
+
+/* Before the resize: what is not 8 or 16 bits per channel becomes so. */
+static int
+to_integers(VipsImage *in, VipsImage **out)
+{
+    VipsBandFormat format = vips_image_get_format(in);
+    if (vips_image_get_coding(in) == VIPS_CODING_NONE &&
+        (format == VIPS_FORMAT_UCHAR || format == VIPS_FORMAT_USHORT))
+        return vips_copy(in, out, NULL);
+    VipsImage *srgb = NULL;
+    int rc = vips_colourspace(in, &srgb, VIPS_INTERPRETATION_sRGB, NULL);
+    if (rc == 0)
+        rc = vips_cast(srgb, out, VIPS_FORMAT_UCHAR, NULL);
+    g_clear_object(&srgb);
+    return rc;
+}
+
+/* Streams the file into memory at the base's size. */
+static int
+stream(const struct image *im, const struct geometry *g, VipsFailOn fail_on, VipsImage **out)
+{
+    VipsImage *loaded = NULL, *integers = NULL, *resized = NULL;
+    bool as_opened = g->shrink == 1 && g->load_scale >= 1 && fail_on != VIPS_FAIL_ON_NONE;
+    int rc = -1;
+    if (as_opened)
+        loaded = g_object_ref(im->header);
+    else if (load(im, g->shrink, g->load_scale, fail_on, &loaded) != 0)
+        goto out;
+    if (to_integers(loaded, &integers) != 0 ||
+        image_resize(integers, g->width, g->height, &resized) != 0)
+        goto out;
+    *out = vips_image_copy_memory(resized);
+    rc = *out == NULL ? -1 : 0;
+out:
+    g_clear_object(&resized);
+    g_clear_object(&integers);
+    g_clear_object(&loaded);
+    return rc;
+}
+
+/* Colour and orientation of the small picture; consumes `*in`. */
+static int
+finish(const struct image *im, VipsImage **in, VipsImage **out)
+{
+    VipsImage *srgb = NULL, *upright = NULL;
+    int rc = -1;
+    if (image_to_srgb(*in, im->facts.icc, &srgb) != 0)
+        goto out;
+    if (im->facts.orientation == 1)
+        upright = g_object_ref(srgb);
+    else if (vips_autorot(srgb, &upright, NULL) != 0)
+        goto out;
+    *out = vips_image_copy_memory(upright);
+    rc = *out == NULL ? -1 : 0;
+out:
+    g_clear_object(&upright);
+    g_clear_object(&srgb);
+    g_clear_object(in);
+    return rc;
+}
+
+int
+image_decode(struct image *im, double scale, struct buf *why)
+{
+    CHK_MAGIC(im, IMAGE_MAGIC);
+    CHK(im->base == NULL && scale > 0 && scale <= 1);
+    struct geometry g = load_geometry(im, scale);
+    VipsImage *small = NULL;
+    VipsFailOn strict = im->damaged ? VIPS_FAIL_ON_NONE : VIPS_FAIL_ON_ERROR;
+    int rc = stream(im, &g, strict, &small);
+    if (rc != 0 && !im->damaged) {
+        vips_error_clear();
+        im->damaged = true;
+        rc = stream(im, &g, VIPS_FAIL_ON_NONE, &small);
+    }
+    if (rc != 0 || finish(im, &small, &im->base) != 0)
+        return image_vips_error(why, "unreadable");
+    return ERR_NONE;
+}
+
+/* ---- the picture very small ---- */
+
+int
+image_sample(struct image *im, struct image_sample *out, struct buf *why)
+{
+    CHK_MAGIC(im, IMAGE_MAGIC);
+    CHK(im->base != NULL);
+    double scale = image_sample_scale(im);
+    VipsImage *small = NULL, *srgb = NULL, *rgba = NULL;
+    size_t n = 0;
+    void *p = NULL;
+    out->width = (int)fmax(1, lrint(im->facts.width * scale));
+    out->height = (int)fmax(1, lrint(im->facts.height * scale));
+    if (image_resize(im->base, out->width, out->height, &small) == 0 &&
+        vips_colourspace(small, &srgb, VIPS_INTERPRETATION_sRGB, NULL) == 0) {
+        if (vips_image_hasalpha(srgb))
+            rgba = g_object_ref(srgb);
+        else if (vips_addalpha(srgb, &rgba, NULL) != 0)
+            rgba = NULL;
+    }
+    if (rgba != NULL)
+        p = vips_image_write_to_memory(rgba, &n);
+    int err = ERR_NONE;
+    if (p == NULL)
+        err = image_vips_error(why, "sample");
+    else
+        CHK(n == (size_t)out->width * (size_t)out->height * 4);
+    if (p != NULL)
+        memcpy(out->rgba, p, n);
+    g_free(p);
+    g_clear_object(&rgba);
+    g_clear_object(&srgb);
+    g_clear_object(&small);
+    return err;
+}

@@ -1,0 +1,112 @@
+/*
+ * Colour and size of pictures in memory or streaming by.
+ */
+#include "functions/image_priv.h"
+#include "functions/image_icc.h"
+#include "base/err.h"
+
+/* ---- size ---- */
+
+/* vips_resize() with both factors from the wanted size, so that it cannot round elsewhere. */
+static int
+resize_plain(VipsImage *in, int width, int height, VipsImage **out)
+{
+    double x = (double)width / vips_image_get_width(in);
+    double y = (double)height / vips_image_get_height(in);
+    return vips_resize(in, out, x, "vscale", y, "kernel", VIPS_KERNEL_LANCZOS3, NULL);
+}
+
+int
+image_resize(VipsImage *in, int width, int height, VipsImage **out)
+{
+    if (width == vips_image_get_width(in) && height == vips_image_get_height(in)) {
+        *out = g_object_ref(in);
+        return 0;
+    }
+    if (!vips_image_hasalpha(in))
+        return resize_plain(in, width, height, out);
+    /* A transparent pixel's colour must not bleed: weigh colours by alpha while resizing. */
+    VipsBandFormat format = vips_image_get_format(in);
+    VipsImage *t[4] = {NULL};
+    int rc = -1;
+    if (vips_premultiply(in, &t[0], NULL) == 0 && vips_cast(t[0], &t[1], format, NULL) == 0 &&
+        resize_plain(t[1], width, height, &t[2]) == 0 &&
+        vips_unpremultiply(t[2], &t[3], NULL) == 0)
+        rc = vips_cast(t[3], out, format, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(t); i++)
+        g_clear_object(&t[i]);
+    return rc;
+}
+
+/* ---- colour ---- */
+
+static bool
+is_grey(const VipsImage *in)
+{
+    VipsInterpretation i = vips_image_guess_interpretation(in);
+    return i == VIPS_INTERPRETATION_B_W || i == VIPS_INTERPRETATION_GREY16;
+}
+
+/* Whether the embedded profile fits the pixels and says something other than sRGB. */
+static bool
+profile_matters(VipsImage *in, struct slice icc)
+{
+    struct icc_facts facts;
+    if (icc.n == 0 || icc_read(icc, &facts) != ERR_NONE || facts.is_srgb)
+        return false;
+    if (is_grey(in))
+        return strcmp(facts.space, "GRAY") == 0;
+    VipsInterpretation i = vips_image_guess_interpretation(in);
+    return strcmp(facts.space, "RGB ") == 0 &&
+           (i == VIPS_INTERPRETATION_sRGB || i == VIPS_INTERPRETATION_RGB16);
+}
+
+/* Through the profile; CMYK without a profile of its own goes through a general one. */
+static int
+transform(VipsImage *in, VipsImage **out)
+{
+    return vips_icc_transform(in, out, "srgb", "embedded", TRUE, "input_profile",
+                              vips_image_guess_interpretation(in) == VIPS_INTERPRETATION_CMYK
+                                  ? "cmyk"
+                                  : "srgb",
+                              "intent", VIPS_INTENT_RELATIVE, "depth", 8, NULL);
+}
+
+/* One or two bands of grey, three or four of colour; anything further is no colour. */
+static int
+drop_extra_bands(VipsImage *in, VipsImage **out)
+{
+    int bands = vips_image_get_bands(in);
+    if (bands <= 4) {
+        *out = g_object_ref(in);
+        return 0;
+    }
+    return vips_extract_band(in, out, 0, "n", 4, NULL);
+}
+
+int
+image_to_srgb(VipsImage *in, struct slice icc, VipsImage **out)
+{
+    VipsImage *t[3] = {NULL};
+    bool grey = is_grey(in);
+    bool cmyk = vips_image_guess_interpretation(in) == VIPS_INTERPRETATION_CMYK;
+    int rc = -1;
+    if (cmyk || profile_matters(in, icc)) {
+        /* A broken RGB or grey profile is ignored, as browsers do. */
+        if (transform(in, &t[0]) != 0) {
+            if (cmyk)
+                goto out;
+            vips_error_clear();
+        }
+    }
+    if (t[0] == NULL)
+        t[0] = g_object_ref(in);
+    VipsInterpretation space = grey ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
+    if (vips_colourspace(t[0], &t[1], space, NULL) != 0 || drop_extra_bands(t[1], &t[2]) != 0)
+        goto out;
+    rc = vips_cast(t[2], out, VIPS_FORMAT_UCHAR, NULL);
+out:
+    for (size_t i = 0; i < G_N_ELEMENTS(t); i++)
+        g_clear_object(&t[i]);
+    return rc;
+}

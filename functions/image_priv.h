@@ -1,0 +1,35 @@
+/*
+ * Inside functions/image*.c.
+ */
+#ifndef DARKROOM_FUNCTIONS_IMAGE_PRIV_H
+#define DARKROOM_FUNCTIONS_IMAGE_PRIV_H
+
+#include "functions/image.h"
+
+#include <vips/vips.h>
+
+#define IMAGE_MAGIC 0x1ca9e001u
+
+struct image {
+    uint32_t magic;
+    struct slice bytes;
+    struct image_facts facts;
+    int stored_width, stored_height; /* before orientation */
+    int64_t coefficient_bytes;       /* a JPEG decoder keeps them all before the first row; or 0 */
+    struct slice icc, exif;          /* owned */
+    VipsImage *header;               /* opened, no pixel decoded yet */
+    VipsImage *base;                 /* after image_decode() */
+    bool damaged;
+};
+
+/* Moves what libvips complained about into `why` as one line of plain text, "what: ...". Returns
+ * ERR_NOMEM when memory was the cause, else ERR_CORRUPT. */
+int image_vips_error(struct buf *why, const char *what);
+
+/* Exactly width x height; alpha is weighed. Downwards only. */
+int image_resize(VipsImage *in, int width, int height, VipsImage **out);
+
+/* 8-bit sRGB or grey, with or without alpha, as the embedded profile says. */
+int image_to_srgb(VipsImage *in, struct slice icc, VipsImage **out);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * The walls around the worker process. Built in two steps: sandbox_prepare() before any library
+ * runs (one thread yet), sandbox_close_files() once no file is needed any more but before the first
+ * thread, sandbox_seal() after the warm-up, before the first foreign byte.
+ */
+#ifndef DARKROOM_FUNCTIONS_SANDBOX_H
+#define DARKROOM_FUNCTIONS_SANDBOX_H
+
+#include "base/buf.h"
+
+#include <sys/types.h>
+
+struct sandbox {
+    int sock;             /* the one descriptor to keep besides standard error */
+    uid_t uid;            /* to become when started by root; also the group */
+    int64_t memory_bytes; /* on top of what the process has after the warm-up */
+    int64_t file_bytes;   /* largest file (memfd) it may write */
+    pid_t parent;         /* who must be alive */
+    struct buf *missing;  /* gets a comma separated list of what the kernel does not offer */
+};
+
+/* Closes all other descriptors, dies with its parent, gives up ever gaining privileges, gets less
+ * of the processor. ERR_CLOSED: the parent is gone already. */
+int sandbox_prepare(const struct sandbox *s);
+/* Unprivileged user when started by root; no file can be opened from here on. */
+int sandbox_close_files(const struct sandbox *s);
+/* Limits and the list of allowed system calls, for all threads. */
+void sandbox_seal(const struct sandbox *s);
+/* The next invocation may burn so much processor time, then the process is killed. */
+void sandbox_allow_cpu(int64_t ms);
+
+#endif
