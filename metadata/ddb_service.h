@@ -5,12 +5,14 @@
 #ifndef DARKROOM_METADATA_DDB_SERVICE_H
 #define DARKROOM_METADATA_DDB_SERVICE_H
 
+#include "base/account.h"
 #include "base/db.h"
 #include "base/http.h"
 
 struct ddb_options {
     struct db *db;
-    const char *region;
+    const char *region;              /* in ARNs */
+    const struct accounts *accounts; /* for auth_check_body() */
 };
 
 struct ddb_service;

@@ -31,8 +31,8 @@ struct attr_value {
     enum attr_type type;
     bool boolean;                /* ATTR_BOOL */
     struct slice bytes;          /* ATTR_S, ATTR_N, ATTR_B */
-    struct attr_value *elements; /* ATTR_L, sets, and the values of ATTR_M */
-    struct slice *names;         /* ATTR_M: names[i] belongs to elements[i] */
+    struct attr_value *elements; /* ATTR_L, sets, and the values of ATTR_M; sets rise, no equals */
+    struct slice *names;         /* ATTR_M: names[i] belongs to elements[i]; they rise bytewise */
     size_t count;
 };
 

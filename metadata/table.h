@@ -30,6 +30,8 @@ struct table {
     struct slice uuid;          /* TableId */
     int64_t item_count;         /* exact */
     int64_t bytes;
+    int64_t read_units;         /* provisioned throughput as asked for; 0: pay per request */
+    int64_t write_units;
 };
 
 bool table_name_ok(struct slice name); /* [a-zA-Z0-9_.-]{3,255} */
