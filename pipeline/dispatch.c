@@ -1,0 +1,696 @@
+/*
+ * One thread, one loop. It sleeps until a commit, a worker, the pool or a timer wakes it, then pumps:
+ *
+ *   1. LOADED tasks go to idle workers, most urgent lane first, then oldest
+ *   2. while there is room to load ahead, ready events are leased into new tasks, lane by lane. For a
+ *      lane, tasks of that lane and those above count; so waiting batch tasks never keep a live
+ *      event from being loaded, and it is run before them.
+ *
+ * Candidates are read per (lane, function), so a function at its reserved concurrency hides nobody.
+ * Leases are the tasks themselves: an event is leased while a task holds it. One task per key at a
+ * time, so no key is worked on twice at once.
+ *
+ * Threads: the loop's thread owns everything but what `lock` guards. The writer calls on_commit() and
+ * done()s, the pool runs jobs; they hand back through the inbox and uv_async_send().
+ *
+ * Shutdown: no new leases, LOADED tasks are dropped (their events stay), running ones may finish until
+ * the grace ends, then workers are killed; the loop ends when no task, job or process is left.
+ */
+#include "base/chk.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "pipeline/batch.h"
+#include "pipeline/dispatch_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DISPATCH_MAGIC 0xd15a7c40u
+#define TICK_MS 100
+#define PAUSE_MS 1000
+#define POOL_THREADS_MAX 4
+#define WAKE_EVENTS 1000
+#define CANDIDATES_MAX 1024
+#define CANDIDATE_ARENA_BYTES (8u << 20)
+#define TASKS_PER_WORKER_MAX 6 /* in all states: results may wait for the disk, but not pile up */
+
+/* ---- the inbox ---- */
+
+void
+dispatch_post(struct task *t)
+{
+    struct dispatch *d = t->d;
+    lock_take(&d->lock);
+    t->inbox_next = d->inbox;
+    d->inbox = t;
+    uv_async_send(&d->wake);
+    lock_release(&d->lock);
+}
+
+static void
+on_commit(void *arg)
+{
+    struct dispatch *d = arg;
+    lock_take(&d->lock);
+    d->committed = true;
+    if (d->open)
+        uv_async_send(&d->wake);
+    lock_release(&d->lock);
+}
+
+void
+dispatch_pause(struct dispatch *d)
+{
+    d->paused_until_ms = clock_mono_ms() + PAUSE_MS;
+}
+
+/* ---- 1. tasks to workers ---- */
+
+static bool
+before(const struct task *a, const struct task *b)
+{
+    if (a->lane != b->lane)
+        return a->lane < b->lane;
+    return a->calls[0].event.id < b->calls[0].event.id;
+}
+
+static void
+run_loaded(struct dispatch *d)
+{
+    while (runtime_idle_count(d->runtime) > 0) {
+        struct task *best = NULL;
+        for (struct task *t = d->tasks; t != NULL; t = t->next) {
+            if (t->state == TASK_LOADED && (best == NULL || before(t, best)))
+                best = t;
+        }
+        if (best == NULL)
+            return;
+        task_run(best);
+    }
+}
+
+/* ---- 2. events to tasks ---- */
+
+static int
+load_room(const struct dispatch *d, enum queue_lane lane)
+{
+    int used = 0;
+    for (const struct task *t = d->tasks; t != NULL; t = t->next)
+        used += t->state <= TASK_LOADED && t->lane <= lane;
+    return d->load_max - used;
+}
+
+static int
+events_leased(const struct dispatch *d)
+{
+    int count = 0;
+    for (const struct task *t = d->tasks; t != NULL; t = t->next)
+        count += (int)t->call_count;
+    return count;
+}
+
+static bool
+key_taken(const struct dispatch *d, const struct queue_event *e)
+{
+    for (const struct task *t = d->tasks; t != NULL; t = t->next) {
+        const struct queue_event *mine = &t->calls[0].event;
+        if (t->call_count > 0 && mine->bucket_id == e->bucket_id && slice_eq(mine->key, e->key))
+            return true;
+    }
+    return false;
+}
+
+/* Invocations of a function that are on their way, before their results. */
+static bool
+at_limit(const struct dispatch *d, const struct function *f)
+{
+    int count = 0;
+    if (f->reserved_concurrency < 0)
+        return false;
+    for (const struct task *t = d->tasks; t != NULL; t = t->next) {
+        for (size_t i = 0; i < t->call_count && t->state <= TASK_RUNNING; i++)
+            count += slice_eq(t->calls[i].event.function, f->name);
+    }
+    return count >= f->reserved_concurrency;
+}
+
+struct pick {
+    struct dispatch *d;
+    struct function_set *set;
+    struct task *task;
+    struct queue_event *found; /* candidates, in id order per function */
+    size_t count, room;
+    struct arena *a;
+    int seen;
+    int err;
+};
+
+static int
+copy_candidate(void *arg, const struct queue_event *e)
+{
+    struct pick *p = arg;
+    p->seen++;
+    if (key_taken(p->d, e))
+        return 0;
+    p->err = queue_event_copy(p->a, e, &p->found[p->count]);
+    if (p->err != ERR_NONE)
+        return 1;
+    return ++p->count == p->room;
+}
+
+/* An event of the same object and generation joins the task of its first one. */
+static int
+join_event(void *arg, const struct queue_event *e)
+{
+    struct pick *p = arg;
+    struct task *t = p->task;
+    const struct function *f = registry_find(p->set, e->function);
+    if (f == NULL || e->not_before_ms != 0 || e->generation != p->found->generation ||
+        t->call_count == FN_PER_REQUEST_MAX || at_limit(p->d, f))
+        return 0;
+    for (size_t i = 0; i < t->call_count; i++) {
+        if (t->functions[i] == f)
+            return 0;
+    }
+    struct result_call *call = &t->calls[t->call_count];
+    p->err = queue_event_copy(t->arena, e, &call->event);
+    if (p->err != ERR_NONE)
+        return 1;
+    call->revision = f->revision;
+    t->functions[t->call_count++] = f;
+    t->lane = e->lane < t->lane ? e->lane : t->lane;
+    return 0;
+}
+
+/* One task for a candidate, its siblings joined. The candidate goes first: a follow-up and the
+ * first pass of one function never share a task. */
+static int
+lease(struct pick *p, struct db_conn *conn, const struct queue_event *e)
+{
+    struct task *t = task_new(p->d);
+    if (t == NULL)
+        return ERR_NOMEM;
+    struct pick join = {.d = p->d, .set = p->set, .task = t, .found = (struct queue_event *)e};
+    t->lane = e->lane;
+    t->set = p->set;
+    __atomic_add_fetch(&p->set->refs, 1, __ATOMIC_RELAXED);
+    join_event(&join, e);
+    if (join.err == ERR_NONE && t->call_count > 0)
+        join.err = queue_of_key(conn, e->bucket_id, e->key, join_event, &join);
+    if (join.err != ERR_NONE || t->call_count == 0) {
+        task_free(t);
+        return join.err;
+    }
+    task_load(t);
+    return ERR_NONE;
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+    const struct queue_event *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Fills the room of one lane. *more: there may be ready events that found no place. */
+static int
+fill_lane(struct dispatch *d, struct db_conn *conn, struct function_set *set, enum queue_lane lane,
+          bool *more)
+{
+    struct pick p = {.d = d, .set = set};
+    int room = load_room(d, lane);
+    int err = ERR_NONE;
+    if (room <= 0) {
+        *more = true;
+        return ERR_NONE;
+    }
+    p.a = arena_new(CANDIDATE_ARENA_BYTES);
+    p.found = calloc(CANDIDATES_MAX, sizeof *p.found);
+    if (p.a == NULL || p.found == NULL)
+        err = ERR_NOMEM;
+    for (size_t i = 0; i < set->count && err == ERR_NONE && p.count < CANDIDATES_MAX; i++) {
+        if (at_limit(d, &set->functions[i])) {
+            *more = true;
+            continue;
+        }
+        size_t most = p.count + (size_t)room;
+        p.room = most < CANDIDATES_MAX ? most : CANDIDATES_MAX;
+        p.seen = 0;
+        int limit = room + events_leased(d);
+        err = queue_next(conn, lane, set->functions[i].name, 0, limit, copy_candidate, &p);
+        if (err == ERR_NONE)
+            err = p.err;
+        *more = *more || p.seen >= limit || p.count == p.room;
+    }
+    if (p.count > 1)
+        qsort(p.found, p.count, sizeof *p.found, by_id);
+    for (size_t i = 0; i < p.count && err == ERR_NONE; i++) {
+        if (load_room(d, lane) <= 0)
+            *more = true;
+        else if (!key_taken(d, &p.found[i]))
+            err = lease(&p, conn, &p.found[i]);
+    }
+    free(p.found);
+    arena_free(&p.a);
+    return err;
+}
+
+static int
+memory_max(const struct function_set *set)
+{
+    int memory_mb = FUNCTION_MEMORY_MB_MIN;
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->functions[i].memory_mb > memory_mb)
+            memory_mb = set->functions[i].memory_mb;
+    }
+    return memory_mb;
+}
+
+static void
+on_delayed(uv_timer_t *timer);
+
+/* Sets the timer to the earliest delayed event. */
+static int
+arm_delayed(struct dispatch *d, struct db_conn *conn)
+{
+    int64_t at = 0;
+    int err = queue_next_delayed(conn, &at);
+    if (err != ERR_NONE || at == 0 || d->wake_sent)
+        return err;
+    int64_t wait = at - clock_wall_ms();
+    uv_timer_start(&d->delayed, on_delayed, wait > 0 ? (uint64_t)wait : 0, 0);
+    return ERR_NONE;
+}
+
+static int
+lease_all(struct dispatch *d, struct db_conn *conn)
+{
+    struct function_set *set = NULL;
+    bool more = false;
+    int err = registry_get(d->registry, conn, &set);
+    if (err != ERR_NONE)
+        return err;
+    runtime_set_memory(d->runtime, memory_max(set));
+    for (int lane = 0; lane < LANE_COUNT && err == ERR_NONE; lane++)
+        err = fill_lane(d, conn, set, (enum queue_lane)lane, &more);
+    if (err == ERR_NONE)
+        err = arm_delayed(d, conn);
+    d->dirty = more;
+    registry_unref(&set);
+    return err;
+}
+
+void
+dispatch_pump(struct dispatch *d)
+{
+    struct db_conn *conn = NULL;
+    if (d->stopping)
+        return;
+    run_loaded(d);
+    if (!d->dirty || clock_mono_ms() < d->paused_until_ms || load_room(d, LANE_LIVE) <= 0 ||
+        d->task_count >= TASKS_PER_WORKER_MAX * d->load_max)
+        return;
+    int err = db_read_begin(d->options.db, &conn);
+    if (err == ERR_NONE) {
+        err = lease_all(d, conn);
+        db_read_end(d->options.db, &conn);
+    }
+    if (err != ERR_NONE) {
+        log_line(LOG_WARN, "dispatch_read_failed", "error=%s", err_name(err));
+        dispatch_pause(d);
+    }
+}
+
+/* ---- delayed events ---- */
+
+static int
+wake_apply(struct db_op *op, struct db_conn *conn)
+{
+    int woken;
+    (void)op;
+    return queue_apply_wake(conn, clock_wall_ms(), WAKE_EVENTS, &woken);
+}
+
+static void
+wake_done(struct db_op *op, int err)
+{
+    struct dispatch *d = CONTAINER_OF(op, struct dispatch, wake_op);
+    (void)err; /* if it failed, the next look at the queue arms the timer again */
+    lock_take(&d->lock);
+    d->wake_done = true;
+    uv_async_send(&d->wake);
+    lock_release(&d->lock);
+}
+
+static void
+on_delayed(uv_timer_t *timer)
+{
+    struct dispatch *d = timer->data;
+    if (d->wake_sent || d->stopping)
+        return;
+    d->wake_op = (struct db_op){.apply = wake_apply, .done = wake_done, .urgent = true};
+    d->wake_sent = db_submit(d->options.db, &d->wake_op) == ERR_NONE;
+    if (!d->wake_sent)
+        uv_timer_start(&d->delayed, on_delayed, PAUSE_MS, 0);
+}
+
+/* ---- batches ---- */
+
+static void
+feed_run(struct pool_job *job)
+{
+    struct dispatch *d = CONTAINER_OF(job, struct dispatch, feed_job);
+    int fed = 0;
+    int err = batch_feed(d->registry, d->options.db, &fed);
+    if (err != ERR_NONE)
+        log_line(LOG_WARN, "batch_feed_failed", "error=%s", err_name(err));
+    lock_take(&d->lock);
+    d->feed_done = true;
+    d->fed = err == ERR_NONE ? fed : 0;
+    uv_async_send(&d->wake);
+    lock_release(&d->lock);
+}
+
+static void
+feed(struct dispatch *d)
+{
+    struct queue_counts counts;
+    if (d->feed_sent || d->stopping)
+        return;
+    queue_counts_get(d->queue, &counts);
+    if (counts.waiting[LANE_BATCH] >= BATCH_WAITING_MAX / 2)
+        return;
+    d->feed_sent = true;
+    d->feed_job.run = feed_run;
+    pool_submit(d->pool, &d->feed_job);
+}
+
+/* ---- the tick ---- */
+
+static void
+describe(const struct task *t, struct dispatch_running *out)
+{
+    size_t n = 0;
+    *out = (struct dispatch_running){.generation = t->calls[0].event.generation,
+                                     .lane = t->lane,
+                                     .started_ms = t->inv.started_ms};
+    for (size_t i = 0; i < t->call_count && n < sizeof out->functions; i++)
+        n += (size_t)snprintf(out->functions + n, sizeof out->functions - n, "%s%.*s",
+                              i == 0 ? "" : "+", SLICE_FMT(t->calls[i].event.function));
+    snprintf(out->bucket, sizeof out->bucket, "%.*s", SLICE_FMT(t->calls[0].event.bucket));
+    snprintf(out->key, sizeof out->key, "%.*s", SLICE_FMT(t->calls[0].event.key));
+}
+
+static void
+publish(struct dispatch *d)
+{
+    lock_take(&d->lock);
+    struct dispatch_state *s = d->published;
+    if (!d->runtime_stopping)
+        runtime_view(d->runtime, &s->workers);
+    s->running_count = 0;
+    for (const struct task *t = d->tasks; t != NULL; t = t->next) {
+        if (t->state == TASK_RUNNING && s->running_count < DISPATCH_RUNNING_MAX)
+            describe(t, &s->running[s->running_count++]);
+    }
+    lock_release(&d->lock);
+}
+
+static void
+refresh(struct dispatch *d)
+{
+    struct db_conn *conn = NULL;
+    if (db_read_begin(d->options.db, &conn) != ERR_NONE)
+        return;
+    queue_refresh(d->queue, conn);
+    if (!d->stopping)
+        arm_delayed(d, conn);
+    db_read_end(d->options.db, &conn);
+}
+
+/* Only this thread writes what is published, so it may read it without the lock. */
+static bool
+workers_missing(const struct dispatch *d)
+{
+    return d->published->workers.ready < d->published->workers.configured;
+}
+
+static void
+on_tick(uv_timer_t *timer)
+{
+    struct dispatch *d = timer->data;
+    for (struct task *t = d->tasks, *next; t != NULL; t = next) {
+        next = t->next;
+        if (t->state == TASK_COMMITTING && !t->sent)
+            task_submit(t);
+    }
+    refresh(d);
+    publish(d);
+    feed(d);
+    dispatch_pump(d);
+    if (d->task_count > 0 || (!d->stopping && (d->dirty || workers_missing(d))))
+        uv_timer_start(timer, on_tick, TICK_MS, 0);
+}
+
+static void
+arm_tick(struct dispatch *d)
+{
+    if (!uv_is_active((uv_handle_t *)&d->tick) && !d->runtime_stopping)
+        uv_timer_start(&d->tick, on_tick, TICK_MS, 0);
+}
+
+/* ---- waking ---- */
+
+static void
+on_closed_runtime(void *arg)
+{
+    struct dispatch *d = arg;
+    runtime_free(&d->runtime);
+    uv_close((uv_handle_t *)&d->wake, NULL);
+    uv_close((uv_handle_t *)&d->tick, NULL);
+    uv_close((uv_handle_t *)&d->delayed, NULL);
+    uv_close((uv_handle_t *)&d->grace, NULL);
+}
+
+/* When nothing is on its way any more, the workers go, then the loop ends. */
+static void
+end_if_quiet(struct dispatch *d)
+{
+    if (!d->stopping || d->runtime_stopping || d->task_count > 0 || d->wake_sent || d->feed_sent)
+        return;
+    lock_take(&d->lock);
+    d->open = false;
+    d->runtime_stopping = true;
+    lock_release(&d->lock);
+    uv_timer_stop(&d->grace);
+    uv_timer_stop(&d->tick);
+    runtime_stop(d->runtime, on_closed_runtime, d);
+}
+
+static void
+on_grace(uv_timer_t *timer)
+{
+    struct dispatch *d = timer->data;
+    log_line(LOG_WARN, "shutdown_kills_workers", "tasks=%d", d->task_count);
+    runtime_cancel(d->runtime);
+}
+
+/* Loaded, and never to be run: the events stay. */
+static void
+drop_loaded(struct dispatch *d)
+{
+    for (struct task *t = d->tasks, *next; t != NULL; t = next) {
+        next = t->next;
+        if (t->state == TASK_LOADED)
+            task_free(t);
+    }
+}
+
+static void
+stop_begin(struct dispatch *d, int64_t grace_ms)
+{
+    d->stopping = true;
+    uv_timer_stop(&d->delayed);
+    uv_timer_start(&d->grace, on_grace, (uint64_t)(grace_ms > 0 ? grace_ms : 0), 0);
+}
+
+static void
+on_wake(uv_async_t *async)
+{
+    struct dispatch *d = async->data;
+    lock_take(&d->lock);
+    struct task *inbox = d->inbox;
+    bool stop = d->stop_asked && !d->stopping;
+    bool fed = d->feed_done && d->fed > 0;
+    int64_t grace_ms = d->grace_ms;
+    bool news = d->committed || inbox != NULL || fed || stop;
+    d->dirty = d->dirty || d->committed;
+    d->inbox = NULL;
+    d->feed_sent = d->feed_sent && !d->feed_done;
+    d->wake_sent = d->wake_sent && !d->wake_done;
+    d->committed = d->feed_done = d->wake_done = false;
+    lock_release(&d->lock);
+
+    while (inbox != NULL) {
+        struct task *t = inbox;
+        inbox = t->inbox_next;
+        task_step(t);
+    }
+    if (stop)
+        stop_begin(d, grace_ms);
+    if (d->stopping)
+        drop_loaded(d);
+    if (fed)
+        feed(d);
+    dispatch_pump(d);
+    if (news)
+        arm_tick(d);
+    end_if_quiet(d);
+}
+
+static void
+on_idle(void *arg)
+{
+    struct dispatch *d = arg;
+    dispatch_pump(d);
+    arm_tick(d);
+}
+
+/* ---- life ---- */
+
+int
+dispatch_new(struct dispatch **out, const struct dispatch_options *options)
+{
+    struct dispatch *d = chk_calloc(1, sizeof *d);
+    *d = (struct dispatch){.magic = DISPATCH_MAGIC, .options = *options};
+    d->published = chk_calloc(1, sizeof *d->published);
+    lock_init(&d->lock, LOCK_RANK_DISPATCH);
+    db_on_commit(options->db, on_commit, d);
+    *out = d;
+    return ERR_NONE;
+}
+
+void
+dispatch_bind(struct dispatch *d, struct registry *registry, struct queue *queue)
+{
+    CHK_MAGIC(d, DISPATCH_MAGIC);
+    d->registry = registry;
+    d->queue = queue;
+}
+
+static void
+pool_leave(void *arg)
+{
+    store_thread_end(arg);
+}
+
+static int
+memory_of_functions(struct dispatch *d)
+{
+    struct db_conn *conn = NULL;
+    struct function_set *set = NULL;
+    int memory_mb = FUNCTION_MEMORY_MB_MIN;
+    if (db_read_begin(d->options.db, &conn) != ERR_NONE)
+        return memory_mb;
+    if (registry_get(d->registry, conn, &set) == ERR_NONE)
+        memory_mb = memory_max(set);
+    registry_unref(&set);
+    db_read_end(d->options.db, &conn);
+    return memory_mb;
+}
+
+/* Workers die with the thread that started them, so they are started here. */
+static void *
+thread_main(void *arg)
+{
+    struct dispatch *d = arg;
+    const struct conf *c = d->options.conf;
+    pthread_setname_np(pthread_self(), "dispatch");
+    struct runtime_options options = {
+        .loop = &d->loop,
+        .program = d->options.worker_program,
+        .sandbox = conf_str(c, CONF_SANDBOX),
+        .count = d->load_max - 1,
+        .memory_mb = memory_of_functions(d),
+        .recycle_invocations = (int)conf_int(c, CONF_WORKER_INVOCATIONS),
+        .recycle_rss_bytes = conf_int(c, CONF_WORKER_RSS),
+        .memory_budget_bytes = conf_int(c, CONF_PIXEL_MEMORY),
+        .on_idle = on_idle,
+        .arg = d,
+    };
+    CHK(runtime_start(&d->runtime, &options) == ERR_NONE);
+    publish(d);
+    arm_tick(d);
+    uv_async_send(&d->wake);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    db_thread_end(d->options.db);
+    return NULL;
+}
+
+int
+dispatch_start(struct dispatch *d)
+{
+    CHK_MAGIC(d, DISPATCH_MAGIC);
+    int count = (int)conf_int(d->options.conf, CONF_WORKERS);
+    if (count == 0)
+        count = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    count = count < 1 ? 1 : count > RUNTIME_WORKERS_MAX ? RUNTIME_WORKERS_MAX : count;
+    d->load_max = count + 1; /* one ahead, so that a free worker never waits for the disk */
+    d->dirty = true;
+    d->stopping = d->runtime_stopping = d->stop_asked = false;
+    d->published->workers.configured = count;
+    d->pool = pool_new(count < POOL_THREADS_MAX ? count + 1 : POOL_THREADS_MAX, pool_leave,
+                       registry_store(d->registry));
+    CHK(uv_loop_init(&d->loop) == 0);
+    CHK(uv_async_init(&d->loop, &d->wake, on_wake) == 0);
+    CHK(uv_timer_init(&d->loop, &d->tick) == 0);
+    CHK(uv_timer_init(&d->loop, &d->delayed) == 0);
+    CHK(uv_timer_init(&d->loop, &d->grace) == 0);
+    d->wake.data = d->tick.data = d->delayed.data = d->grace.data = d;
+    d->open = true;
+    CHK(pthread_create(&d->thread, NULL, thread_main, d) == 0);
+    return ERR_NONE;
+}
+
+void
+dispatch_stop(struct dispatch *d, int64_t grace_ms)
+{
+    CHK_MAGIC(d, DISPATCH_MAGIC);
+    if (d->pool == NULL)
+        return;
+    lock_take(&d->lock);
+    d->stop_asked = true;
+    d->grace_ms = grace_ms;
+    uv_async_send(&d->wake);
+    lock_release(&d->lock);
+    CHK(pthread_join(d->thread, NULL) == 0);
+    CHK(uv_loop_close(&d->loop) == 0);
+    pool_free(&d->pool);
+}
+
+void
+dispatch_free(struct dispatch **dp)
+{
+    struct dispatch *d = *dp;
+    *dp = NULL;
+    if (d == NULL)
+        return;
+    CHK_MAGIC(d, DISPATCH_MAGIC);
+    CHK(d->pool == NULL && d->task_count == 0);
+    lock_fini(&d->lock);
+    free(d->published);
+    d->magic = 0;
+    free(d);
+}
+
+void
+dispatch_snapshot(struct dispatch *d, struct dispatch_state *out)
+{
+    CHK_MAGIC(d, DISPATCH_MAGIC);
+    lock_take(&d->lock);
+    *out = *d->published;
+    lock_release(&d->lock);
+    queue_counts_get(d->queue, &out->counts);
+}

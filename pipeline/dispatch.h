@@ -1,0 +1,49 @@
+/*
+ * Queue -> runtime -> results: one thread with a loop. Leases events in memory, joins the events of
+ * one object, keeps the concurrency limits, retries. dispatch.c has the model.
+ */
+#ifndef DARKROOM_PIPELINE_DISPATCH_H
+#define DARKROOM_PIPELINE_DISPATCH_H
+
+#include "base/conf.h"
+#include "pipeline/queue.h"
+#include "pipeline/registry.h"
+#include "pipeline/runtime.h"
+
+struct dispatch;
+
+struct dispatch_options {
+    struct db *db;
+    const struct conf *conf;
+    const char *worker_program; /* absolute path */
+};
+
+/* Before the first dispatch_start() and before the first db_submit(): the commit hook. */
+int dispatch_new(struct dispatch **out, const struct dispatch_options *options);
+/* Before dispatch_start(); the registry is bound to its store by then. */
+void dispatch_bind(struct dispatch *d, struct registry *registry, struct queue *queue);
+int dispatch_start(struct dispatch *d);
+/* No new leases; waits for running invocations at most `grace_ms`, kills the rest; the queue stays. */
+void dispatch_stop(struct dispatch *d, int64_t grace_ms);
+void dispatch_free(struct dispatch **d);
+
+#define DISPATCH_RUNNING_MAX 256
+#define DISPATCH_TEXT_MAX 128
+struct dispatch_running {
+    char functions[DISPATCH_TEXT_MAX]; /* "metadata+thumbnail" */
+    char bucket[64];
+    char key[DISPATCH_TEXT_MAX];       /* cut */
+    int64_t generation;
+    enum queue_lane lane;
+    int64_t started_ms;
+};
+struct dispatch_state {
+    struct queue_counts counts;
+    struct runtime_view workers;
+    size_t running_count;
+    struct dispatch_running running[DISPATCH_RUNNING_MAX];
+};
+/* Any thread; a copy at most 100 ms old while running. Large: keep it off the stack. */
+void dispatch_snapshot(struct dispatch *d, struct dispatch_state *out);
+
+#endif

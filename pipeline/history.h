@@ -1,0 +1,42 @@
+/*
+ * Attempts, kept for a while, and the whole story of one object for `darkroom explain`.
+ */
+#ifndef DARKROOM_PIPELINE_HISTORY_H
+#define DARKROOM_PIPELINE_HISTORY_H
+
+#include "pipeline/queue.h"
+#include "pipeline/registry.h"
+
+#define HISTORY_AGE_MS_MAX ((int64_t)7 * 24 * 3600 * 1000)
+#define HISTORY_ROWS_MAX 1000000
+#define HISTORY_TRIM_ROWS 8 /* removed at most per attempt added */
+
+struct history_attempt {
+    int64_t event_id;
+    int64_t bucket_id;
+    struct slice key;
+    int64_t generation;
+    struct slice function;
+    int64_t revision;
+    int64_t pid;
+    int64_t started_ms;
+    int64_t run_us;
+    int64_t cpu_us;
+    int64_t rss_bytes;
+    struct slice outcome; /* ready, skipped, failed, error, timeout, memory, crashed, fenced ... */
+    struct slice reason;
+};
+
+int history_apply_add(struct db_conn *conn, const struct history_attempt *attempt);
+typedef int (*history_fn)(void *arg, const struct history_attempt *attempt);
+/* Newest first. */
+int history_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, int max,
+                   history_fn fn, void *arg);
+
+/* One JSON object: bucket, key, object (or null), events waiting, attempts, derived objects, item,
+ * dead letters. ERR_NOPARENT bucket. Reads by itself: not inside a read or apply(). Any thread but
+ * the writer's and HTTP-safe: short reads only. */
+int history_explain(struct registry *r, struct db *db, struct slice bucket, struct slice key,
+                    struct buf *json);
+
+#endif

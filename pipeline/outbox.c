@@ -1,0 +1,138 @@
+/*
+ * One call per change of which version of a key is current, in the change's transaction:
+ *
+ *   any change      waiting events of older generations of the key are superseded
+ *   created         one event per function with a matching rule; the item becomes pending. Old
+ *                   derived objects stay until the new verdict.
+ *   removed         derived objects that provenance proves ours, the item and its bookkeeping go.
+ *                   ObjectRemoved rules of native functions need no event: this is their work.
+ *   by a function   the same, but derived objects have no items
+ *
+ * Removing a derived object calls the store, which calls back here for the derived bucket; the graph
+ * of buckets has no cycle (rule_graph.c), so that ends.
+ */
+#include "pipeline/outbox.h"
+#include "base/chk.h"
+#include "base/err.h"
+#include "pipeline/batch.h"
+#include "pipeline/native_item.h"
+#include "pipeline/provenance.h"
+#include "pipeline/rule.h"
+
+#include <stdlib.h>
+
+#define OUTBOX_MAGIC 0x00b0b0e5u
+
+struct outbox {
+    uint32_t magic;
+    struct registry *registry;
+};
+
+struct outbox *
+outbox_new(struct registry *registry)
+{
+    struct outbox *o = chk_calloc(1, sizeof *o);
+    *o = (struct outbox){.magic = OUTBOX_MAGIC, .registry = registry};
+    return o;
+}
+
+void
+outbox_free(struct outbox **op)
+{
+    struct outbox *o = *op;
+    *op = NULL;
+    if (o == NULL)
+        return;
+    CHK_MAGIC(o, OUTBOX_MAGIC);
+    o->magic = 0;
+    free(o);
+}
+
+/* A batch has nothing more to do for an object that has changed: its own event does the work. */
+static int
+superseded(void *arg, struct db_conn *conn, const struct queue_event *e)
+{
+    (void)arg;
+    return e->batch_id == 0 ? ERR_NONE : batch_apply_ended(conn, e, BATCH_OUTCOME_DONE);
+}
+
+static int
+removed(struct outbox *o, struct db_conn *conn, struct arena *a, const struct store_change *c)
+{
+    struct function_set *set = NULL;
+    struct provenance *list = NULL;
+    int err = provenance_list(conn, a, c->bucket_id, c->key, &list);
+    for (; err == ERR_NONE && list != NULL; list = list->next)
+        err = provenance_apply_remove(registry_store(o->registry), conn, list);
+    if (err != ERR_NONE || c->by_function)
+        return err;
+    err = registry_get(o->registry, conn, &set);
+    if (err == ERR_NONE)
+        err = native_item_delete(conn, a, set, c->bucket_id, c->bucket, c->key);
+    registry_unref(&set);
+    return err;
+}
+
+static int
+add_event(struct db_conn *conn, const struct store_change *c, enum event_type type,
+          const struct function *f)
+{
+    struct queue_event e = {.lane = LANE_LIVE,
+                            .function = f->name,
+                            .bucket_id = c->bucket_id,
+                            .bucket = c->bucket,
+                            .key = c->key,
+                            .generation = c->generation,
+                            .type = type,
+                            .request_id = c->request_id};
+    return queue_apply_add(conn, &e);
+}
+
+static int
+created(struct outbox *o, struct db_conn *conn, struct arena *a, const struct store_change *c)
+{
+    enum event_type type = event_type_of(c->kind);
+    struct function_set *set = NULL;
+    struct rule_list rules;
+    const struct function *thumbnail = NULL;
+    bool metadata = false;
+    uint64_t done = 0; /* functions that have their event */
+    int err = rule_load(conn, c->bucket_id, a, &rules);
+    if (err != ERR_NONE || rules.count == 0)
+        return err;
+    err = registry_get(o->registry, conn, &set);
+    for (size_t i = 0; err == ERR_NONE && i < rules.count; i++) {
+        const struct function *f = registry_find(set, rules.rules[i].function);
+        if (f == NULL || !rule_matches(&rules.rules[i], type, c->key))
+            continue;
+        uint64_t bit = (uint64_t)1 << (f - set->functions);
+        if (done & bit)
+            continue;
+        done |= bit;
+        err = add_event(conn, c, type, f);
+        thumbnail = f->native.kind == NATIVE_THUMBNAIL ? f : thumbnail;
+        metadata = metadata || f->native.kind == NATIVE_METADATA;
+    }
+    if (err == ERR_NONE && !c->by_function && (thumbnail != NULL || metadata))
+        err = native_item_pending(conn, a, set, c->bucket, c->object, thumbnail, metadata);
+    registry_unref(&set);
+    return err;
+}
+
+int
+outbox_changed(void *arg, struct db_conn *conn, const struct store_change *c)
+{
+    struct outbox *o = arg;
+    int err = ERR_NONE;
+    CHK_MAGIC(o, OUTBOX_MAGIC);
+    _Static_assert(FUNCTIONS_MAX <= 64, "functions are bits of a word");
+    struct arena *a = arena_new(ITEM_ARENA_BYTES);
+    if (a == NULL)
+        return ERR_NOMEM;
+    if (c->old_generation != 0)
+        err = queue_apply_supersede(conn, c->bucket_id, c->key, c->generation, a, superseded, NULL);
+    if (err == ERR_NONE)
+        err = c->object == NULL ? removed(o, conn, a, c) : created(o, conn, a, c);
+    arena_free(&a);
+    return err;
+}

@@ -1,0 +1,209 @@
+#include "pipeline/pipeline.h"
+#include "base/chk.h"
+#include "base/err.h"
+#include "objectstore/policy.h"
+#include "pipeline/outbox.h"
+#include "pipeline/rule.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PIPELINE_MAGIC 0x919e11e5u
+#define WORKER_NAME "darkroom-worker"
+
+struct pipeline {
+    uint32_t magic;
+    char *worker_program;
+    struct registry *registry;
+    struct queue *queue;
+    struct outbox *outbox;
+    struct dispatch *dispatch;
+};
+
+int
+pipeline_open(struct pipeline **out, const struct pipeline_options *options)
+{
+    struct pipeline *p = chk_calloc(1, sizeof *p);
+    p->magic = PIPELINE_MAGIC;
+    p->worker_program = strdup(options->worker_program);
+    CHK(p->worker_program != NULL);
+    /* The commit hook must be set before the first operation, so this comes first. */
+    struct dispatch_options dispatch = {.db = options->db,
+                                        .conf = options->conf,
+                                        .worker_program = p->worker_program};
+    int err = dispatch_new(&p->dispatch, &dispatch);
+    if (err == ERR_NONE)
+        err = registry_open(&p->registry, options->db);
+    if (err == ERR_NONE)
+        err = queue_open(&p->queue, options->db, conf_int(options->conf, CONF_EVENTS_MAX));
+    if (err == ERR_NONE) {
+        p->outbox = outbox_new(p->registry);
+        dispatch_bind(p->dispatch, p->registry, p->queue);
+    }
+    if (err != ERR_NONE) {
+        /* The hook is set: what it points to stays until the process, which cannot go on, ends. */
+        queue_close(&p->queue);
+        registry_close(&p->registry);
+        return err;
+    }
+    *out = p;
+    return ERR_NONE;
+}
+
+struct store_hooks
+pipeline_hooks(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return (struct store_hooks){.arg = p->outbox, .changed = outbox_changed};
+}
+
+void
+pipeline_bind(struct pipeline *p, struct store *store)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    registry_bind(p->registry, store);
+}
+
+int
+pipeline_start(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    CHK(registry_store(p->registry) != NULL);
+    return dispatch_start(p->dispatch);
+}
+
+void
+pipeline_stop(struct pipeline *p, int64_t grace_ms)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    dispatch_stop(p->dispatch, grace_ms);
+}
+
+void
+pipeline_close(struct pipeline **pp)
+{
+    struct pipeline *p = *pp;
+    *pp = NULL;
+    if (p == NULL)
+        return;
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    dispatch_free(&p->dispatch);
+    outbox_free(&p->outbox);
+    queue_close(&p->queue);
+    registry_close(&p->registry);
+    free(p->worker_program);
+    p->magic = 0;
+    free(p);
+}
+
+struct registry *
+pipeline_registry(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return p->registry;
+}
+
+struct queue *
+pipeline_queue(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return p->queue;
+}
+
+struct dispatch *
+pipeline_dispatch(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return p->dispatch;
+}
+
+/* ---- a bucket with everything ---- */
+
+static int
+open_to_all(struct pipeline *p, struct db_conn *conn, struct slice bucket, struct buf *why)
+{
+    struct buf text;
+    struct policy *parsed = NULL;
+    buf_init(&text, POLICY_BYTES_MAX);
+    buf_printf(&text,
+               "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Sid\":\"PublicThumbnails\","
+               "\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:GetObject\","
+               "\"Resource\":\"arn:aws:s3:::%.*s/*\"}]}",
+               SLICE_FMT(bucket));
+    int err = text.err;
+    if (err == ERR_NONE)
+        err = policy_parse(buf_slice(&text), bucket, &parsed, why);
+    if (err == ERR_NONE)
+        err = store_apply_bucket_config_set(registry_store(p->registry), conn, bucket, "policy",
+                                            buf_slice(&text));
+    policy_free(&parsed);
+    buf_fini(&text);
+    return err;
+}
+
+static int
+open_derived(struct pipeline *p, struct db_conn *conn, struct slice bucket, struct buf *why)
+{
+    struct function_set *set = NULL;
+    char derived[NATIVE_BUCKET_MAX + 1];
+    int err = registry_get(p->registry, conn, &set);
+    for (size_t i = 0; err == ERR_NONE && i < set->count; i++) {
+        err = native_derived_bucket(&set->functions[i].native, bucket, derived);
+        if (err == ERR_NONE && derived[0] != '\0')
+            err = open_to_all(p, conn, slice_str(derived), why);
+    }
+    registry_unref(&set);
+    return err;
+}
+
+int
+pipeline_apply_bucket(struct pipeline *p, struct db_conn *conn, struct slice bucket,
+                      struct slice owner, struct slice region, bool public_thumbnails,
+                      struct buf *why)
+{
+    bool same = false;
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    buf_reset(why);
+    int err = store_apply_bucket_create(registry_store(p->registry), conn, bucket, owner, region,
+                                        &same);
+    if (err == ERR_EXISTS && same)
+        err = ERR_NONE;
+    else if (err == ERR_EXISTS)
+        buf_puts(why, "The bucket belongs to another account.");
+    if (err == ERR_NONE)
+        err = rule_apply_natives(p->registry, conn, bucket, why);
+    if (err == ERR_NONE && public_thumbnails)
+        err = open_derived(p, conn, bucket, why);
+    return err;
+}
+
+/* ---- the worker program ---- */
+
+int
+pipeline_find_worker(const struct conf *conf, struct buf *path)
+{
+    static const char *const places[] = {"/" WORKER_NAME, "/../libexec/darkroom/" WORKER_NAME};
+    const char *set = conf_str(conf, CONF_WORKER_PROGRAM);
+    char here[PATH_MAX];
+    if (set[0] != '\0') {
+        buf_puts(path, set);
+        return access(set, X_OK) == 0 ? path->err : ERR_NOTFOUND;
+    }
+    ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
+    if (n <= 0)
+        return ERR_NOTFOUND;
+    here[n] = '\0';
+    char *slash = strrchr(here, '/');
+    if (slash == NULL)
+        return ERR_NOTFOUND;
+    *slash = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        buf_reset(path);
+        buf_puts(path, here);
+        buf_puts(path, places[i]);
+        if (path->err == ERR_NONE && access(path->p, X_OK) == 0)
+            return ERR_NONE;
+    }
+    return ERR_NOTFOUND;
+}

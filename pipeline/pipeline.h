@@ -1,0 +1,49 @@
+/*
+ * The event pipeline as one thing, in the order a server needs it:
+ *
+ *    db_open(pipeline_schema()) -> pipeline_open -> store_open(pipeline_hooks) -> pipeline_bind
+ *       -> services (registry, queue for their hooks) -> pipeline_start ... pipeline_stop
+ *       -> store_close -> db_close -> pipeline_close
+ */
+#ifndef DARKROOM_PIPELINE_PIPELINE_H
+#define DARKROOM_PIPELINE_PIPELINE_H
+
+#include "base/conf.h"
+#include "base/db.h"
+#include "objectstore/store.h"
+#include "pipeline/dispatch.h"
+
+struct pipeline;
+
+struct pipeline_options {
+    struct db *db;
+    const struct conf *conf;
+    const char *worker_program; /* absolute path; see pipeline_find_worker() */
+};
+
+/* Before any other db_submit(). Makes missing native functions. */
+int pipeline_open(struct pipeline **out, const struct pipeline_options *options);
+struct store_hooks pipeline_hooks(struct pipeline *p);
+void pipeline_bind(struct pipeline *p, struct store *store);
+int pipeline_start(struct pipeline *p);
+/* Waits at most `grace_ms` for running invocations. */
+void pipeline_stop(struct pipeline *p, int64_t grace_ms);
+/* The commit hook lives here: after db_close(). */
+void pipeline_close(struct pipeline **p);
+
+struct registry *pipeline_registry(struct pipeline *p);
+struct queue *pipeline_queue(struct pipeline *p);
+struct dispatch *pipeline_dispatch(struct pipeline *p);
+
+/* Inside apply(), at the first start or for `darkroom buckets add`: the bucket (made when missing, for
+ * that owner), the derived bucket, the table, the rules of both native functions; `public_thumbnails`
+ * adds a policy that lets anyone GET from the derived bucket. ERR_EXISTS: another owner's. */
+int pipeline_apply_bucket(struct pipeline *p, struct db_conn *conn, struct slice bucket,
+                          struct slice owner, struct slice region, bool public_thumbnails,
+                          struct buf *why);
+
+/* The setting when it is not empty, else "darkroom-worker" beside this program, else in
+ * ../libexec/darkroom/. ERR_NOTFOUND. */
+int pipeline_find_worker(const struct conf *conf, struct buf *path);
+
+#endif

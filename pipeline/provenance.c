@@ -1,0 +1,83 @@
+#include "pipeline/provenance.h"
+#include "base/err.h"
+
+int
+provenance_list(struct db_conn *conn, struct arena *a, int64_t bucket_id, struct slice key,
+                struct provenance **out)
+{
+    int rc;
+    *out = NULL;
+    struct db_stmt *s = db_prepare(
+        conn, "SELECT derived_bucket_id, derived_bucket, derived_key, preset, config_hash, "
+              "source_generation, derived_generation, function FROM provenance "
+              "WHERE source_bucket_id = ?1 AND source_key = ?2");
+    db_bind_int(s, 1, bucket_id);
+    db_bind_blob(s, 2, key);
+    while ((rc = db_step(s)) == DB_ROW) {
+        struct provenance *p = arena_alloc(a, sizeof *p);
+        if (p != NULL)
+            *p = (struct provenance){.source_bucket_id = bucket_id,
+                                     .source_key = key,
+                                     .derived_bucket_id = db_column_int(s, 0),
+                                     .derived_bucket = arena_dup(a, db_column_blob(s, 1)),
+                                     .derived_key = arena_dup(a, db_column_blob(s, 2)),
+                                     .preset = arena_dup(a, db_column_blob(s, 3)),
+                                     .config_hash = arena_dup(a, db_column_blob(s, 4)),
+                                     .source_generation = db_column_int(s, 5),
+                                     .derived_generation = db_column_int(s, 6),
+                                     .function = arena_dup(a, db_column_blob(s, 7)),
+                                     .next = *out};
+        if (p == NULL || p->derived_bucket.p == NULL || p->derived_key.p == NULL ||
+            p->preset.p == NULL || p->config_hash.p == NULL || p->function.p == NULL) {
+            db_reset(s);
+            return ERR_NOMEM;
+        }
+        *out = p;
+    }
+    return rc;
+}
+
+int
+provenance_apply_put(struct db_conn *conn, const struct provenance *p)
+{
+    struct db_stmt *s = db_prepare(
+        conn, "INSERT INTO provenance (source_bucket_id, source_key, derived_bucket_id, "
+              "derived_bucket, derived_key, preset, config_hash, source_generation, "
+              "derived_generation, function) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) "
+              "ON CONFLICT (source_bucket_id, source_key, derived_bucket_id, derived_key) "
+              "DO UPDATE SET derived_bucket = ?4, preset = ?6, config_hash = ?7, "
+              "source_generation = ?8, derived_generation = ?9, function = ?10");
+    db_bind_int(s, 1, p->source_bucket_id);
+    db_bind_blob(s, 2, p->source_key);
+    db_bind_int(s, 3, p->derived_bucket_id);
+    db_bind_text(s, 4, p->derived_bucket);
+    db_bind_blob(s, 5, p->derived_key);
+    db_bind_text(s, 6, p->preset);
+    db_bind_text(s, 7, p->config_hash);
+    db_bind_int(s, 8, p->source_generation);
+    db_bind_int(s, 9, p->derived_generation);
+    db_bind_text(s, 10, p->function);
+    return db_run(s);
+}
+
+int
+provenance_apply_remove(struct store *store, struct db_conn *conn, const struct provenance *p)
+{
+    struct store_delete_spec spec = {.bucket = p->derived_bucket,
+                                     .key = p->derived_key,
+                                     .by_function = true,
+                                     .only_generation = p->derived_generation};
+    bool existed;
+    struct db_stmt *s =
+        db_prepare(conn, "DELETE FROM provenance WHERE source_bucket_id = ?1 AND source_key = ?2 "
+                         "AND derived_bucket_id = ?3 AND derived_key = ?4");
+    db_bind_int(s, 1, p->source_bucket_id);
+    db_bind_blob(s, 2, p->source_key);
+    db_bind_int(s, 3, p->derived_bucket_id);
+    db_bind_blob(s, 4, p->derived_key);
+    int err = db_run(s);
+    if (err == ERR_NONE)
+        err = store_apply_delete(store, conn, &spec, &existed);
+    /* STALE: a client has put something of its own there. NOPARENT: the bucket is gone. */
+    return err == ERR_STALE || err == ERR_NOPARENT || err == ERR_NOTFOUND ? ERR_NONE : err;
+}

@@ -1,0 +1,35 @@
+/*
+ * Which derived object came from which source. A row is the only proof that an object in a derived
+ * bucket is ours to replace or remove; its generation says which version of it was ours.
+ */
+#ifndef DARKROOM_PIPELINE_PROVENANCE_H
+#define DARKROOM_PIPELINE_PROVENANCE_H
+
+#include "base/arena.h"
+#include "base/db.h"
+#include "objectstore/store.h"
+
+struct provenance {
+    int64_t source_bucket_id;
+    struct slice source_key;
+    int64_t derived_bucket_id;
+    struct slice derived_bucket;
+    struct slice derived_key;
+    struct slice preset;
+    struct slice config_hash;
+    int64_t source_generation;
+    int64_t derived_generation;
+    struct slice function;
+    bool gone;               /* scratch for the caller */
+    struct provenance *next;
+};
+
+/* All rows of a source, in the arena. Any connection. */
+int provenance_list(struct db_conn *conn, struct arena *a, int64_t bucket_id, struct slice key,
+                    struct provenance **out);
+/* Inserts or replaces. Inside apply(). */
+int provenance_apply_put(struct db_conn *conn, const struct provenance *p);
+/* Removes the row, and the derived object if it still is the version we wrote. Inside apply(). */
+int provenance_apply_remove(struct store *s, struct db_conn *conn, const struct provenance *p);
+
+#endif

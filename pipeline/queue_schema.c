@@ -1,0 +1,80 @@
+/*
+ * Tables of the pipeline, one script per schema version. A published script never changes; what is
+ * new goes into the next version.
+ *
+ * event         waiting, delayed or running. not_before_ms = 0: ready. Two partial indexes keep the
+ *               next ready one and the next delayed one a single seek away at any backlog.
+ * queue_count   one row, changed with every event: counts are exact and cost no scan.
+ * provenance    which derived object came from which source: the only proof that one is ours.
+ * owned_attr    names of the item attributes a function wrote last, so that its next verdict takes
+ *               back what it does not state again.
+ */
+#include "pipeline/schema.h"
+
+#define EVENT_COLUMNS                                                                              \
+    "id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, function TEXT NOT NULL, "                      \
+    "bucket_id INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, "                        \
+    "generation INTEGER NOT NULL, type INTEGER NOT NULL, followup INTEGER NOT NULL, "              \
+    "batch_id INTEGER NOT NULL, batch_worst INTEGER NOT NULL, attempts INTEGER NOT NULL, "         \
+    "not_before_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, request_id TEXT NOT NULL, "      \
+    "reason TEXT NOT NULL"
+
+static const char *const steps[] = {
+    "CREATE TABLE function (name TEXT PRIMARY KEY, handler TEXT NOT NULL, "
+    " memory_mb INTEGER NOT NULL, timeout_s INTEGER NOT NULL, environment TEXT NOT NULL, "
+    " reserved_concurrency INTEGER NOT NULL, retries_max INTEGER NOT NULL, "
+    " event_age_max_s INTEGER NOT NULL, on_failure TEXT NOT NULL, revision INTEGER NOT NULL, "
+    " changed_ms INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE function_version (id INTEGER PRIMARY KEY, version INTEGER NOT NULL);"
+
+    "CREATE TABLE rule (bucket_id INTEGER NOT NULL, seq INTEGER NOT NULL, bucket TEXT NOT NULL, "
+    " id TEXT NOT NULL, function TEXT NOT NULL, events INTEGER NOT NULL, prefix BLOB NOT NULL, "
+    " suffix BLOB NOT NULL, PRIMARY KEY (bucket_id, seq)) WITHOUT ROWID;"
+
+    "CREATE TABLE event (" EVENT_COLUMNS ");"
+    "CREATE INDEX event_ready ON event (lane, function, id) WHERE not_before_ms = 0;"
+    "CREATE INDEX event_delayed ON event (not_before_ms) WHERE not_before_ms > 0;"
+    "CREATE INDEX event_key ON event (bucket_id, key);"
+    "CREATE INDEX event_batch ON event (batch_id) WHERE batch_id > 0;"
+
+    "CREATE TABLE dead_letter (" EVENT_COLUMNS ", dead_ms INTEGER NOT NULL);"
+    "CREATE INDEX dead_letter_key ON dead_letter (bucket_id, key);"
+
+    "CREATE TABLE queue_count (id INTEGER PRIMARY KEY, live INTEGER NOT NULL, "
+    " followup INTEGER NOT NULL, batch INTEGER NOT NULL, dead INTEGER NOT NULL, "
+    " added INTEGER NOT NULL, acked INTEGER NOT NULL, superseded INTEGER NOT NULL, "
+    " retried INTEGER NOT NULL, died INTEGER NOT NULL, dropped INTEGER NOT NULL);"
+    "INSERT INTO queue_count VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);"
+
+    "CREATE TABLE provenance (source_bucket_id INTEGER NOT NULL, source_key BLOB NOT NULL, "
+    " derived_bucket_id INTEGER NOT NULL, derived_key BLOB NOT NULL, derived_bucket TEXT NOT NULL, "
+    " preset TEXT NOT NULL, config_hash TEXT NOT NULL, source_generation INTEGER NOT NULL, "
+    " derived_generation INTEGER NOT NULL, function TEXT NOT NULL, "
+    " PRIMARY KEY (source_bucket_id, source_key, derived_bucket_id, derived_key)) WITHOUT ROWID;"
+    "CREATE INDEX provenance_derived ON provenance (derived_bucket_id, derived_key);"
+
+    "CREATE TABLE owned_attr (bucket_id INTEGER NOT NULL, key BLOB NOT NULL, "
+    " function TEXT NOT NULL, names TEXT NOT NULL, "
+    " PRIMARY KEY (bucket_id, key, function)) WITHOUT ROWID;"
+
+    "CREATE TABLE attempt (id INTEGER PRIMARY KEY, event_id INTEGER NOT NULL, "
+    " bucket_id INTEGER NOT NULL, key BLOB NOT NULL, generation INTEGER NOT NULL, "
+    " function TEXT NOT NULL, revision INTEGER NOT NULL, pid INTEGER NOT NULL, "
+    " started_ms INTEGER NOT NULL, run_us INTEGER NOT NULL, cpu_us INTEGER NOT NULL, "
+    " rss_bytes INTEGER NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL);"
+    "CREATE INDEX attempt_key ON attempt (bucket_id, key);"
+
+    "CREATE TABLE batch (id INTEGER PRIMARY KEY, bucket_id INTEGER NOT NULL, bucket TEXT NOT NULL, "
+    " prefix BLOB NOT NULL, function TEXT NOT NULL, cursor BLOB NOT NULL, state INTEGER NOT NULL, "
+    " seen INTEGER NOT NULL, planned INTEGER NOT NULL, done INTEGER NOT NULL, "
+    " skipped INTEGER NOT NULL, failed INTEGER NOT NULL, created_ms INTEGER NOT NULL, "
+    " finished_ms INTEGER NOT NULL);",
+};
+
+const char *
+queue_schema(int version)
+{
+    if (version < 1 || (size_t)version > sizeof steps / sizeof steps[0])
+        return NULL;
+    return steps[version - 1];
+}

@@ -1,0 +1,127 @@
+/*
+ * A bounded pool of worker processes. Knows nothing of events or images: it carries one request to
+ * an idle worker and brings back a checked result, or says why there is none. Everything here runs
+ * on the thread of its loop; callbacks too.
+ *
+ *    start            HELLO             invoke              GRANT
+ *   -------> STARTING -----> IDLE -----------------> ADMITTING ----> RUNNING
+ *               |            |  ^                      |    |          |  |
+ *               |            |  +------- RESULT -------+----|----------+  |
+ *      time-out |    recycle |                              |             |
+ *          exit |            v       kill, exit, recycle    |             |
+ *               +--------> DYING <--------------------------+-------------+
+ *                            |  exit collected, handles closed
+ *                            v
+ *                          DOWN --(backoff)--> STARTING
+ */
+#ifndef DARKROOM_PIPELINE_RUNTIME_H
+#define DARKROOM_PIPELINE_RUNTIME_H
+
+#include "functions/fn.h"
+
+#include <uv.h>
+
+#define RUNTIME_WORKERS_MAX 256
+#define RUNTIME_HELLO_MS_MAX 30000
+#define RUNTIME_REASON_MAX 512
+#define RUNTIME_STDERR_TAIL 2048
+
+#define WORKER_STATE_LIST(X)                                                                       \
+    X(DOWN, "down")                                                                                \
+    X(STARTING, "starting")                                                                        \
+    X(IDLE, "idle")                                                                                \
+    X(ADMITTING, "admitting")                                                                      \
+    X(RUNNING, "running")                                                                          \
+    X(DYING, "dying")
+
+enum worker_state {
+#define X(id, name) WORKER_##id,
+    WORKER_STATE_LIST(X)
+#undef X
+    WORKER_STATE_COUNT
+};
+const char *worker_state_name(enum worker_state s);
+
+#define INVOKE_OUTCOME_LIST(X)                                                                     \
+    X(ANSWERED, "answered")                                                                        \
+    X(TIMEOUT, "timeout")                                                                          \
+    X(MEMORY, "memory")                                                                            \
+    X(CRASHED, "crashed")                                                                          \
+    X(BAD_ANSWER, "bad answer")                                                                    \
+    X(CANCELED, "canceled")
+
+enum invoke_outcome {
+#define X(id, name) INVOKE_##id,
+    INVOKE_OUTCOME_LIST(X)
+#undef X
+};
+const char *invoke_outcome_name(enum invoke_outcome o);
+
+struct invocation;
+/* The invocation is the caller's again. */
+typedef void (*invocation_done_fn)(struct invocation *inv);
+
+struct invocation {
+    /* the caller's: */
+    struct fn_request request; /* id is set by runtime_invoke() */
+    int source_fd;             /* closed by runtime_invoke() */
+    int64_t timeout_ms;
+    int64_t memory_bytes;      /* RSS limit */
+    struct arena *arena;       /* the result's texts */
+    invocation_done_fn done;
+    /* the runtime's: */
+    enum invoke_outcome outcome;
+    char reason[RUNTIME_REASON_MAX]; /* unless ANSWERED */
+    struct fn_result result;         /* ANSWERED; fn_result_close() is the caller's */
+    int64_t pid;
+    int64_t started_ms;  /* wall clock */
+    int64_t run_us;
+    int64_t rss_peak_bytes;
+};
+
+struct runtime_options {
+    uv_loop_t *loop;
+    const char *program;
+    const char *sandbox;        /* "require" | "auto" */
+    int count;
+    int memory_mb;              /* the largest of the functions': the process's own limit */
+    int recycle_invocations;
+    int64_t recycle_rss_bytes;
+    int64_t memory_budget_bytes; /* of all running invocations, as they announce it */
+    void (*on_idle)(void *arg);  /* a worker became free */
+    void *arg;
+};
+
+struct runtime;
+int runtime_start(struct runtime **out, const struct runtime_options *options);
+int runtime_idle_count(const struct runtime *rt);
+/* ERR_BUSY when no worker is idle (nothing taken). done() is always called later, never from here. */
+int runtime_invoke(struct runtime *rt, struct invocation *inv);
+/* A larger limit replaces workers as they become free. */
+void runtime_set_memory(struct runtime *rt, int memory_mb);
+/* Kills what is running: done() says CANCELED. */
+void runtime_cancel(struct runtime *rt);
+/* Ends everything: running invocations are killed and done() says CANCELED; stopped() after the last
+ * process is gone and every handle closed, then runtime_free(). */
+void runtime_stop(struct runtime *rt, void (*stopped)(void *arg), void *arg);
+void runtime_free(struct runtime **rt);
+
+struct runtime_worker_view {
+    int64_t pid;
+    enum worker_state state;
+    int64_t invocations;
+    int64_t rss_bytes;
+    int restarts;
+};
+struct runtime_view {
+    int configured;
+    int ready; /* idle, admitting or running */
+    size_t worker_count;
+    struct runtime_worker_view workers[RUNTIME_WORKERS_MAX];
+    char problem[RUNTIME_REASON_MAX]; /* last reason a worker could not work; "" while all can */
+    char formats[256];
+    char missing[256];                /* parts of the sandbox the kernel lacks */
+};
+void runtime_view(const struct runtime *rt, struct runtime_view *out);
+
+#endif

@@ -1,0 +1,400 @@
+/*
+ * The thumbnail verdict, one pass (primary formats, or follow-ups) at a time:
+ *
+ *   1. each preset of the pass: write its derived object and provenance, or note why there is none
+ *   2. remove what the pass replaces: rows of presets no longer configured; rows of the pass's
+ *      presets at another key; of other generations when there is no new object; everything of other
+ *      generations when the source is no picture any more
+ *   3. item: state of every preset, thumbnails that exist, ready
+ *
+ * Names, extensions, types and hashes come from the configuration, never from the worker.
+ */
+#include "pipeline/verdict.h"
+#include "base/err.h"
+#include "pipeline/native_item.h"
+#include "pipeline/provenance.h"
+
+#include <stdio.h>
+
+#define STATE_TEXT_MAX 600
+
+/* One preset of this pass and what came of it. */
+struct part {
+    const struct preset *preset;
+    const struct result_output *output; /* NULL: no object */
+    struct slice state;                 /* "ready", "skipped: ...", "failed: ..." */
+    struct slice key;                   /* derived key, when there is an object */
+    struct store_put_result put;
+};
+
+struct work {
+    const struct verdict *v;
+    struct db_conn *conn;
+    struct arena *a;
+    char bucket[NATIVE_BUCKET_MAX + 1]; /* derived */
+    int64_t bucket_id;                  /* 0: it does not exist */
+    struct slice bucket_owner;
+    struct part parts[PRESETS_MAX];
+    size_t part_count;
+    struct provenance *rows;
+    enum fn_status worst;
+};
+
+static const struct fn_output *
+find_output(const struct fn_answer *answer, const char *preset, size_t *index)
+{
+    for (size_t i = 0; answer != NULL && i < answer->output_count; i++) {
+        if (slice_eqs(answer->outputs[i].name, preset)) {
+            *index = i;
+            return &answer->outputs[i];
+        }
+    }
+    return NULL;
+}
+
+int
+verdict_check(const struct function *f, bool followup, const struct fn_answer *answer,
+              struct buf *why)
+{
+    const struct preset_list *presets = &f->native.presets;
+    size_t wanted = 0, index;
+    if (f->native.kind != NATIVE_THUMBNAIL || answer->status != FN_OK)
+        return ERR_NONE;
+    for (size_t i = 0; i < presets->count; i++) {
+        if (!native_in_pass(&f->native, &presets->presets[i], followup))
+            continue;
+        wanted++;
+        if (find_output(answer, presets->presets[i].name, &index) == NULL) {
+            buf_printf(why, "the answer lacks the preset %s", presets->presets[i].name);
+            return ERR_INVALID;
+        }
+    }
+    if (answer->output_count != wanted) {
+        buf_puts(why, "the answer holds outputs that were not asked for");
+        return ERR_INVALID;
+    }
+    for (size_t i = 0; i < answer->output_count; i++) {
+        if (answer->outputs[i].status == FN_ERROR) {
+            buf_printf(why, "%.*s: %.*s", SLICE_FMT(answer->outputs[i].name),
+                       SLICE_FMT(answer->outputs[i].reason));
+            return ERR_INVALID;
+        }
+    }
+    return ERR_NONE;
+}
+
+/* "skipped: not an image" */
+static struct slice
+state_text(struct arena *a, enum fn_status status, struct slice reason)
+{
+    if (status == FN_OK)
+        return SLICE_LIT("ready");
+    if (!slice_is_utf8(reason))
+        reason = SLICE_LIT("unreadable reason");
+    const char *text =
+        arena_printf(a, "%s: %.*s", status == FN_SKIPPED ? "skipped" : "failed",
+                     (int)(reason.n < STATE_TEXT_MAX ? reason.n : STATE_TEXT_MAX), reason.p);
+    struct slice out = slice_str(text);
+    while (out.n > 0 && !slice_is_utf8(out))
+        out.n--; /* cut inside a character */
+    return out;
+}
+
+static void
+worsen(struct work *w, enum fn_status status)
+{
+    if (status == FN_FAILED || (status == FN_SKIPPED && w->worst == FN_OK))
+        w->worst = status;
+}
+
+static void
+part_without(struct work *w, struct part *part, enum fn_status status, struct slice reason)
+{
+    part->output = NULL;
+    part->state = state_text(w->a, status, reason);
+    worsen(w, status);
+}
+
+/* ---- 1. derived objects ---- */
+
+static int
+put_meta(const struct verdict *v, const struct preset *p, struct buf *meta)
+{
+    char hash[PRESET_HASH_TEXT];
+    preset_hash(p, hash);
+    store_meta_add(meta, SLICE_LIT("x-amz-meta-preset"), slice_str(p->name));
+    store_meta_add(meta, SLICE_LIT("x-amz-meta-preset-hash"), slice_str(hash));
+    store_meta_add(meta, SLICE_LIT("x-amz-meta-source-version"), v->object->version_id);
+    return meta->err;
+}
+
+static int
+put_object(struct work *w, struct part *part)
+{
+    const struct verdict *v = w->v;
+    struct buf meta;
+    char hash[PRESET_HASH_TEXT];
+    buf_init(&meta, STORE_USER_META_MAX);
+    int err = put_meta(v, part->preset, &meta);
+    struct store_put_spec spec = {
+        .kind = STORE_CREATED_PUT,
+        .bucket = slice_str(w->bucket),
+        .key = part->key,
+        .owner = w->bucket_owner,
+        .request_id = v->event->request_id,
+        .content_type = slice_str(preset_content_type(part->preset->format)),
+        .meta = buf_slice(&meta),
+        .etag = part->output->etag,
+        .by_function = true,
+    };
+    if (err == ERR_NONE)
+        err = store_apply_put(registry_store(v->registry), w->conn, &spec, part->output->put,
+                              &part->put);
+    buf_fini(&meta);
+    if (err != ERR_NONE)
+        return err;
+    preset_hash(part->preset, hash);
+    struct provenance row = {.source_bucket_id = v->event->bucket_id,
+                             .source_key = v->event->key,
+                             .derived_bucket_id = w->bucket_id,
+                             .derived_bucket = slice_str(w->bucket),
+                             .derived_key = part->key,
+                             .preset = slice_str(part->preset->name),
+                             .config_hash = slice_str(hash),
+                             .source_generation = v->event->generation,
+                             .derived_generation = part->put.generation,
+                             .function = v->function->name};
+    return provenance_apply_put(w->conn, &row);
+}
+
+static int
+derive_one(struct work *w, const struct preset *p)
+{
+    const struct verdict *v = w->v;
+    struct part *part = &w->parts[w->part_count++];
+    struct buf key;
+    size_t index = 0;
+    *part = (struct part){.preset = p};
+    const struct fn_output *o =
+        v->status == FN_OK ? find_output(v->answer, p->name, &index) : NULL;
+    if (o == NULL || o->status != FN_OK) {
+        part_without(w, part, o == NULL ? v->status : o->status, o == NULL ? v->reason : o->reason);
+        return ERR_NONE;
+    }
+    buf_init(&key, STORE_KEY_MAX);
+    int err = native_derived_key(v->event->key, slice_str(p->name),
+                                 slice_str(preset_extension(p->format)), &key);
+    part->key = err == ERR_NONE ? arena_dup(w->a, buf_slice(&key)) : SLICE_NONE;
+    buf_fini(&key);
+    if (err == ERR_TOOBIG) {
+        part_without(w, part, FN_SKIPPED, SLICE_LIT("derived key too long"));
+        return ERR_NONE;
+    }
+    if (err != ERR_NONE || part->key.p == NULL)
+        return ERR_NOMEM;
+    if (w->bucket_id == 0) {
+        part_without(w, part, FN_FAILED, SLICE_LIT("the derived bucket does not exist"));
+        return ERR_NONE;
+    }
+    part->output = &v->outputs[index];
+    part->state = SLICE_LIT("ready");
+    return put_object(w, part);
+}
+
+/* ---- 2. what goes ---- */
+
+static bool
+superfluous(const struct work *w, const struct provenance *row)
+{
+    const struct preset_list *presets = &w->v->function->native.presets;
+    bool other_generation = row->source_generation != w->v->event->generation;
+    bool configured = false;
+    for (size_t i = 0; i < presets->count; i++)
+        configured = configured || slice_eqs(row->preset, presets->presets[i].name);
+    if (!configured)
+        return true;
+    for (size_t i = 0; i < w->part_count; i++) {
+        const struct part *part = &w->parts[i];
+        if (!slice_eqs(row->preset, part->preset->name))
+            continue;
+        if (part->output == NULL)
+            return other_generation;
+        return row->derived_bucket_id != w->bucket_id || !slice_eq(row->derived_key, part->key);
+    }
+    /* A preset of the other pass: its own verdict replaces it, unless there will be none. */
+    return w->v->status != FN_OK && !w->v->event->followup && other_generation;
+}
+
+static int
+remove_old(struct work *w)
+{
+    int err = ERR_NONE;
+    for (struct provenance *row = w->rows; row != NULL && err == ERR_NONE; row = row->next) {
+        row->gone = slice_eq(row->function, w->v->function->name) && superfluous(w, row);
+        if (row->gone)
+            err = provenance_apply_remove(registry_store(w->v->registry), w->conn, row);
+    }
+    return err;
+}
+
+/* ---- 3. the item ---- */
+
+static const struct part *
+find_part(const struct work *w, const struct preset *p)
+{
+    for (size_t i = 0; i < w->part_count; i++) {
+        if (w->parts[i].preset == p)
+            return &w->parts[i];
+    }
+    return NULL;
+}
+
+static bool
+row_remains(const struct work *w, const char *preset)
+{
+    for (const struct provenance *row = w->rows; row != NULL; row = row->next) {
+        if (!row->gone && slice_eqs(row->preset, preset))
+            return true;
+    }
+    return false;
+}
+
+static int
+entry_make(struct work *w, const struct part *part, struct attr_value *entry)
+{
+    struct arena *a = w->a;
+    const struct fn_output *o = part->output->output;
+    const struct {
+        const char *name;
+        struct attr_value value;
+    } members[] = {
+        {"bucket", attr_s(slice_str(w->bucket))},
+        {"content_type", attr_s(slice_str(preset_content_type(part->preset->format)))},
+        {"etag", attr_s(slice_str(part->output->etag))},
+        {"height", attr_int(a, o->height)},
+        {"key", attr_s(part->key)},
+        {"size", attr_int(a, o->bytes)},
+        {"width", attr_int(a, o->width)},
+    };
+    int err = ERR_NONE;
+    *entry = attr_map_new();
+    for (size_t i = 0; i < sizeof members / sizeof members[0] && err == ERR_NONE; i++)
+        err = attr_set(a, entry, slice_str(members[i].name), &members[i].value);
+    return err;
+}
+
+static int
+preset_attrs(struct work *w, const struct preset *p, const struct attr_value *old_state,
+             const struct attr_value *old_thumbs, struct attr_value *state,
+             struct attr_value *thumbs, bool *ready)
+{
+    const struct part *part = find_part(w, p);
+    struct slice name = slice_str(p->name);
+    struct attr_value now = attr_s(SLICE_LIT("pending"));
+    const struct attr_value *old = old_state == NULL ? NULL : attr_get(old_state, name);
+    if (part != NULL)
+        now = attr_s(part->state);
+    else if (w->v->status != FN_OK && !w->v->event->followup)
+        now = attr_s(state_text(w->a, w->v->status, w->v->reason)); /* no follow-up will come */
+    else if (old != NULL && old->type == ATTR_S && w->v->event->followup)
+        now = *old;
+    if (!preset_is_followup(p))
+        *ready = *ready && slice_eqs(now.bytes, "ready");
+    int err = attr_set(w->a, state, name, &now);
+    if (err != ERR_NONE)
+        return err;
+    if (part != NULL && part->output != NULL) {
+        struct attr_value entry;
+        err = entry_make(w, part, &entry);
+        return err == ERR_NONE ? attr_set(w->a, thumbs, name, &entry) : err;
+    }
+    old = old_thumbs == NULL ? NULL : attr_get(old_thumbs, name);
+    return old != NULL && row_remains(w, p->name) ? attr_set(w->a, thumbs, name, old) : ERR_NONE;
+}
+
+static int
+item_update(struct work *w)
+{
+    const struct preset_list *presets = &w->v->function->native.presets;
+    struct item_place place;
+    struct attr_value item, set = attr_map_new();
+    struct attr_value state = attr_map_new(), thumbs = attr_map_new();
+    bool ready = presets->count > 0;
+    int err = native_item_place(w->conn, w->a, w->v->set, w->v->event->bucket, w->v->event->key,
+                                &place);
+    if (err == ERR_NONE)
+        err = table_get(w->conn, w->a, &place.table, &place.key, &item);
+    if (err != ERR_NONE) /* gone stays gone */
+        return err == ERR_NOPARENT || err == ERR_NOTFOUND ? ERR_NONE : err;
+    const struct attr_value *old_state = attr_get(&item, SLICE_LIT("state"));
+    const struct attr_value *old_thumbs = attr_get(&item, SLICE_LIT("thumbnails"));
+    if (old_state != NULL && old_state->type != ATTR_M)
+        old_state = NULL;
+    if (old_thumbs != NULL && old_thumbs->type != ATTR_M)
+        old_thumbs = NULL;
+    for (size_t i = 0; i < presets->count && err == ERR_NONE; i++)
+        err = preset_attrs(w, &presets->presets[i], old_state, old_thumbs, &state, &thumbs, &ready);
+    struct attr_value is_ready = attr_bool(ready);
+    if (err == ERR_NONE)
+        err = attr_set(w->a, &set, SLICE_LIT("state"), &state);
+    if (err == ERR_NONE)
+        err = attr_set(w->a, &set, SLICE_LIT("thumbnails"), &thumbs);
+    if (err == ERR_NONE)
+        err = attr_set(w->a, &set, SLICE_LIT("ready"), &is_ready);
+    if (err == ERR_NONE)
+        err = table_apply_update(w->conn, w->a, &place.table, &place.key, &set, NULL, 0, true);
+    return err == ERR_TOOBIG || err == ERR_NOTFOUND ? ERR_NONE : err;
+}
+
+/* ---- the whole ---- */
+
+static int
+thumbnail(struct work *w)
+{
+    const struct verdict *v = w->v;
+    const struct preset_list *presets = &v->function->native.presets;
+    int err = native_derived_bucket(&v->function->native, v->event->bucket, w->bucket);
+    if (err == ERR_NONE)
+        err = store_apply_bucket_get(registry_store(v->registry), w->conn, slice_str(w->bucket),
+                                     &w->bucket_id, w->a, &w->bucket_owner);
+    if (err == ERR_TOOBIG || err == ERR_INVALID || err == ERR_NOTFOUND || err == ERR_NOPARENT) {
+        w->bucket_id = 0;
+        err = ERR_NONE;
+    }
+    if (err == ERR_NONE)
+        err = provenance_list(w->conn, w->a, v->event->bucket_id, v->event->key, &w->rows);
+    for (size_t i = 0; i < presets->count && err == ERR_NONE; i++) {
+        if (native_in_pass(&v->function->native, &presets->presets[i], v->event->followup))
+            err = derive_one(w, &presets->presets[i]);
+    }
+    if (err == ERR_NONE)
+        err = remove_old(w);
+    return err == ERR_NONE ? item_update(w) : err;
+}
+
+int
+verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *outcome)
+{
+    struct work w = {.v = v, .conn = conn, .worst = v->status};
+    int err = ERR_NONE;
+    w.a = arena_new(ITEM_ARENA_BYTES);
+    if (w.a == NULL)
+        return ERR_NOMEM;
+    switch (v->function->native.kind) {
+    case NATIVE_THUMBNAIL:
+        err = thumbnail(&w);
+        break;
+    case NATIVE_METADATA:
+        err = native_item_facts(conn, w.a, v->set, v->event->bucket_id, v->event->bucket,
+                                v->event->key, v->function->name,
+                                v->status == FN_OK ? v->answer->attrs : NULL,
+                                v->status == FN_OK ? v->answer->attr_count : 0,
+                                state_text(w.a, v->status, v->reason));
+        break;
+    case NATIVE_NONE:
+        break;
+    }
+    *outcome = w.worst;
+    arena_free(&w.a);
+    return err;
+}

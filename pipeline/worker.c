@@ -1,0 +1,505 @@
+/*
+ * One worker's process: spawn, hello, one invocation at a time, death. The drawing of its states is
+ * in runtime.h. What it sends is checked against its state first, then by the readers of fn.c.
+ *
+ * A process has three handles: the process itself, its socket, its standard error. DYING begins with
+ * SIGKILL or with the end seen on any of them, and is over when the exit was collected and all three
+ * handles are closed; the invocation ends there and not before, so that its reason can hold how the
+ * process ended and what it last wrote.
+ */
+#include "base/chk.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/stat.h"
+#include "pipeline/runtime_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WORKER_NICE 5
+#define HELLO_ARENA_BYTES (64u << 10)
+#define ENVIRONMENT_MAX 16
+
+static const unsigned allowed[WORKER_STATE_COUNT] = {
+    [WORKER_DOWN] = 1u << WORKER_STARTING,
+    [WORKER_STARTING] = 1u << WORKER_IDLE | 1u << WORKER_DYING,
+    [WORKER_IDLE] = 1u << WORKER_ADMITTING | 1u << WORKER_DYING,
+    [WORKER_ADMITTING] = 1u << WORKER_RUNNING | 1u << WORKER_IDLE | 1u << WORKER_DYING,
+    [WORKER_RUNNING] = 1u << WORKER_IDLE | 1u << WORKER_DYING,
+    [WORKER_DYING] = 1u << WORKER_DOWN,
+};
+
+static bool
+is_ready(enum worker_state s)
+{
+    return s == WORKER_IDLE || s == WORKER_ADMITTING || s == WORKER_RUNNING;
+}
+
+void
+worker_set(struct worker *w, enum worker_state to)
+{
+    CHK(allowed[w->state] & 1u << to);
+    STAT_ADD(workers_ready, (int)is_ready(to) - (int)is_ready(w->state));
+    w->state = to;
+}
+
+int64_t
+worker_rss(const struct worker *w)
+{
+    char path[64], text[128];
+    if (!w->has_process)
+        return 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", w->process.pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    char *resident = strchr(text, ' ');
+    return resident == NULL ? 0 : strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE);
+}
+
+/* ---- the end of an invocation ---- */
+
+static void
+finish(struct worker *w, enum invoke_outcome outcome, const char *reason)
+{
+    struct invocation *inv = w->inv;
+    if (inv == NULL)
+        return;
+    w->inv = NULL;
+    runtime_release(w->rt, w);
+    inv->outcome = outcome;
+    snprintf(inv->reason, sizeof inv->reason, "%s", reason);
+    inv->run_us = clock_mono_us() - w->started_us;
+    STAT_ADD(invocation_us_total, inv->run_us);
+    if (outcome != INVOKE_ANSWERED)
+        STAT_INC(invocations_failed_total);
+    inv->done(inv);
+}
+
+/* ---- dying ---- */
+
+/* Last words for the reason: the last line with something in it. */
+static struct slice
+last_line(const struct worker *w)
+{
+    struct slice rest = slice_trim(slice_of(w->tail, w->tail_n));
+    while (rest.n > 0 && (rest.p[rest.n - 1] == '\n' || rest.p[rest.n - 1] == '\r'))
+        rest.n--;
+    for (size_t i = rest.n; i > 0; i--) {
+        if (rest.p[i - 1] == '\n')
+            return slice_skip(rest, i);
+    }
+    return rest;
+}
+
+static void
+describe_exit(struct worker *w, int64_t status, int signum)
+{
+    char quoted[LOG_QUOTE_MAX];
+    struct slice last = last_line(w);
+    size_t n = strlen(w->fate_reason);
+    if (n > 0) /* we killed it and know why */
+        return;
+    if (signum != 0)
+        snprintf(w->fate_reason, sizeof w->fate_reason, "worker ended by signal %d", signum);
+    else
+        snprintf(w->fate_reason, sizeof w->fate_reason, "worker ended with status %lld",
+                 (long long)status);
+    n = strlen(w->fate_reason);
+    if (last.n > 0)
+        snprintf(w->fate_reason + n, sizeof w->fate_reason - n, ": %s", log_quote(last, quoted));
+}
+
+static void
+on_closed(uv_handle_t *handle)
+{
+    struct worker *w = handle->data;
+    if (--w->open_handles > 0)
+        return;
+    if (w->inv != NULL)
+        finish(w, w->fate, w->fate_reason);
+    worker_set(w, WORKER_DOWN);
+    runtime_worker_down(w->rt, w);
+}
+
+static void
+tail_put(struct worker *w, const char *p, size_t n)
+{
+    if (n >= sizeof w->tail) {
+        p += n - sizeof w->tail;
+        n = sizeof w->tail;
+    }
+    if (w->tail_n + n > sizeof w->tail) {
+        size_t drop = w->tail_n + n - sizeof w->tail;
+        memmove(w->tail, w->tail + drop, w->tail_n - drop);
+        w->tail_n -= drop;
+    }
+    memcpy(w->tail + w->tail_n, p, n);
+    w->tail_n += n;
+}
+
+/* What is left in the pipe after the process is gone. */
+static void
+tail_drain(struct worker *w)
+{
+    char step[1024];
+    uv_os_fd_t fd;
+    ssize_t n;
+    if (uv_fileno((uv_handle_t *)&w->errors, &fd) != 0)
+        return;
+    while ((n = read(fd, step, sizeof step)) > 0)
+        tail_put(w, step, (size_t)n);
+}
+
+static void
+close_handles(struct worker *w)
+{
+    uv_timer_stop(&w->timer);
+    uv_poll_stop(&w->poll);
+    uv_close((uv_handle_t *)&w->poll, on_closed);
+    uv_close((uv_handle_t *)&w->errors, on_closed);
+    uv_close((uv_handle_t *)&w->process, on_closed);
+    close(w->sock);
+    w->sock = -1;
+}
+
+static void
+on_process_exit(uv_process_t *process, int64_t status, int signum)
+{
+    struct worker *w = process->data;
+    bool was_working = w->inv != NULL;
+    w->has_process = false;
+    tail_drain(w);
+    if (w->state != WORKER_DYING) {
+        worker_set(w, WORKER_DYING);
+        w->fate = INVOKE_CRASHED;
+    }
+    describe_exit(w, status, signum);
+    if (!w->planned_end && w->fate == INVOKE_CRASHED)
+        STAT_INC(workers_crashed_total);
+    if (!w->planned_end) {
+        log_line(LOG_WARN, "worker_ended", "pid=%d outcome=\"%s\" reason=\"%s\"", process->pid,
+                 invoke_outcome_name(w->fate), w->fate_reason);
+        runtime_problem(w->rt, w->fate_reason);
+        w->failures += !was_working;
+    }
+    close_handles(w);
+}
+
+void
+worker_kill(struct worker *w, enum invoke_outcome fate, const char *reason)
+{
+    if (w->state == WORKER_DYING || w->state == WORKER_DOWN)
+        return;
+    worker_set(w, WORKER_DYING);
+    w->fate = fate;
+    snprintf(w->fate_reason, sizeof w->fate_reason, "%s", reason);
+    uv_timer_stop(&w->timer);
+    uv_poll_stop(&w->poll);
+    runtime_release(w->rt, w);
+    if (fate == INVOKE_TIMEOUT || fate == INVOKE_MEMORY || fate == INVOKE_BAD_ANSWER)
+        STAT_INC(workers_killed_total);
+    if (w->has_process)
+        uv_process_kill(&w->process, SIGKILL);
+}
+
+void
+worker_recycle(struct worker *w)
+{
+    w->planned_end = true;
+    worker_kill(w, INVOKE_CANCELED, "recycled");
+}
+
+/* ---- messages ---- */
+
+static void
+on_hello(struct worker *w, struct wire_reader *reader)
+{
+    struct fn_hello hello;
+    struct runtime *rt = w->rt;
+    char reason[RUNTIME_REASON_MAX];
+    struct arena *a = arena_new(HELLO_ARENA_BYTES);
+    if (a == NULL || fn_hello_read(reader, a, &hello) != ERR_NONE) {
+        worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a malformed hello");
+    } else if (hello.problem.n > 0) {
+        snprintf(reason, sizeof reason, "worker cannot work: %.*s",
+                 (int)(hello.problem.n < 400 ? hello.problem.n : 400), hello.problem.p);
+        worker_kill(w, INVOKE_CRASHED, reason);
+    } else {
+        snprintf(rt->formats, sizeof rt->formats, "%.*s", SLICE_FMT(hello.formats));
+        snprintf(rt->missing, sizeof rt->missing, "%.*s", SLICE_FMT(hello.missing));
+        uv_timer_stop(&w->timer);
+        worker_set(w, WORKER_IDLE);
+        if (w->memory_mb < rt->options.memory_mb)
+            worker_recycle(w);
+        else
+            runtime_became_idle(rt);
+    }
+    arena_free(&a);
+}
+
+static void
+on_admit(struct worker *w, struct wire_reader *reader)
+{
+    int64_t id = 0, bytes = 0;
+    if (fn_admit_read(reader, &id, &bytes) != ERR_NONE || id != w->inv->request.id || bytes < 0 ||
+        w->wanted != 0) {
+        worker_kill(w, INVOKE_BAD_ANSWER, "worker asked for memory out of turn");
+        return;
+    }
+    uv_timer_stop(&w->timer); /* waiting for others is not its fault */
+    runtime_admit(w->rt, w, bytes);
+}
+
+static void
+on_result(struct worker *w, struct wire_reader *reader)
+{
+    struct invocation *inv = w->inv;
+    if (fn_result_read(reader, inv->arena, &inv->request, &inv->result) != ERR_NONE) {
+        worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a malformed result");
+        return;
+    }
+    uv_timer_stop(&w->timer);
+    w->failures = 0;
+    w->invocations++;
+    w->rss_bytes = worker_rss(w);
+    if (inv->result.rss_peak_bytes > inv->rss_peak_bytes)
+        inv->rss_peak_bytes = inv->result.rss_peak_bytes;
+    bool tired = w->invocations >= w->rt->options.recycle_invocations ||
+                 w->rss_bytes > w->rt->options.recycle_rss_bytes ||
+                 w->memory_mb < w->rt->options.memory_mb;
+    if (tired)
+        worker_recycle(w);
+    else
+        worker_set(w, WORKER_IDLE);
+    finish(w, INVOKE_ANSWERED, ""); /* may invoke again at once */
+    if (w->state == WORKER_IDLE)
+        runtime_became_idle(w->rt);
+}
+
+/* Which message is allowed when. */
+static void
+on_message(struct worker *w, struct wire_reader *reader)
+{
+    static const struct {
+        enum worker_state state;
+        enum fn_msg type;
+        void (*handle)(struct worker *w, struct wire_reader *reader);
+    } table[] = {
+        {WORKER_STARTING, FN_MSG_HELLO, on_hello},
+        {WORKER_ADMITTING, FN_MSG_ADMIT, on_admit},
+        {WORKER_ADMITTING, FN_MSG_RESULT, on_result}, /* nothing to do for this source */
+        {WORKER_RUNNING, FN_MSG_RESULT, on_result},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (table[i].state == w->state && (uint32_t)table[i].type == reader->type) {
+            table[i].handle(w, reader);
+            return;
+        }
+    }
+    worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a message out of turn");
+}
+
+static void
+on_readable(uv_poll_t *poll, int status, int events)
+{
+    struct worker *w = poll->data;
+    (void)events;
+    while (status == 0 && w->state != WORKER_DYING) {
+        int err = wire_recv(w->sock, &w->rt->reader);
+        if (err == ERR_BUSY)
+            return;
+        if (err == ERR_NONE) {
+            on_message(w, &w->rt->reader);
+            continue;
+        }
+        if (err == ERR_CLOSED) {
+            uv_poll_stop(poll); /* the exit follows and says why */
+            return;
+        }
+        worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a malformed packet");
+    }
+}
+
+/* ---- starting ---- */
+
+static void
+on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    static char room[4096]; /* one loop, one thread: read and taken before the next */
+    (void)handle;
+    (void)suggested;
+    *buf = uv_buf_init(room, sizeof room);
+}
+
+static void
+on_stderr(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct worker *w = stream->data;
+    if (n > 0)
+        tail_put(w, buf->base, (size_t)n);
+    else if (n < 0)
+        uv_read_stop(stream);
+}
+
+static void
+on_hello_late(uv_timer_t *timer)
+{
+    worker_kill(timer->data, INVOKE_TIMEOUT, "worker did not say hello in time");
+}
+
+/* Secrets of the server's environment are nobody else's. */
+static void
+environment_pick(char *out[ENVIRONMENT_MAX + 1])
+{
+    static const char *const names[] = {"PATH=", "HOME=", "TMPDIR=", "LANG=", "LC_ALL=",
+                                        "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=",
+                                        "TSAN_OPTIONS=", "LD_LIBRARY_PATH="};
+    size_t count = 0;
+    for (char **e = environ; *e != NULL; e++) {
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+            if (strncmp(*e, names[i], strlen(names[i])) == 0 && count < ENVIRONMENT_MAX)
+                out[count++] = *e;
+        }
+    }
+    out[count] = NULL;
+}
+
+static int
+spawn(struct worker *w, int child_sock)
+{
+    const struct runtime_options *o = &w->rt->options;
+    char program[4096], sandbox[16], memory[24];
+    char *environment[ENVIRONMENT_MAX + 1];
+    snprintf(program, sizeof program, "%s", o->program);
+    snprintf(sandbox, sizeof sandbox, "%s", o->sandbox);
+    snprintf(memory, sizeof memory, "%d", o->memory_mb);
+    char fd_flag[] = "--fd", fd_value[] = "3", sandbox_flag[] = "--sandbox";
+    char memory_flag[] = "--memory-mb";
+    char *args[] = {program, fd_flag,     fd_value, sandbox_flag,
+                    sandbox, memory_flag, memory,   NULL};
+    uv_stdio_container_t stdio[4] = {
+        {.flags = UV_IGNORE},
+        {.flags = UV_IGNORE},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&w->errors},
+        {.flags = UV_INHERIT_FD, .data.fd = child_sock},
+    };
+    environment_pick(environment);
+    uv_process_options_t options = {.exit_cb = on_process_exit,
+                                    .file = program,
+                                    .args = args,
+                                    .env = environment,
+                                    .stdio = stdio,
+                                    .stdio_count = ARRAY_LEN(stdio)};
+    return uv_spawn(o->loop, &w->process, &options);
+}
+
+void
+worker_start(struct worker *w)
+{
+    int pair[2];
+    uv_loop_t *loop = w->rt->options.loop;
+    CHK(w->state == WORKER_DOWN && w->inv == NULL);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+        runtime_problem(w->rt, "no socket for a worker");
+        w->failures++;
+        runtime_worker_down(w->rt, w);
+        return;
+    }
+    CHK(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0);
+    w->sock = pair[0];
+    w->planned_end = false;
+    w->memory_mb = w->rt->options.memory_mb;
+    w->invocations = w->rss_bytes = 0;
+    w->tail_n = 0;
+    w->fate_reason[0] = '\0';
+    w->open_handles = 3;
+    CHK(uv_pipe_init(loop, &w->errors, 0) == 0);
+    CHK(uv_poll_init(loop, &w->poll, w->sock) == 0);
+    worker_set(w, WORKER_STARTING);
+    int rc = spawn(w, pair[1]);
+    close(pair[1]);
+    w->process.data = w->poll.data = w->errors.data = w;
+    if (rc != 0) {
+        snprintf(w->fate_reason, sizeof w->fate_reason, "cannot start %s: %s",
+                 w->rt->options.program, uv_strerror(rc));
+        log_line(LOG_ERROR, "worker_start_failed", "reason=\"%s\"", w->fate_reason);
+        runtime_problem(w->rt, w->fate_reason);
+        w->failures++;
+        worker_set(w, WORKER_DYING);
+        close_handles(w);
+        return;
+    }
+    w->has_process = true;
+    STAT_INC(workers_started_total);
+    setpriority(PRIO_PROCESS, (id_t)w->process.pid, WORKER_NICE); /* PUTs come first */
+    uv_poll_start(&w->poll, UV_READABLE, on_readable);
+    uv_read_start((uv_stream_t *)&w->errors, on_alloc, on_stderr);
+    uv_timer_start(&w->timer, on_hello_late, RUNTIME_HELLO_MS_MAX, 0);
+}
+
+/* ---- invoking ---- */
+
+static void
+on_deadline(uv_timer_t *timer)
+{
+    struct worker *w = timer->data;
+    char reason[64];
+    int64_t ms = w->inv->timeout_ms;
+    if (ms % 1000 == 0)
+        snprintf(reason, sizeof reason, "timeout after %lld s", (long long)ms / 1000);
+    else
+        snprintf(reason, sizeof reason, "timeout after %lld ms", (long long)ms);
+    worker_kill(w, INVOKE_TIMEOUT, reason);
+}
+
+void
+worker_invoke(struct worker *w, struct invocation *inv)
+{
+    struct wire_msg m;
+    w->inv = inv;
+    w->started_us = clock_mono_us();
+    inv->pid = w->process.pid;
+    inv->started_ms = clock_wall_ms();
+    inv->rss_peak_bytes = 0;
+    worker_set(w, WORKER_ADMITTING);
+    STAT_INC(invocations_total);
+    fn_request_write(&m, &inv->request, inv->source_fd);
+    int err = wire_send(w->sock, &m);
+    wire_msg_fini(&m);
+    close(inv->source_fd);
+    inv->source_fd = -1;
+    if (err == ERR_CLOSED)
+        return; /* its exit is on the way */
+    if (err != ERR_NONE) {
+        worker_kill(w, INVOKE_CRASHED, "the request could not be sent to the worker");
+        return;
+    }
+    uv_timer_start(&w->timer, on_deadline, (uint64_t)inv->timeout_ms, 0);
+    runtime_watch_on(w->rt);
+}
+
+void
+worker_grant(struct worker *w)
+{
+    struct wire_msg m;
+    fn_grant_write(&m, w->inv->request.id);
+    int err = wire_send(w->sock, &m);
+    wire_msg_fini(&m);
+    worker_set(w, WORKER_RUNNING);
+    uv_timer_start(&w->timer, on_deadline, (uint64_t)w->inv->timeout_ms, 0);
+    if (err != ERR_NONE && err != ERR_CLOSED)
+        worker_kill(w, INVOKE_CRASHED, "the grant could not be sent to the worker");
+}

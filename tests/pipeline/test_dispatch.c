@@ -1,0 +1,422 @@
+/*
+ * The whole pipeline with the real worker program. Workers are stopped with SIGSTOP to hold an
+ * invocation open while the world changes around it.
+ */
+#include "tests/pipeline/rig.h"
+
+#include "pipeline/history.h"
+
+#include <limits.h>
+#include <signal.h>
+
+#define PHOTO "samples/grey.jpg"
+
+static char worker_path[PATH_MAX];
+
+static bool
+find_worker(void)
+{
+    static const char *const places[] = {"/../../darkroom-worker", "/../../../../darkroom-worker"};
+    char here[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
+    if (n <= 0)
+        return false;
+    here[n] = '\0';
+    *strrchr(here, '/') = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        char joined[PATH_MAX + 64];
+        snprintf(joined, sizeof joined, "%s%s", here, places[i]);
+        if (realpath(joined, worker_path) != NULL && access(worker_path, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int
+setup(void **state)
+{
+    struct rig *r = chk_calloc(1, sizeof *r);
+    *state = r;
+    if (worker_path[0] == '\0' && !find_worker()) {
+        printf("no darkroom-worker beside the tests: build it first\n");
+        free(r);
+        *state = NULL;
+        return 0;
+    }
+    rig_open(r, worker_path);
+    rig_full_bucket(r, "photos");
+    rig_start(r);
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct rig *r = *state;
+    if (r == NULL)
+        return 0;
+    rig_close(r);
+    free(r);
+    return 0;
+}
+
+/* ---- conditions ---- */
+
+static struct dispatch_state *
+snapshot(struct rig *r)
+{
+    static struct dispatch_state s;
+    dispatch_snapshot(pipeline_dispatch(r->pipeline), &s);
+    return &s;
+}
+
+static bool
+all_idle(struct rig *r, void *arg)
+{
+    (void)arg;
+    struct dispatch_state *s = snapshot(r);
+    for (size_t i = 0; i < s->workers.worker_count; i++) {
+        if (s->workers.workers[i].state != WORKER_IDLE)
+            return false;
+    }
+    return s->workers.worker_count == 2;
+}
+
+static bool
+one_running(struct rig *r, void *arg)
+{
+    (void)arg;
+    return snapshot(r)->running_count > 0;
+}
+
+static void
+signal_workers(struct rig *r, int signum)
+{
+    struct dispatch_state *s = snapshot(r);
+    for (size_t i = 0; i < s->workers.worker_count; i++) {
+        if (s->workers.workers[i].pid > 0)
+            kill((pid_t)s->workers.workers[i].pid, signum);
+    }
+}
+
+/* An invocation that cannot end: every worker is stopped before the object comes. */
+static int64_t
+put_held(struct rig *r, const char *key)
+{
+    assert_true(rig_wait(r, all_idle, NULL));
+    signal_workers(r, SIGSTOP);
+    int64_t generation = rig_put_file(r, "photos", key, PHOTO);
+    assert_true(rig_wait(r, one_running, NULL));
+    return generation;
+}
+
+#define NEED_WORKER(r)                                                                             \
+    do {                                                                                           \
+        if ((r) == NULL)                                                                           \
+            skip();                                                                                \
+    } while (0)
+
+/* ---- tests ---- */
+
+static void
+thumbnails_and_item_appear(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    rig_put_file(r, "photos", "a b.jpg", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_true(rig_exists(r, "photos-derived", "a b.jpg/small.webp"));
+    assert_true(rig_exists(r, "photos-derived", "a b.jpg/medium.webp"));
+    assert_true(rig_exists(r, "photos-derived", "a b.jpg/large.webp"));
+    assert_string_equal(rig_attr(r, "photos", "a b.jpg", "ready"), "true");
+    assert_string_equal(rig_attr(r, "photos", "a b.jpg", "state.small"), "ready");
+    assert_string_equal(rig_attr(r, "photos", "a b.jpg", "metadata_state"), "ready");
+    assert_string_equal(rig_attr(r, "photos", "a b.jpg", "format"), "jpeg");
+    assert_string_equal(rig_attr(r, "photos", "a b.jpg", "thumbnails"), "map 3");
+    /* Both functions came from one invocation. */
+    assert_int_equal(snapshot(r)->counts.dead, 0);
+    assert_int_equal(rig_counts(r).acked, 2);
+}
+
+static void
+text_over_picture_loses_thumbnails(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    rig_put_file(r, "photos", "x", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "photos-derived", "x/"), 3);
+    rig_put(r, "photos", "x", SLICE_LIT("just text"), "image/jpeg");
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "photos-derived", "x/"), 0);
+    assert_string_equal(rig_attr(r, "photos", "x", "ready"), "false");
+    assert_memory_equal(rig_attr(r, "photos", "x", "state.small"), "skipped", 7);
+    assert_string_equal(rig_attr(r, "photos", "x", "thumbnails"), "map 0");
+    assert_string_equal(rig_attr(r, "photos", "x", "width"), "");
+}
+
+static void
+overwritten_while_running(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    int64_t first = put_held(r, "o");
+    int64_t second = rig_put_file(r, "photos", "o", "samples/phone-gps.jpg");
+    assert_true(second > first);
+    signal_workers(r, SIGCONT);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)second);
+    assert_string_equal(rig_attr(r, "photos", "o", "generation"), text);
+    assert_string_equal(rig_attr(r, "photos", "o", "ready"), "true");
+
+    struct buf json;
+    buf_init(&json, 1 << 20);
+    assert_int_equal(history_explain(pipeline_registry(r->pipeline), r->db, SLICE_LIT("photos"),
+                                     SLICE_LIT("o"), &json),
+                     ERR_NONE);
+    snprintf(text, sizeof text, "\"source_generation\":%lld", (long long)first);
+    assert_null(strstr(json.p, text));
+    assert_non_null(strstr(json.p, "superseded"));
+    buf_fini(&json);
+}
+
+static void
+deleted_while_running(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    put_held(r, "d");
+    rig_delete(r, "photos", "d");
+    assert_int_equal(rig_waiting(r), 0);
+    signal_workers(r, SIGCONT);
+    assert_true(rig_wait(r, all_idle, NULL));
+    /* The invocation's end is committed before a later object's. */
+    rig_put_file(r, "photos", "later", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "photos-derived", "d/"), 0);
+    assert_string_equal(rig_attr(r, "photos", "d", "key"), "");
+}
+
+static void
+killed_worker_costs_one_attempt(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    put_held(r, "k");
+    signal_workers(r, SIGKILL);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
+    struct queue_counts c = rig_counts(r);
+    assert_int_equal(c.retried, 2); /* one per function */
+    assert_int_equal(c.dead, 0);
+}
+
+#define TINY "{\"PRESETS\":\"[{\\\"name\\\":\\\"tiny\\\",\\\"width\\\":32,\\\"height\\\":32,"     \
+             "\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"png\\\"}]\"}"
+
+static void
+presets_changed_while_running(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    put_held(r, "p");
+    assert_int_equal(rig_environment(r, "thumbnail", TINY), ERR_NONE);
+    signal_workers(r, SIGCONT);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "photos-derived", "p/"), 1);
+    assert_true(rig_exists(r, "photos-derived", "p/tiny.png"));
+    assert_string_equal(rig_attr(r, "photos", "p", "state"), "map 1");
+    assert_string_equal(rig_attr(r, "photos", "p", "ready"), "true");
+    assert_int_equal(rig_counts(r).retried, 0); /* the fence costs no attempt */
+}
+
+static bool
+kill_until_empty(struct rig *r, void *arg)
+{
+    struct dispatch_state *s = snapshot(r);
+    (void)arg;
+    for (size_t i = 0; i < s->workers.worker_count; i++) {
+        enum worker_state w = s->workers.workers[i].state;
+        if ((w == WORKER_ADMITTING || w == WORKER_RUNNING) && s->workers.workers[i].pid > 0)
+            kill((pid_t)s->workers.workers[i].pid, SIGKILL);
+        else if (s->workers.workers[i].pid > 0)
+            kill((pid_t)s->workers.workers[i].pid, SIGSTOP);
+    }
+    return rig_waiting(r) == 0;
+}
+
+static void
+three_failures_are_dead(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    struct rig_patch p = {"thumbnail", {.has_timeout = true, .timeout_s = 1}};
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    p.function = "metadata";
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    assert_true(rig_wait(r, all_idle, NULL));
+    signal_workers(r, SIGSTOP);
+    rig_put_file(r, "photos", "f", PHOTO);
+    /* Workers that start meanwhile are stopped as soon as they are seen, so some attempts time out
+     * and some die; one that slips through ends the test early and is put again. */
+    assert_true(rig_wait(r, kill_until_empty, NULL));
+    struct queue_counts c = rig_counts(r);
+    if (c.dead == 2) {
+        assert_int_equal(c.retried, 4);
+        assert_memory_equal(rig_attr(r, "photos", "f", "state.small"), "failed", 6);
+        assert_int_equal(rig_count(r, "photos-derived", "f/"), 0);
+    }
+    signal_workers(r, SIGCONT);
+}
+
+static void
+timeout_is_kept_from_outside(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    struct rig_patch p = {"thumbnail",
+                          {.has_timeout = true, .timeout_s = 1, .has_retries = true}};
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    p.function = "metadata";
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    put_held(r, "t");
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_counts(r).dead, 2); /* no retries: dead at once */
+    assert_string_equal(rig_attr(r, "photos", "t", "state.small"), "failed: timeout after 1 s");
+    assert_string_equal(rig_attr(r, "photos", "t", "metadata_state"), "failed: timeout after 1 s");
+    signal_workers(r, SIGCONT);
+    /* The pool is whole again and works. */
+    rig_put_file(r, "photos", "t2", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_string_equal(rig_attr(r, "photos", "t2", "ready"), "true");
+}
+
+#define WITH_AVIF                                                                                  \
+    "{\"PRESETS\":\"[{\\\"name\\\":\\\"s\\\",\\\"width\\\":64,\\\"height\\\":64,"                  \
+    "\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"webp\\\"},{\\\"name\\\":\\\"a\\\","              \
+    "\\\"width\\\":64,\\\"height\\\":64,\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"avif\\\"}]\"}"
+
+static void
+avif_follows(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    assert_int_equal(rig_environment(r, "thumbnail", WITH_AVIF), ERR_NONE);
+    rig_put_file(r, "photos", "v", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_true(rig_exists(r, "photos-derived", "v/s.webp"));
+    assert_true(rig_exists(r, "photos-derived", "v/a.avif"));
+    assert_string_equal(rig_attr(r, "photos", "v", "state.a"), "ready");
+    assert_string_equal(rig_attr(r, "photos", "v", "ready"), "true");
+    assert_int_equal(rig_counts(r).acked, 3);
+    rig_delete(r, "photos", "v");
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+}
+
+static int
+batch_fn_create(struct rig *r, struct db_conn *conn, void *arg)
+{
+    return batch_apply_create(pipeline_registry(r->pipeline), conn, arg);
+}
+
+static int
+copy_batch(void *arg, const struct batch *b)
+{
+    *(struct batch *)arg = *b;
+    return 0;
+}
+
+static bool
+batch_is_done(struct rig *r, void *arg)
+{
+    struct batch *b = arg;
+    struct db_conn *conn = NULL;
+    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
+    CHK(batch_get(conn, b->id, copy_batch, b) == ERR_NONE);
+    db_read_end(r->db, &conn);
+    return b->state == BATCH_DONE;
+}
+
+static void
+batch_makes_items_of_old_objects(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    assert_int_equal(rig_bucket(r, "old"), ERR_NONE);
+    for (int i = 0; i < 5; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        if (i == 3)
+            rig_put(r, "old", key, SLICE_LIT("no picture"), "text/plain");
+        else
+            rig_put_file(r, "old", key, PHOTO);
+    }
+    assert_int_equal(rig_waiting(r), 0);
+    rig_full_bucket(r, "old");
+    struct batch b = {.bucket = SLICE_LIT("old")};
+    assert_int_equal(rig_call(r, batch_fn_create, &b), ERR_NONE);
+    assert_true(rig_wait(r, batch_is_done, &b));
+    assert_int_equal(b.planned, 5);
+    assert_int_equal(b.done, 4);
+    assert_int_equal(b.skipped, 1);
+    assert_int_equal(b.failed, 0);
+    assert_string_equal(rig_attr(r, "old", "k4", "ready"), "true");
+    assert_int_equal(rig_count(r, "old-derived", ""), 12);
+}
+
+static void
+restart_goes_on(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    put_held(r, "r");
+    rig_put_file(r, "photos", "r2", PHOTO);
+    pipeline_stop(r->pipeline, 0); /* kills the held one */
+    r->started = false;
+    assert_int_equal(rig_waiting(r), 4);
+    assert_int_equal(rig_counts(r).retried, 0); /* canceled: nobody's fault */
+    rig_shut(r);
+    rig_reopen(r, worker_path);
+    rig_start(r);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_string_equal(rig_attr(r, "photos", "r", "ready"), "true");
+    assert_string_equal(rig_attr(r, "photos", "r2", "ready"), "true");
+}
+
+static void
+many_writers_one_key(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    int64_t last = 0;
+    for (int i = 0; i < 30; i++)
+        last = rig_put_file(r, "photos", "hot", i % 2 ? PHOTO : "samples/phone-gps.jpg");
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)last);
+    assert_string_equal(rig_attr(r, "photos", "hot", "generation"), text);
+    assert_string_equal(rig_attr(r, "photos", "hot", "ready"), "true");
+    assert_int_equal(rig_count(r, "photos-derived", "hot/"), 3);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        T(thumbnails_and_item_appear),
+        T(text_over_picture_loses_thumbnails),
+        T(overwritten_while_running),
+        T(deleted_while_running),
+        T(killed_worker_costs_one_attempt),
+        T(presets_changed_while_running),
+        T(timeout_is_kept_from_outside),
+        T(three_failures_are_dead),
+        T(avif_follows),
+        T(batch_makes_items_of_old_objects),
+        T(restart_goes_on),
+        T(many_writers_one_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
