@@ -54,6 +54,7 @@ native_item_pending(struct db_conn *conn, struct arena *a, const struct function
                     struct slice bucket, const struct store_object *o,
                     const struct function *thumbnail, bool metadata)
 {
+    static const struct slice no_moment = SLICE_LIT("ready_at");
     struct item_place place;
     struct attr_value set = attr_map_new();
     char when[CLOCK_TEXT_MAX];
@@ -69,7 +70,7 @@ native_item_pending(struct db_conn *conn, struct arena *a, const struct function
         (err = set_value(a, &set, "uploaded_at", attr_s(slice_str(when)))) == ERR_NONE)
         err = set_pending(a, &set, thumbnail, metadata);
     if (err == ERR_NONE)
-        err = table_apply_update(conn, a, &place.table, &place.key, &set, NULL, 0, false);
+        err = table_apply_update(conn, a, &place.table, &place.key, &set, &no_moment, 1, false);
     /* A user has filled the item to its limit: the object must not fail for that. */
     return err == ERR_TOOBIG ? ERR_NONE : err;
 }

@@ -4,7 +4,8 @@
  *
  *   always        bucket, key, size, content_type, etag, version, generation, uploaded_at
  *   thumbnail     state {preset: pending | ready | skipped: reason | failed: reason},
- *                 thumbnails {preset: {bucket, key, content_type, size, etag, width, height}}, ready
+ *                 thumbnails {preset: {bucket, key, content_type, size, etag, width, height}},
+ *                 ready, ready_at (when it last became so)
  *   metadata      metadata_state, and whatever facts it states
  */
 #ifndef DARKROOM_PIPELINE_NATIVE_ITEM_H

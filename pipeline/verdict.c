@@ -10,6 +10,7 @@
  * Names, extensions, types and hashes come from the configuration, never from the worker.
  */
 #include "pipeline/verdict.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "pipeline/native_item.h"
 #include "pipeline/provenance.h"
@@ -312,9 +313,25 @@ preset_attrs(struct work *w, const struct preset *p, const struct attr_value *ol
     return old != NULL && row_remains(w, p->name) ? attr_set(w->a, thumbs, name, old) : ERR_NONE;
 }
 
+/* `ready`, and since when: an overwrite's verdict takes the old moment back. */
+static int
+set_ready(struct work *w, struct attr_value *set, bool ready)
+{
+    char now[CLOCK_TEXT_MAX];
+    struct attr_value is_ready = attr_bool(ready);
+    int err = attr_set(w->a, set, SLICE_LIT("ready"), &is_ready);
+    if (err != ERR_NONE || !ready || w->v->event->followup)
+        return err;
+    clock_iso8601(clock_wall_ms(), now);
+    struct slice text = arena_dup(w->a, slice_str(now));
+    struct attr_value ready_at = attr_s(text);
+    return text.p == NULL ? ERR_NOMEM : attr_set(w->a, set, SLICE_LIT("ready_at"), &ready_at);
+}
+
 static int
 item_update(struct work *w)
 {
+    static const struct slice no_moment = SLICE_LIT("ready_at");
     const struct preset_list *presets = &w->v->function->native.presets;
     struct item_place place;
     struct attr_value item, set = attr_map_new();
@@ -334,15 +351,15 @@ item_update(struct work *w)
         old_thumbs = NULL;
     for (size_t i = 0; i < presets->count && err == ERR_NONE; i++)
         err = preset_attrs(w, &presets->presets[i], old_state, old_thumbs, &state, &thumbs, &ready);
-    struct attr_value is_ready = attr_bool(ready);
     if (err == ERR_NONE)
         err = attr_set(w->a, &set, SLICE_LIT("state"), &state);
     if (err == ERR_NONE)
         err = attr_set(w->a, &set, SLICE_LIT("thumbnails"), &thumbs);
     if (err == ERR_NONE)
-        err = attr_set(w->a, &set, SLICE_LIT("ready"), &is_ready);
+        err = set_ready(w, &set, ready);
     if (err == ERR_NONE)
-        err = table_apply_update(w->conn, w->a, &place.table, &place.key, &set, NULL, 0, true);
+        err = table_apply_update(w->conn, w->a, &place.table, &place.key, &set, &no_moment,
+                                 ready ? 0 : 1, true);
     return err == ERR_TOOBIG || err == ERR_NOTFOUND ? ERR_NONE : err;
 }
 

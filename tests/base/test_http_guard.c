@@ -78,7 +78,7 @@ static void
 trickle_until_cut(int fd)
 {
     int64_t begun = clock_mono_ms();
-    for (const char *p = "GET /x HTTP/1.1\r\nHost: x\r\nX: xxxxxxxxxxxxxxxxxxxxxxxx";; p++) {
+    for (const char *p = "GET /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";; p++) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         if (poll(&wait, 1, 50) == 1 || *p == '\0')
             break;

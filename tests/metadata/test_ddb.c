@@ -228,7 +228,7 @@ static void
 check_json(const json_t *got, const char *want_text)
 {
     char *text = quotes(want_text);
-    json_t *want = json_loads(text, 0, NULL);
+    json_t *want = json_loads(text, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
     assert_non_null(want);
     if (!json_equal((json_t *)got, want)) {
         char *shown = json_dumps(got, JSON_COMPACT);
@@ -291,14 +291,14 @@ tables_are_described(void **state)
     make_table("life");
     struct answer a = ask("DescribeTable", "{'TableName':'life'}");
     const json_t *t = json_object_get(a.body, "Table");
-    check_json(json_object_get(t, "TableStatus"), "'ACTIVE'" + 0 == NULL ? "" : "\"ACTIVE\"");
-    check_json(json_object_get(t, "KeySchema"),
-               "[{'AttributeName':'pk','KeyType':'HASH'},{'AttributeName':'sk','KeyType':'RANGE'}]");
+    check_json(json_object_get(t, "TableStatus"), "'ACTIVE'");
+    check_json(json_object_get(t, "KeySchema"), "[{'AttributeName':'pk','KeyType':'HASH'},"
+                                                "{'AttributeName':'sk','KeyType':'RANGE'}]");
     check_json(json_object_get(t, "BillingModeSummary"), "{'BillingMode':'PAY_PER_REQUEST'}");
-    assert_string_equal(json_string_value(json_object_get(t, "TableArn")),
-                        "arn:aws:dynamodb:us-east-1:000000000000:table/life");
+    check_json(json_object_get(t, "TableArn"),
+               "'arn:aws:dynamodb:us-east-1:000000000000:table/life'");
     assert_true(json_is_number(json_object_get(t, "CreationDateTime")));
-    assert_int_equal(json_integer_value(json_object_get(t, "ItemCount")), 0);
+    check_json(json_object_get(t, "ItemCount"), "0");
     answer_fini(&a);
     check_error("CreateTable",
                 "{'TableName':'life','BillingMode':'PAY_PER_REQUEST','KeySchema':[{'AttributeName':"
@@ -311,6 +311,8 @@ tables_are_described(void **state)
     check("ListTables", "{'ExclusiveStartTableName':'life'}", "{'TableNames':['zulu']}");
     a = ask("DeleteTable", "{'TableName':'arn:aws:dynamodb:us-east-1:000000000000:table/zulu'}");
     assert_int_equal(a.status, 200);
+    check_json(json_object_get(json_object_get(a.body, "TableDescription"), "TableStatus"),
+               "'DELETING'");
     answer_fini(&a);
     check_error("DescribeTable", "{'TableName':'zulu'}", "ResourceNotFoundException",
                 "Requested resource not found: Table: zulu not found");
@@ -329,43 +331,505 @@ tables_are_refused(void **state)
                             " satisfy constraint: Member must not be null"},
         {"{'TableName':'ab'," KEYS DEFS "}",
          "TableName must be at least 3 characters long and at most 255 characters long"},
+        {"{'TableName':'a/b'," KEYS DEFS "}",
+         "1 validation error detected: Value 'a/b' at 'tableName' failed to satisfy constraint:"
+         " Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"},
         {"{'TableName':'new'," KEYS DEFS "}",
          "One or more parameter values were invalid: ReadCapacityUnits and WriteCapacityUnits must"
          " both be specified when BillingMode is PROVISIONED"},
         {"{" PAY KEYS DEFS ",'GlobalSecondaryIndexes':[{}]}",
          "GlobalSecondaryIndexes: secondary indexes are not supported yet"},
-        {"{" PAY KEYS "'AttributeDefinitions':[]}", NULL},
+        {"{" PAY KEYS DEFS ",'StreamSpecification':{'StreamEnabled':true}}",
+         "StreamSpecification is not supported yet"},
+        {"{" PAY KEYS "'AttributeDefinitions':[]}",
+         "One or more parameter values were invalid: Some index key attributes are not defined in"
+         " AttributeDefinitions. Keys: [pk]"},
         {"{" PAY KEYS "'AttributeDefinitions':[{'AttributeName':'pk','AttributeType':'M'}]}", NULL},
         {"{" PAY "'KeySchema':[{'AttributeName':'pk','KeyType':'RANGE'}]," DEFS "}",
          "Invalid KeySchema: The first KeySchemaElement is not a HASH key type"},
         {"{" PAY "'KeySchema':[]," DEFS "}", NULL},
+        {"{" PAY "'KeySchema':[{'AttributeName':'pk','KeyType':'HASH'},{'AttributeName':'pk',"
+         "'KeyType':'RANGE'}]," DEFS "}",
+         "Both the Hash Key and the Range Key element in the KeySchema have the same name"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         check_error("CreateTable", table[i][0], "ValidationException", table[i][1]);
 }
 
+#define KEY(pk, sk) "'Key':{'pk':{'S':'" pk "'},'sk':{'N':'" sk "'}}"
+#define IN(t) "{'TableName':'" t "',"
+
 static void
 items_are_put_and_got(void **state)
 {
     (void)state;
+#define ITEM                                                                                       \
+    "{'pk':{'S':'a'},'sk':{'N':'%s'},'bin':{'B':'AAEC'},'list':{'L':[{'BOOL':true},{'NULL':true},"  \
+    "{'M':{'x':{'S':'\\u0000\xc3\xa9 \\n'}}}]},'set':{'SS':['a','b']},'ns':{'NS':['-1','2']},"        \
+    "'bs':{'BS':['AA==','AQ==']},'empty':{'S':''},'deep':{'M':{}},'none':{'L':[]}}"
+    char body[1000], want[1000];
     make_table("items");
+    snprintf(body, sizeof body, IN("items") "'ReturnConsumedCapacity':'TOTAL','Item':" ITEM "}",
+             "150e-2");
+    check("PutItem", body, "{'ConsumedCapacity':{'TableName':'items','CapacityUnits':1.0}}");
+    snprintf(want, sizeof want, "{'Item':" ITEM "}", "1.5");
+    check("GetItem", IN("items") KEY("a", "15e-1") "}", want);
+    check("GetItem", IN("items") KEY("a", "1") "}", "{}");
+    check("GetItem",
+          IN("items") KEY("a", "1.5") ",'ProjectionExpression':'#l[2].x, bin',"
+                                      "'ExpressionAttributeNames':{'#l':'list'},"
+                                      "'ReturnConsumedCapacity':'INDEXES','ConsistentRead':true}",
+          "{'Item':{'bin':{'B':'AAEC'},'list':{'L':[{'M':{'x':{'S':'\\u0000\xc3\xa9 \\n'}}}]}},"
+          "'ConsumedCapacity':{'TableName':'items','CapacityUnits':1.0,'Table':{'CapacityUnits':"
+          "1.0}}}");
+    snprintf(want, sizeof want, "{'Attributes':" ITEM "}", "1.5");
     check("PutItem",
-          "{'TableName':'items','Item':{'pk':{'S':'a'},'sk':{'N':'1.50'},'bin':{'B':'AAEC'},'list':"
-          "{'L':[{'BOOL':true},{'NULL':true},{'M':{'x':{'S':'\\u0000é'}}}]},'set':{'SS':['b','a']},"
-          "'empty':{'S':''}},'ReturnConsumedCapacity':'TOTAL'}",
-          "{'ConsumedCapacity':{'TableName':'items','CapacityUnits':1.0}}");
-    check("GetItem", "{'TableName':'items','Key':{'pk':{'S':'a'},'sk':{'N':'15e-1'}}}",
-          "{'Item':{'pk':{'S':'a'},'sk':{'N':'1.5'},'bin':{'B':'AAEC'},'empty':{'S':''},'set':"
-          "{'SS':['a','b']},'list':{'L':[{'BOOL':true},{'NULL':true},{'M':{'x':{'S':"
-          "'\\u0000é'}}}]}}}" + 0 == NULL ? "" :
-          "{'Item':{'pk':{'S':'a'},'sk':{'N':'1.5'}}}" + 0 == NULL ? "" : "{}");
-    struct answer a = ask("DescribeTable", "{'TableName':'items'}");
+          IN("items") "'Item':{'pk':{'S':'a'},'sk':{'N':'1.5'},'v':{'N':'1'}},"
+                      "'ReturnValues':'ALL_OLD'}",
+          want);
+    check("DeleteItem", IN("items") KEY("a", "1.5") ",'ReturnValues':'ALL_OLD'}",
+          "{'Attributes':{'pk':{'S':'a'},'sk':{'N':'1.5'},'v':{'N':'1'}}}");
+    check("DeleteItem", IN("items") KEY("a", "1.5") ",'ReturnValues':'ALL_OLD'}", "{}");
+    check("GetItem", IN("items") KEY("a", "1.5") "}", "{}");
+}
+
+static void
+values_are_refused(void **state)
+{
+    (void)state;
+    static const char *const table[][3] = {
+        {"{}", "ValidationException",
+         "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"},
+        {"{'S':'a','N':'1'}", "ValidationException",
+         "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the"
+         " supported datatypes"},
+        {"{'N':'x'}", "ValidationException",
+         "The parameter cannot be converted to a numeric value: x"},
+        {"{'N':''}", "ValidationException", "The parameter cannot be converted to a numeric value"},
+        {"{'N':'1e126'}", "ValidationException",
+         "Number overflow. Attempting to store a number with magnitude larger than supported range"},
+        {"{'N':'1e-131'}", "ValidationException",
+         "Number underflow. Attempting to store a number with magnitude smaller than supported"
+         " range"},
+        {"{'N':'0.123456789012345678901234567890123456789'}", "ValidationException",
+         "Attempting to store more than 38 significant digits in a Number"},
+        {"{'N':1}", "SerializationException",
+         "class java.lang.Integer can not be converted to an String"},
+        {"{'S':['a']}", "SerializationException", "Start of list found where not expected"},
+        {"{'B':'x'}", "SerializationException", NULL},
+        {"{'SS':[]}", "ValidationException",
+         "One or more parameter values were invalid: An AttributeValue may not contain an empty"
+         " set."},
+        {"{'SS':['a','b','a']}", "ValidationException",
+         "One or more parameter values were invalid: Input collection [a, b, a] contains"
+         " duplicates."},
+        {"{'NS':['1','1.0']}", "ValidationException", "Input collection contains duplicates"},
+        {"{'BS':['AA==','AA==']}", "ValidationException",
+         "One or more parameter values were invalid: Input collection [AA==, AA==]of type BS"
+         " contains duplicates."},
+        {"{'NULL':false}", "ValidationException",
+         "One or more parameter values were invalid: Null attribute value types must have the value"
+         " of true"},
+        {"{'X':'a'}", "ValidationException",
+         "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"},
+    };
+    char body[600];
+    make_table("refuse");
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        snprintf(body, sizeof body,
+                 IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':%s}}", table[i][0]);
+        check_error("PutItem", body, table[i][1], table[i][2]);
+    }
+    check_error("PutItem", IN("refuse") "'Item':{'pk':{'S':'a'}}}", "ValidationException",
+                "One or more parameter values were invalid: Missing the key sk in the item");
+    check_error("GetItem", IN("refuse") "'Key':{'pk':{'S':'a'}}}", "ValidationException",
+                "The provided key element does not match the schema");
+    check_error("GetItem", IN("absent") KEY("a", "1") "}", "ResourceNotFoundException",
+                "Requested resource not found: Table: absent not found");
+    check_error("GetItem", IN("refuse") KEY("a", "1") ",'ProjectionExpression':'bucket'}",
+                "ValidationException",
+                "Invalid ProjectionExpression: Attribute name is a reserved keyword; reserved"
+                " keyword: bucket");
+    check_error("PutItem", IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},'Expected':{}}",
+                "ValidationException", "The parameter Expected is not supported");
+    check_error("PutItem", IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
+                                        "'ReturnValues':'ALL_NEW'}",
+                "ValidationException", "ReturnValues can only be ALL_OLD or NONE");
+    check_error("PutItem", IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
+                                        "'ExpressionAttributeNames':{'#a':'b'}}",
+                "ValidationException",
+                "ExpressionAttributeNames can only be specified when using expressions");
+    check_error("GetItem", "{'TableName':1}", "SerializationException", NULL);
+    check_error("GetItem", "{'TableName'", "SerializationException", NULL);
+    check_error("GetItem", "[]", "SerializationException", NULL);
+    check_error("GetItem", "", "SerializationException", NULL);
+    check_error("TransactWriteItems", "{}", "UnknownOperationException", "");
+}
+
+static void
+size_and_depth_are_bounded(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 32u << 20);
+    make_table("bounds");
+    for (int depth = 31; depth <= 33; depth++) {
+        buf_reset(&b);
+        buf_puts(&b, IN("bounds") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':");
+        for (int i = 1; i < depth; i++)
+            buf_puts(&b, "{'M':{'m':");
+        buf_puts(&b, "{'S':'x'}");
+        for (int i = 1; i < depth; i++)
+            buf_puts(&b, "}}");
+        buf_puts(&b, "}}");
+        if (depth <= ITEM_DEPTH_MAX)
+            check("PutItem", b.p, "{}");
+        else
+            check_error("PutItem", b.p, "ValidationException",
+                        "Nesting Levels have exceeded supported limits");
+    }
+    buf_reset(&b);
+    buf_puts(&b, IN("bounds") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':{'S':'");
+    for (int i = 0; i < 410; i++)
+        buf_printf(&b, "%01000d", 7);
+    buf_puts(&b, "'}}}");
+    check_error("PutItem", b.p, "ValidationException",
+                "Item size has exceeded the maximum allowed size");
+    buf_reset(&b);
+    buf_puts(&b, IN("bounds") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':{'L':[{'S':''}");
+    for (int i = 0; i < 200000; i++)
+        buf_puts(&b, ",{'S':''}");
+    buf_puts(&b, "]}}}");
+    check_error("PutItem", b.p, "SerializationException", "The request holds too many values");
+    buf_reset(&b);
+    for (int i = 0; i < 5000; i++)
+        buf_printf(&b, "%01000d", 7);
+    struct answer a = ask("PutItem", b.p);
+    assert_int_equal(a.status, 413);
     answer_fini(&a);
+    buf_fini(&b);
+}
+
+static void
+conditions_guard_writes(void **state)
+{
+    (void)state;
+#define NEW "'ConditionExpression':'attribute_not_exists(pk)'"
+    make_table("cond");
+    check("PutItem", IN("cond") NEW ",'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':{'N':'1'}}}", "{}");
+    check_error("PutItem", IN("cond") NEW ",'Item':{'pk':{'S':'a'},'sk':{'N':'1'}}}",
+                "ConditionalCheckFailedException", "The conditional request failed");
+    struct answer a = ask("PutItem", IN("cond") NEW
+                          ",'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
+                          "'ReturnValuesOnConditionCheckFailure':'ALL_OLD'}");
+    assert_int_equal(a.status, 400);
+    check_json(json_object_get(a.body, "Item"),
+               "{'pk':{'S':'a'},'sk':{'N':'1'},'v':{'N':'1'}}");
+    answer_fini(&a);
+    check_error("DeleteItem",
+                IN("cond") KEY("a", "1") ",'ConditionExpression':'v > :two',"
+                                         "'ExpressionAttributeValues':{':two':{'N':'2'}}}",
+                "ConditionalCheckFailedException", NULL);
+    check_error("DeleteItem",
+                IN("cond") KEY("b", "1") ",'ConditionExpression':'attribute_exists(pk)'}",
+                "ConditionalCheckFailedException", NULL);
+    check("DeleteItem",
+          IN("cond") KEY("a", "1") ",'ConditionExpression':'v < :two',"
+                                   "'ExpressionAttributeValues':{':two':{'N':'2'}}}",
+          "{}");
+}
+
+static void
+items_are_updated(void **state)
+{
+    (void)state;
+    make_table("upd");
+    check("UpdateItem",
+          IN("upd") KEY("a", "1") ",'UpdateExpression':'ADD hits :one SET #m = :m',"
+                                  "'ExpressionAttributeNames':{'#m':'map'},"
+                                  "'ExpressionAttributeValues':{':one':{'N':'1'},':m':{'M':{}}},"
+                                  "'ReturnValues':'ALL_NEW'}",
+          "{'Attributes':{'pk':{'S':'a'},'sk':{'N':'1'},'hits':{'N':'1'},'map':{'M':{}}}}");
+    check("UpdateItem",
+          IN("upd") KEY("a", "1") ",'UpdateExpression':'SET hits = hits + :ten, #m.x = :ten',"
+                                  "'ExpressionAttributeNames':{'#m':'map'},"
+                                  "'ExpressionAttributeValues':{':ten':{'N':'10'}},"
+                                  "'ReturnValues':'UPDATED_NEW'}",
+          "{'Attributes':{'hits':{'N':'11'},'map':{'M':{'x':{'N':'10'}}}}}");
+    check("UpdateItem",
+          IN("upd") KEY("a", "1") ",'UpdateExpression':'REMOVE #m','ReturnValues':'UPDATED_OLD',"
+                                  "'ExpressionAttributeNames':{'#m':'map'}}",
+          "{'Attributes':{'map':{'M':{'x':{'N':'10'}}}}}");
+    check_error("UpdateItem",
+                IN("upd") KEY("a", "1") ",'UpdateExpression':'SET sk = :one',"
+                                        "'ExpressionAttributeValues':{':one':{'N':'1'}}}",
+                "ValidationException",
+                "One or more parameter values were invalid: Cannot update attribute sk. This"
+                " attribute is part of the key");
+    check_error("UpdateItem",
+                IN("upd") KEY("a", "1") ",'UpdateExpression':'SET v = nothing'}",
+                "ValidationException",
+                "The provided expression refers to an attribute that does not exist in the item");
+    check_error("UpdateItem",
+                IN("upd") KEY("z", "1") ",'UpdateExpression':'SET v = :v','ConditionExpression':"
+                                        "'attribute_exists(pk)','ExpressionAttributeValues':"
+                                        "{':v':{'S':'x'}}}",
+                "ConditionalCheckFailedException", NULL);
+    check("UpdateItem", IN("upd") KEY("z", "1") ",'UpdateExpression':'REMOVE v'}", "{}");
+    check("GetItem", IN("upd") KEY("z", "1") "}", "{}");
+    check("UpdateItem", IN("upd") KEY("z", "1") "}", "{}");
+    check("GetItem", IN("upd") KEY("z", "1") "}", "{'Item':{'pk':{'S':'z'},'sk':{'N':'1'}}}");
+}
+
+static void
+queries_page(void **state)
+{
+    (void)state;
+    char body[300];
+    make_table("query");
+    for (int i = 1; i <= 6; i++) {
+        snprintf(body, sizeof body,
+                 IN("query") "'Item':{'pk':{'S':'a'},'sk':{'N':'%d'},'even':{'BOOL':%s}}}", i * 2,
+                 i % 2 == 0 ? "true" : "false");
+        check("PutItem", body, "{}");
+    }
+#define QUERY(condition, more)                                                                     \
+    IN("query") "'KeyConditionExpression':'" condition "','ProjectionExpression':'sk',"             \
+                "'ExpressionAttributeValues':{':a':{'S':'a'}" more "}"
+#define SK(n) "{'sk':{'N':'" n "'}}"
+    check("Query", QUERY("pk = :a", "}") ",'Limit':2}",
+          "{'Items':[" SK("2") "," SK("4") "],'Count':2,'ScannedCount':2,'LastEvaluatedKey':"
+          "{'pk':{'S':'a'},'sk':{'N':'4'}}}");
+    check("Query",
+          QUERY("pk = :a", "}") ",'Limit':2,'ScanIndexForward':false,"
+                                "'ExclusiveStartKey':{'pk':{'S':'a'},'sk':{'N':'10'}}}",
+          "{'Items':[" SK("8") "," SK("6") "],'Count':2,'ScannedCount':2,'LastEvaluatedKey':"
+          "{'pk':{'S':'a'},'sk':{'N':'6'}}}");
+    check("Query",
+          QUERY("pk = :a AND sk BETWEEN :l AND :h", ",':l':{'N':'3'},':h':{'N':'8'}}") "}",
+          "{'Items':[" SK("4") "," SK("6") "," SK("8") "],'Count':3,'ScannedCount':3}");
+    check("Query",
+          QUERY("pk = :a", ",':t':{'BOOL':true}}") ",'FilterExpression':'even = :t','Limit':3}",
+          "{'Items':[" SK("4") "],'Count':1,'ScannedCount':3,'LastEvaluatedKey':"
+          "{'pk':{'S':'a'},'sk':{'N':'6'}}}");
+    check("Query",
+          IN("query") "'KeyConditionExpression':'pk = :a','Select':'COUNT',"
+                      "'ExpressionAttributeValues':{':a':{'S':'a'}}}",
+          "{'Count':6,'ScannedCount':6}");
+    check("Query",
+          IN("query") "'KeyConditionExpression':'pk = :a',"
+                      "'ExpressionAttributeValues':{':a':{'S':'b'}}}",
+          "{'Items':[],'Count':0,'ScannedCount':0}");
+    check_error("Query", QUERY("pk = :a", "}") ",'ExclusiveStartKey':{'pk':{'S':'b'},'sk':{'N':"
+                                               "'10'}}}",
+                "ValidationException",
+                "The provided starting key is outside query boundaries based on provided"
+                " conditions");
+    check_error("Query", QUERY("pk = :a", "}") ",'FilterExpression':'sk = :a'}",
+                "ValidationException",
+                "Filter Expression can only contain non-primary key attributes: Primary key"
+                " attribute: sk");
+    check_error("Query", QUERY("pk = :a", "}") ",'IndexName':'by-date'}", "ValidationException",
+                "The table does not have the specified index: by-date");
+    check_error("Query", QUERY("pk = :a", ",':u':{'S':'x'}}") "}", "ValidationException",
+                "Value provided in ExpressionAttributeValues unused in expressions: keys: {:u}");
+    check_error("Query", QUERY("pk = :a", "}") ",'Limit':0}", "ValidationException",
+                "1 validation error detected: Value '0' at 'limit' failed to satisfy constraint:"
+                " Member must have value greater than or equal to 1");
+    check_error("Query", "{'TableName':'query'}", "ValidationException",
+                "Either the KeyConditions or KeyConditionExpression parameter must be specified in"
+                " the request.");
+}
+
+/* Reads a table to its end; returns items and pages. */
+static int
+scan_all(const char *more, int *pages)
+{
+    int items = 0;
+    char *start = NULL;
+    *pages = 0;
+    do {
+        struct buf body;
+        buf_init(&body, 1 << 20);
+        buf_printf(&body, IN("scan") "%s", more);
+        if (start != NULL)
+            buf_printf(&body, "'ExclusiveStartKey':%s,", start);
+        buf_puts(&body, "'ReturnConsumedCapacity':'NONE'}");
+        free(start);
+        start = NULL;
+        struct answer a = ask("Scan", body.p);
+        assert_int_equal(a.status, 200);
+        items += (int)json_integer_value(json_object_get(a.body, "Count"));
+        assert_int_equal(json_array_size(json_object_get(a.body, "Items")),
+                         json_integer_value(json_object_get(a.body, "Count")));
+        const json_t *last = json_object_get(a.body, "LastEvaluatedKey");
+        if (last != NULL)
+            start = json_dumps(last, JSON_COMPACT);
+        answer_fini(&a);
+        buf_fini(&body);
+        ++*pages;
+    } while (start != NULL);
+    return items;
+}
+
+static void
+scans_end_at_a_megabyte(void **state)
+{
+    (void)state;
+    int pages;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    make_table("scan");
+    for (int i = 0; i < 10; i++) {
+        buf_reset(&b);
+        buf_printf(&b, IN("scan") "'Item':{'pk':{'S':'p%d'},'sk':{'N':'1'},'v':{'S':'%0300000d'}}}",
+                   i, 1);
+        check("PutItem", b.p, "{}");
+    }
+    assert_int_equal(scan_all("", &pages), 10);
+    assert_int_equal(pages, 3); /* 4, 4, 2 */
+    assert_int_equal(scan_all("'Limit':3,", &pages), 10);
+    assert_int_equal(pages, 4);
+    int sum = 0;
+    for (int i = 0; i < 3; i++) {
+        char more[100];
+        snprintf(more, sizeof more, "'TotalSegments':3,'Segment':%d,", i);
+        int n = scan_all(more, &pages);
+        assert_true(n < 10);
+        sum += n;
+    }
+    assert_int_equal(sum, 10);
+    check_error("Scan", IN("scan") "'TotalSegments':3,'Segment':3}", "ValidationException",
+                "The Segment parameter is zero-based and must be less than parameter TotalSegments:"
+                " Segment: 3 is not less than TotalSegments: 3");
+    check("Scan",
+          IN("scan") "'FilterExpression':'begins_with(pk, :p) AND size(v) > :n','Select':'COUNT',"
+                     "'ExpressionAttributeValues':{':p':{'S':'p'},':n':{'N':'300000'}}}",
+          "{'Count':0,'ScannedCount':4,'LastEvaluatedKey':{'pk':{'S':'p3'},'sk':{'N':'1'}}}");
+    buf_fini(&b);
+}
+
+static void
+batches_work(void **state)
+{
+    (void)state;
+    make_table("batch");
+    check("BatchWriteItem",
+          "{'RequestItems':{'batch':[{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':"
+          "{'S':'x'}}}},{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'2'}}}},{'DeleteRequest':"
+          "{'Key':{'pk':{'S':'a'},'sk':{'N':'3'}}}}]}}",
+          "{'UnprocessedItems':{}}");
+    check("BatchGetItem",
+          "{'RequestItems':{'batch':{'Keys':[{'pk':{'S':'a'},'sk':{'N':'1'}},{'pk':{'S':'a'},'sk':"
+          "{'N':'9'}}],'ProjectionExpression':'v'}}}",
+          "{'Responses':{'batch':[{'v':{'S':'x'}}]},'UnprocessedKeys':{}}");
+    check_error("BatchWriteItem",
+                "{'RequestItems':{'batch':[{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'7'}}}},"
+                "{'DeleteRequest':{'Key':{'pk':{'S':'a'},'sk':{'N':'7.0'}}}}]}}",
+                "ValidationException", "Provided list of item keys contains duplicates");
+    /* One bad write undoes the whole batch. */
+    check_error("BatchWriteItem",
+                "{'RequestItems':{'batch':[{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'8'}}}}],"
+                "'absent':[{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'8'}}}}]}}",
+                "ResourceNotFoundException", NULL);
+    check("GetItem", IN("batch") KEY("a", "8") "}", "{}");
+    check_error("BatchGetItem", "{'RequestItems':{}}", "ValidationException", NULL);
+}
+
+static void
+signatures_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *secret, *body, *signed_body, *type;
+    } table[] = {
+        {NULL, NULL, "{}", "{}", "MissingAuthenticationTokenException"},
+        {"AKIDNOBODY", "secret", "{}", "{}", "UnrecognizedClientException"},
+        {"AKIDTEST", "wrong", "{}", "{}", "InvalidSignatureException"},
+        {"AKIDTEST", "secret", "{\"Limit\":1}", "{}", "InvalidSignatureException"},
+        {"AKIDOTHER", "secret2", "{}", "{}", "AccessDeniedException"},
+        {"AKIDTEST", "secret", "{}", "{}", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct answer a =
+            send_signed(table[i].key, table[i].secret, "DynamoDB_20120810.ListTables",
+                        slice_str(table[i].body), slice_str(table[i].signed_body));
+        const char *type = json_string_value(json_object_get(a.body, "__type"));
+        assert_int_equal(a.status, table[i].type == NULL ? 200 : 400);
+        if (table[i].type != NULL)
+            assert_string_equal(strchr(type, '#') + 1, table[i].type);
+        answer_fini(&a);
+    }
+    struct answer a = send_signed("AKIDTEST", "secret", "DynamoDB_20111205.ListTables",
+                                  SLICE_LIT("{}"), SLICE_LIT("{}"));
+    check_json(a.body, "{'__type':'com.amazon.coral.service#UnknownOperationException',"
+                       "'message':''}");
+    answer_fini(&a);
+}
+
+/* Many threads add to one item: no addition is lost, each sees its own. */
+#define ADDERS 8
+#define ADDS 25
+
+static void *
+adder(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < ADDS; i++) {
+        struct answer a = ask("UpdateItem", IN("race") KEY("a", "1")
+                              ",'UpdateExpression':'ADD hits :one',"
+                              "'ExpressionAttributeValues':{':one':{'N':'1'}}}");
+        CHK(a.status == 200);
+        answer_fini(&a);
+    }
+    return NULL;
+}
+
+static void
+additions_are_not_lost(void **state)
+{
+    (void)state;
+    pthread_t threads[ADDERS];
+    make_table("race");
+    for (int i = 0; i < ADDERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, adder, NULL), 0);
+    for (int i = 0; i < ADDERS; i++)
+        pthread_join(threads[i], NULL);
+    check("GetItem", IN("race") KEY("a", "1") "}",
+          "{'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'hits':{'N':'200'}}}");
+}
+
+static int
+serve(void)
+{
+    char byte;
+    start(NULL);
+    printf("http://%s\n", http_address(server));
+    fflush(stdout);
+    while (read(0, &byte, 1) > 0)
+        continue;
+    return stop(NULL);
 }
 
 int
 main(int argc, char **argv)
 {
-    (void)argc; (void)argv; (void)tables_are_described; (void)tables_are_refused; (void)items_are_put_and_got; (void)stop; (void)start;
-    return 0;
+#define T(name) cmocka_unit_test_setup_teardown(name, start, stop)
+    const struct CMUnitTest tests[] = {
+        T(tables_are_described),
+        T(tables_are_refused),
+        T(items_are_put_and_got),
+        T(values_are_refused),
+        T(size_and_depth_are_bounded),
+        T(conditions_guard_writes),
+        T(items_are_updated),
+        T(queries_page),
+        T(scans_end_at_a_megabyte),
+        T(batches_work),
+        T(signatures_are_checked),
+        T(additions_are_not_lost),
+    };
+    if (argc == 2 && strcmp(argv[1], "serve") == 0)
+        return serve();
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,8 +346,8 @@ signatures(void **state)
     assert_int_equal(a.status, 403);
     assert_true(slice_eqs(s3_element(&a, "Code"), "SignatureDoesNotMatch"));
     assert_true(slice_eqs(s3_element(&a, "AWSAccessKeyId"), ROOT));
-    assert_true(slice_starts(s3_element(&a, "StringToSign"), SLICE_LIT("AWS4-HMAC-SHA256\n")));
-    assert_true(slice_starts(s3_element(&a, "CanonicalRequest"), SLICE_LIT("GET\n/\n")));
+    assert_true(slice_starts(s3_element(&a, "StringToSign"), SLICE_LIT("AWS4-HMAC-SHA256")));
+    assert_true(slice_starts(s3_element(&a, "CanonicalRequest"), SLICE_LIT("GET")));
     assert_int_equal(s3_element(&a, "SignatureProvided").n, 64);
     assert_int_equal(s3_element(&a, "RequestId").n, 16);
     assert_true(raw_has(&a, "Cache-Control: no-store\r\n"));

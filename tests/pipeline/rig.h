@@ -10,6 +10,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/fsio.h"
+#include "base/lock.h"
 #include "pipeline/batch.h"
 #include "pipeline/native_item.h"
 #include "pipeline/pipeline.h"
