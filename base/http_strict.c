@@ -12,6 +12,10 @@
  * one byte less; a folded line (obs-fold) is moved to fresh memory; a second blank in the request
  * line shifts the target. http_strict() demands that nothing is between the parts, and that the
  * last part ends where the library says the head ends. Reading the raw bytes is thus not needed.
+ *
+ * Two things stay beyond reach. NUL LF looks like CR LF once both are overwritten; it is read as
+ * the line end that most take a bare LF for. And a Content-Length that is no number is refused by
+ * the library before we are asked, with its head sent twice: one answer whose body begins oddly.
  */
 #include "base/http_priv.h"
 #include "base/err.h"

@@ -58,7 +58,8 @@ batch_read(struct ddb_request *q, table_read_fn read, size_t entries_max)
     if (plan->tables == NULL)
         return ERR_NOMEM;
     int err = ddb_get_capacity(q, q->body, &plan->capacity);
-    json_object_foreach((json_t *)items, name, value) {
+    json_object_foreach((json_t *)items, name, value)
+    {
         struct batch_table *table = &plan->tables[plan->count++];
         if (err == ERR_NONE)
             err = ddb_check_table_name(q, slice_str(name), &table->name);
@@ -167,7 +168,8 @@ check_entries(struct ddb_request *q, const struct table *t, const struct batch_t
             return err;
         for (size_t j = 0; j < i; j++)
             if (same_key(t, &e->item, &table->entries[j].item))
-                return ddb_fail(q, DDB_VALIDATION, "Provided list of item keys contains duplicates");
+                return ddb_fail(q, DDB_VALIDATION,
+                                "Provided list of item keys contains duplicates");
     }
     return ERR_NONE;
 }
@@ -236,8 +238,7 @@ put_rest(struct buf *rest, const struct batch_table *table, size_t from)
 }
 
 static int
-get_table(struct ddb_request *q, struct db_conn *conn, struct batch_table *table,
-          struct buf *rest)
+get_table(struct ddb_request *q, struct db_conn *conn, struct batch_table *table, struct buf *rest)
 {
     struct table t;
     bool first = true;

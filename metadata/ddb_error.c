@@ -6,8 +6,8 @@
 
 #include <stdarg.h>
 
-const char *
-ddb_error_type(enum ddb_error error)
+static const char *
+error_type(enum ddb_error error)
 {
     static const char *const types[] = {"",
 #define X(name, type, status) type,
@@ -87,7 +87,7 @@ ddb_fail_err(struct ddb_request *q, int err)
 void
 ddb_error_body(struct buf *out, enum ddb_error error, struct slice message, struct slice extra)
 {
-    buf_printf(out, "{\"__type\":\"%s\",\"%s\":", ddb_error_type(error),
+    buf_printf(out, "{\"__type\":\"%s\",\"%s\":", error_type(error),
                error == DDB_SERIALIZATION || error == DDB_TOO_LARGE ? "Message" : "message");
     json_quote(out, message);
     buf_put_slice(out, extra);

@@ -20,7 +20,7 @@ struct item_plan {
 
 /* ---- parameters ---- */
 
-static const char *const legacy[] = {"AttributesToGet",     "AttributeUpdates", "Expected",
+static const char *const legacy[] = {"AttributesToGet", "AttributeUpdates", "Expected",
                                      "ConditionalOperator", NULL};
 
 static int
@@ -122,8 +122,8 @@ update_read(struct ddb_request *q)
     if (err == ERR_NONE)
         err = ddb_get_text(q, q->body, "UpdateExpression", &text);
     if (err == ERR_NONE && text.p != NULL)
-        err = ddb_fail_said(q, expr_parse_update(q->arena, &plan->env, text, &plan->update,
-                                                 &q->message));
+        err = ddb_fail_said(
+            q, expr_parse_update(q->arena, &plan->env, text, &plan->update, &q->message));
     if (err == ERR_NONE)
         err = ddb_get_condition(q, q->body, "ConditionExpression", &plan->env, EXPR_CONDITION,
                                 &plan->condition);
@@ -146,8 +146,8 @@ answer(struct ddb_request *q, const char *name, const struct attr_value *item, d
         ddb_write_map(out, item);
     }
     if (plan->capacity != CAPACITY_NONE) {
-        buf_puts(out, out->p[out->n - 1] == '{' ? "\"ConsumedCapacity\":"
-                                                : ",\"ConsumedCapacity\":");
+        buf_puts(out,
+                 out->p[out->n - 1] == '{' ? "\"ConsumedCapacity\":" : ",\"ConsumedCapacity\":");
         ddb_put_capacity(out, plan->capacity, plan->table, units);
     }
     buf_putc(out, '}');
@@ -186,8 +186,7 @@ judge(struct ddb_request *q, struct db_conn *conn, const struct table *t, struct
     int err = table_get(conn, q->scratch, t, &plan->item, old);
     if (err != ERR_NONE && err != ERR_NOTFOUND)
         return err;
-    if (plan->condition == NULL ||
-        expr_matches(plan->condition, old->type == 0 ? &nothing : old))
+    if (plan->condition == NULL || expr_matches(plan->condition, old->type == 0 ? &nothing : old))
         return ERR_NONE;
     ddb_fail(q, DDB_CONDITION_FAILED, "The conditional request failed");
     if (plan->tell_old && old->type != 0) {

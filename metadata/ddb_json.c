@@ -55,10 +55,11 @@ read_number(struct arena *a, struct slice text, struct attr_value *out, struct b
     char canonical[NUMBER_TEXT_MAX];
     int err = number_parse(text, &v);
     if (err == ERR_RANGE)
-        return refuse(why, v.exp > 0 ? "Number overflow. Attempting to store a number with magnitude"
-                                       " larger than supported range"
-                                     : "Number underflow. Attempting to store a number with"
-                                       " magnitude smaller than supported range");
+        return refuse(why, v.exp > 0
+                               ? "Number overflow. Attempting to store a number with magnitude"
+                                 " larger than supported range"
+                               : "Number underflow. Attempting to store a number with"
+                                 " magnitude smaller than supported range");
     if (err == ERR_TOOBIG)
         return refuse(why, "Attempting to store more than 38 significant digits in a Number");
     if (err != ERR_NONE) {
@@ -69,8 +70,8 @@ read_number(struct arena *a, struct slice text, struct attr_value *out, struct b
     }
     size_t n = number_text(&v, canonical);
     /* Most numbers come in canonical form: no copy then. */
-    out->bytes = slice_eq(text, slice_of(canonical, n)) ? text
-                                                        : arena_dup(a, slice_of(canonical, n));
+    out->bytes =
+        slice_eq(text, slice_of(canonical, n)) ? text : arena_dup(a, slice_of(canonical, n));
     return out->bytes.p == NULL ? ERR_NOMEM : ERR_NONE;
 }
 
@@ -119,8 +120,8 @@ duplicates(enum attr_type type, const json_t *json, struct buf *why)
         buf_puts(why, i == 0 ? "" : ", ");
         buf_put_slice(why, s);
     }
-    return refuse(why, type == ATTR_BS ? "]of type BS contains duplicates."
-                                       : "] contains duplicates.");
+    return refuse(why,
+                  type == ATTR_BS ? "]of type BS contains duplicates." : "] contains duplicates.");
 }
 
 static int
@@ -135,13 +136,14 @@ read_set(struct arena *a, const json_t *json, enum attr_type type, struct attr_v
         return refuse(why, BAD_PARAMETER "An AttributeValue may not contain an empty set.");
     int err = attr_list_room(a, out, n);
     for (size_t i = 0; i < n && err == ERR_NONE; i++) {
-        err = read_scalar(a, json_array_get(json, i), attr_set_element(type), &out->elements[i],
-                          why);
+        err =
+            read_scalar(a, json_array_get(json, i), attr_set_element(type), &out->elements[i], why);
         if (err == ERR_NONE && out->elements[i].bytes.n == 0)
-            return refuse(why, type == ATTR_SS
-                                   ? BAD_PARAMETER "An string set may not have a empty string as a"
-                                                   " member"
-                                   : BAD_PARAMETER "Binary sets may not contain null or empty values");
+            return refuse(why, type == ATTR_SS ? BAD_PARAMETER
+                                   "An string set may not have a empty string as a"
+                                   " member"
+                                               : BAD_PARAMETER
+                                   "Binary sets may not contain null or empty values");
     }
     if (err == ERR_NONE && attr_set_sort(out) == ERR_EXISTS)
         return duplicates(type, json, why);
@@ -171,7 +173,8 @@ read_map(struct arena *a, const json_t *json, struct attr_value *out, int depth,
     int err = attr_map_room(a, out, json_object_size(json));
     if (err != ERR_NONE)
         return err;
-    json_object_foreach((json_t *)json, name, member) {
+    json_object_foreach((json_t *)json, name, member)
+    {
         out->names[n] = slice_str(name);
         if (out->names[n].n == 0)
             return refuse(why, BAD_PARAMETER "Empty attribute name");
@@ -196,8 +199,7 @@ read_flag(const json_t *json, enum attr_type type, struct attr_value *out, struc
 }
 
 static int
-read_value(struct arena *a, const json_t *json, struct attr_value *out, int depth,
-           struct buf *why)
+read_value(struct arena *a, const json_t *json, struct attr_value *out, int depth, struct buf *why)
 {
     const json_t *content = NULL;
     enum attr_type type = (enum attr_type)0;
@@ -251,6 +253,8 @@ ddb_read_map(struct arena *a, const json_t *json, struct attr_value *out, struct
 
 /* ---- writing ---- */
 
+static void write_value(struct buf *out, const struct attr_value *v);
+
 static void
 write_base64(struct buf *out, struct slice bytes)
 {
@@ -277,13 +281,13 @@ ddb_write_map(struct buf *out, const struct attr_value *map)
             buf_putc(out, ',');
         json_quote(out, map->names[i]);
         buf_putc(out, ':');
-        ddb_write_value(out, &map->elements[i]);
+        write_value(out, &map->elements[i]);
     }
     buf_putc(out, '}');
 }
 
-void
-ddb_write_value(struct buf *out, const struct attr_value *v)
+static void
+write_value(struct buf *out, const struct attr_value *v)
 {
     buf_printf(out, "{\"%s\":", attr_type_name(v->type));
     if (v->type <= ATTR_B) {
@@ -298,7 +302,7 @@ ddb_write_value(struct buf *out, const struct attr_value *v)
             if (i > 0)
                 buf_putc(out, ',');
             if (v->type == ATTR_L)
-                ddb_write_value(out, &v->elements[i]);
+                write_value(out, &v->elements[i]);
             else
                 write_scalar(out, &v->elements[i]);
         }

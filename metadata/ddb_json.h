@@ -14,7 +14,6 @@ int ddb_read_value(struct arena *a, const json_t *json, struct attr_value *out, 
 /* An object of attribute values: an item, a key. */
 int ddb_read_map(struct arena *a, const json_t *json, struct attr_value *out, struct buf *why);
 
-void ddb_write_value(struct buf *out, const struct attr_value *v);
 void ddb_write_map(struct buf *out, const struct attr_value *map);
 
 #endif

@@ -54,8 +54,8 @@ ddb_get_flag(struct ddb_request *q, const json_t *from, const char *name, bool f
 }
 
 int
-ddb_get_count(struct ddb_request *q, const json_t *from, const char *name, int64_t min,
-              int64_t max, int64_t *out)
+ddb_get_count(struct ddb_request *q, const json_t *from, const char *name, int64_t min, int64_t max,
+              int64_t *out)
 {
     char lower[64];
     const json_t *v = member(from, name);
@@ -75,8 +75,8 @@ ddb_get_count(struct ddb_request *q, const json_t *from, const char *name, int64
 }
 
 int
-ddb_get_word(struct ddb_request *q, const json_t *from, const char *name,
-             const char *const *words, int fallback, int *out)
+ddb_get_word(struct ddb_request *q, const json_t *from, const char *name, const char *const *words,
+             int fallback, int *out)
 {
     char lower[64];
     struct slice text;
@@ -196,7 +196,8 @@ get_names(struct ddb_request *q, const json_t *names, struct expr_env *env)
     env->names = arena_alloc(q->arena, count * sizeof *env->names);
     if (env->names == NULL)
         return ERR_NOMEM;
-    json_object_foreach((json_t *)names, key, value) {
+    json_object_foreach((json_t *)names, key, value)
+    {
         if (!placeholder_ok(slice_str(key), '#'))
             return ddb_fail(q, DDB_VALIDATION,
                             "ExpressionAttributeNames contains invalid key: Syntax error; key:"
@@ -231,7 +232,8 @@ get_values(struct ddb_request *q, const json_t *values, struct expr_env *env)
     env->values = arena_alloc(q->arena, count * sizeof *env->values);
     if (env->values == NULL)
         return ERR_NOMEM;
-    json_object_foreach((json_t *)values, key, value) {
+    json_object_foreach((json_t *)values, key, value)
+    {
         if (!placeholder_ok(slice_str(key), ':'))
             return ddb_fail(q, DDB_VALIDATION,
                             "ExpressionAttributeValues contains invalid key: Syntax error; key:"
@@ -278,8 +280,8 @@ ddb_check_env(struct ddb_request *q, const struct expr_env *env, bool has_expres
 }
 
 int
-ddb_get_condition(struct ddb_request *q, const json_t *from, const char *name,
-                  struct expr_env *env, enum expr_use use, const struct expr **out)
+ddb_get_condition(struct ddb_request *q, const json_t *from, const char *name, struct expr_env *env,
+                  enum expr_use use, const struct expr **out)
 {
     struct slice text;
     *out = NULL;

@@ -17,30 +17,30 @@
 
 #define DDB_BODY_MAX (4u << 20)
 #define DDB_BATCH_BODY_MAX (16u << 20)
-#define DDB_JSON_NODES_MAX 300000      /* brackets and commas of a body */
+#define DDB_JSON_NODES_MAX 300000 /* brackets and commas of a body */
 #define DDB_REQUEST_MEMORY_MAX (64u << 20)
 #define DDB_REPLY_MAX (16u << 20)
-#define DDB_PAGE_BYTES (1u << 20)      /* of items read by one query or scan */
-#define DDB_PAGE_JSON_MAX (4u << 20)   /* of answer text, after which a page ends early */
-#define DDB_PAGE_SKIP_MAX (16u << 20)  /* bytes of other segments a scan passes over */
+#define DDB_PAGE_BYTES (1u << 20)     /* of items read by one query or scan */
+#define DDB_PAGE_JSON_MAX (4u << 20)  /* of answer text, after which a page ends early */
+#define DDB_PAGE_SKIP_MAX (16u << 20) /* bytes of other segments a scan passes over */
 #define DDB_EXPRESSION_ENTRIES_MAX 2000
 
 /* name, type as the client sees it, HTTP status */
-#define DDB_ERROR_LIST(X)                                                                          \
-    X(VALIDATION, "com.amazon.coral.validate#ValidationException", 400)                            \
-    X(SERIALIZATION, "com.amazon.coral.service#SerializationException", 400)                       \
-    X(TOO_LARGE, "com.amazon.coral.service#SerializationException", 413)                           \
-    X(UNKNOWN_OPERATION, "com.amazon.coral.service#UnknownOperationException", 400)                \
-    X(MISSING_TOKEN, "com.amazon.coral.service#MissingAuthenticationTokenException", 400)          \
-    X(INCOMPLETE_SIGNATURE, "com.amazon.coral.service#IncompleteSignatureException", 400)          \
-    X(UNRECOGNIZED_CLIENT, "com.amazon.coral.service#UnrecognizedClientException", 400)            \
-    X(INVALID_SIGNATURE, "com.amazon.coral.service#InvalidSignatureException", 400)                \
-    X(ACCESS_DENIED, "com.amazon.coral.service#AccessDeniedException", 400)                        \
-    X(RESOURCE_NOT_FOUND, "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException", 400)       \
-    X(RESOURCE_IN_USE, "com.amazonaws.dynamodb.v20120810#ResourceInUseException", 400)             \
-    X(CONDITION_FAILED, "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", 400)   \
-    X(LIMIT_EXCEEDED, "com.amazonaws.dynamodb.v20120810#LimitExceededException", 400)              \
-    X(INTERNAL, "com.amazonaws.dynamodb.v20120810#InternalServerError", 500)                       \
+#define DDB_ERROR_LIST(X)                                                                        \
+    X(VALIDATION, "com.amazon.coral.validate#ValidationException", 400)                          \
+    X(SERIALIZATION, "com.amazon.coral.service#SerializationException", 400)                     \
+    X(TOO_LARGE, "com.amazon.coral.service#SerializationException", 413)                         \
+    X(UNKNOWN_OPERATION, "com.amazon.coral.service#UnknownOperationException", 400)              \
+    X(MISSING_TOKEN, "com.amazon.coral.service#MissingAuthenticationTokenException", 400)        \
+    X(INCOMPLETE_SIGNATURE, "com.amazon.coral.service#IncompleteSignatureException", 400)        \
+    X(UNRECOGNIZED_CLIENT, "com.amazon.coral.service#UnrecognizedClientException", 400)          \
+    X(INVALID_SIGNATURE, "com.amazon.coral.service#InvalidSignatureException", 400)              \
+    X(ACCESS_DENIED, "com.amazon.coral.service#AccessDeniedException", 400)                      \
+    X(RESOURCE_NOT_FOUND, "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException", 400)     \
+    X(RESOURCE_IN_USE, "com.amazonaws.dynamodb.v20120810#ResourceInUseException", 400)           \
+    X(CONDITION_FAILED, "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", 400) \
+    X(LIMIT_EXCEEDED, "com.amazonaws.dynamodb.v20120810#LimitExceededException", 400)            \
+    X(INTERNAL, "com.amazonaws.dynamodb.v20120810#InternalServerError", 500)                     \
     X(UNAVAILABLE, "com.amazon.coral.availability#ServiceUnavailableException", 503)
 
 enum ddb_error {
@@ -64,8 +64,8 @@ struct ddb_request {
     struct buf reply;
     enum ddb_error error;
     struct buf message;
-    struct buf extra;      /* further members of an error's JSON: ,"Item":{...} */
-    bool sweep;            /* a table was deleted: remove its items afterwards */
+    struct buf extra; /* further members of an error's JSON: ,"Item":{...} */
+    bool sweep;       /* a table was deleted: remove its items afterwards */
 };
 
 struct ddb_operation {
@@ -86,7 +86,6 @@ const struct ddb_options *ddb_options_of(const struct ddb_request *q);
 
 /* ---- errors (ddb_error.c) ---- */
 
-const char *ddb_error_type(enum ddb_error error);
 int ddb_error_status(enum ddb_error error);
 /* Records the failure; returns ERR_INVALID. */
 int ddb_fail(struct ddb_request *q, enum ddb_error error, const char *fmt, ...)
@@ -102,7 +101,13 @@ void ddb_error_body(struct buf *out, enum ddb_error error, struct slice message,
 
 /* ---- parameters (ddb_param.c): 0 or a recorded failure ---- */
 
-enum ddb_return { RETURN_NONE, RETURN_ALL_OLD, RETURN_UPDATED_OLD, RETURN_ALL_NEW, RETURN_UPDATED_NEW };
+enum ddb_return {
+    RETURN_NONE,
+    RETURN_ALL_OLD,
+    RETURN_UPDATED_OLD,
+    RETURN_ALL_NEW,
+    RETURN_UPDATED_NEW
+};
 enum ddb_capacity { CAPACITY_NONE, CAPACITY_TOTAL, CAPACITY_INDEXES };
 
 /* p = NULL when absent. */
@@ -136,8 +141,7 @@ int ddb_check_key(struct ddb_request *q, const struct table *t, const struct att
 
 /* ---- answers (ddb_param.c) ---- */
 
-int ddb_find_table(struct ddb_request *q, struct db_conn *conn, struct slice name,
-                   struct table *t);
+int ddb_find_table(struct ddb_request *q, struct db_conn *conn, struct slice name, struct table *t);
 double ddb_read_units(size_t bytes, bool consistent);
 double ddb_write_units(size_t bytes);
 /* "ConsumedCapacity" without a name: {"TableName": ...} */

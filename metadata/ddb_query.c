@@ -1,7 +1,7 @@
 /*
  * Query and Scan: a page of a range of items. A page ends at Limit items, 1 MiB of items, or when
- * the answer's text grows past DDB_PAGE_JSON_MAX; LastEvaluatedKey is then the last item read, which
- * need not be the last one that the filter let through.
+ * the answer's text grows past DDB_PAGE_JSON_MAX; LastEvaluatedKey is then the last item read,
+ * which need not be the last one that the filter let through.
  */
 #include "base/digest.h"
 #include "base/err.h"
@@ -68,7 +68,7 @@ read_index(struct ddb_request *q)
 static int
 page_read(struct ddb_request *q, struct page_plan **out)
 {
-    static const char *const legacy[] = {"KeyConditions", "QueryFilter",         "ScanFilter",
+    static const char *const legacy[] = {"KeyConditions",   "QueryFilter",         "ScanFilter",
                                          "AttributesToGet", "ConditionalOperator", NULL};
     struct page_plan *plan = arena_alloc(q->arena, sizeof *plan);
     if (plan == NULL)
@@ -183,8 +183,7 @@ put_item(struct page *page, const struct attr_value *item)
         return ERR_NONE;
     if (plan->projection != NULL) {
         scratch = arena_new(ITEM_MEMORY_MAX);
-        err = scratch == NULL ? ERR_NOMEM
-                              : expr_project(scratch, plan->projection, item, &shown);
+        err = scratch == NULL ? ERR_NOMEM : expr_project(scratch, plan->projection, item, &shown);
     }
     if (err == ERR_NONE) {
         if (page->count > 1)
@@ -223,8 +222,8 @@ page_item(void *arg, const struct attr_value *item, size_t stored_bytes)
     }
     page->scanned++;
     page->bytes += stored_bytes;
-    int err = plan->filter == NULL || expr_matches(plan->filter, item) ? put_item(page, item)
-                                                                        : ERR_NONE;
+    int err =
+        plan->filter == NULL || expr_matches(plan->filter, item) ? put_item(page, item) : ERR_NONE;
     if (err != ERR_NONE)
         return err;
     if (page->scanned == plan->limit || page->bytes >= DDB_PAGE_BYTES ||

@@ -146,7 +146,8 @@ refuse_signature(struct http_request *r)
         refuse(r, DDB_MISSING_TOKEN, "Request is missing Authentication Token");
         return true;
     case AUTH_UNKNOWN_KEY:
-        refuse(r, DDB_UNRECOGNIZED_CLIENT, "The security token included in the request is invalid.");
+        refuse(r, DDB_UNRECOGNIZED_CLIENT,
+               "The security token included in the request is invalid.");
         return true;
     case AUTH_MISMATCH:
     case AUTH_BODY_HASH:

@@ -133,7 +133,8 @@ find_type(struct ddb_request *q, const json_t *definitions, struct table_key_att
 {
     size_t i;
     const json_t *d;
-    json_array_foreach((json_t *)definitions, i, d) {
+    json_array_foreach((json_t *)definitions, i, d)
+    {
         struct slice name = json_get_str(d, "AttributeName");
         if (name.p == NULL || !slice_eq(name, k->name))
             continue;

@@ -37,8 +37,8 @@ struct expr_env {
 
 enum expr_use { EXPR_CONDITION, EXPR_FILTER, EXPR_KEY_CONDITION };
 
-struct expr;        /* a condition */
-struct expr_paths;  /* a projection */
+struct expr;       /* a condition */
+struct expr_paths; /* a projection */
 struct expr_update;
 
 int expr_parse_condition(struct arena *a, struct expr_env *env, enum expr_use use,

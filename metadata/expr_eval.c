@@ -37,8 +37,8 @@ resolve(const struct expr *e, const struct attr_value *item, struct operand *o)
         o->text[--at] = (char)('0' + n % 10);
         n /= 10;
     } while (n > 0);
-    o->made = (struct attr_value){.type = ATTR_N,
-                                  .bytes = slice_of(o->text + at, sizeof o->text - at)};
+    o->made =
+        (struct attr_value){.type = ATTR_N, .bytes = slice_of(o->text + at, sizeof o->text - at)};
     o->value = &o->made;
 }
 

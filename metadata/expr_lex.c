@@ -114,10 +114,10 @@ expr_syntax(struct expr_parser *p)
     struct expr_token next = {TOKEN_END, SLICE_NONE};
     if (p->token.kind != TOKEN_END)
         lex(p->text, p->at, &next);
-    const char *start = p->previous.text.n > 0     ? p->previous.text.p
+    const char *start = p->previous.text.n > 0       ? p->previous.text.p
                         : p->token.kind == TOKEN_END ? p->text.p
                                                      : p->token.text.p;
-    const char *end = next.kind != TOKEN_END         ? next.text.p + next.text.n
+    const char *end = next.kind != TOKEN_END       ? next.text.p + next.text.n
                       : p->token.kind == TOKEN_END ? p->text.p + p->text.n
                                                    : p->token.text.p + p->token.text.n;
     p->syntax = arena_printf(p->arena, "Syntax error; token: \"%.*s\", near: \"%.*s\"",
@@ -236,7 +236,8 @@ resolve_value(struct expr_parser *p, struct slice name)
 int
 expr_check_unused(const struct expr_env *env, struct buf *why)
 {
-    const char *before = "Value provided in ExpressionAttributeNames unused in expressions: keys: {";
+    const char *before =
+        "Value provided in ExpressionAttributeNames unused in expressions: keys: {";
     int err = ERR_NONE;
     for (size_t i = 0; i < env->name_count; i++) {
         if (env->names[i].used)

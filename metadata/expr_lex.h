@@ -6,7 +6,15 @@
 
 #include "metadata/expr_priv.h"
 
-enum expr_token_kind { TOKEN_END, TOKEN_WORD, TOKEN_NAME, TOKEN_VALUE, TOKEN_NUMBER, TOKEN_SYMBOL, TOKEN_BAD };
+enum expr_token_kind {
+    TOKEN_END,
+    TOKEN_WORD,
+    TOKEN_NAME,
+    TOKEN_VALUE,
+    TOKEN_NUMBER,
+    TOKEN_SYMBOL,
+    TOKEN_BAD
+};
 
 struct expr_token {
     enum expr_token_kind kind;

@@ -25,29 +25,29 @@ struct expr_paths {
 };
 
 /* Operators as they appear in messages. */
-#define EXPR_OP_LIST(X)                                                                            \
-    X(PATH, "")                                                                                    \
-    X(VALUE, "")                                                                                   \
-    X(SIZE, "size")                                                                                \
-    X(EQ, "=")                                                                                     \
-    X(NE, "<>")                                                                                    \
-    X(LT, "<")                                                                                     \
-    X(LE, "<=")                                                                                    \
-    X(GT, ">")                                                                                     \
-    X(GE, ">=")                                                                                    \
-    X(BETWEEN, "BETWEEN")                                                                          \
-    X(IN, "IN")                                                                                    \
-    X(AND, "AND")                                                                                  \
-    X(OR, "OR")                                                                                    \
-    X(NOT, "NOT")                                                                                  \
-    X(EXISTS, "attribute_exists")                                                                  \
-    X(NOT_EXISTS, "attribute_not_exists")                                                          \
-    X(TYPE, "attribute_type")                                                                      \
-    X(BEGINS, "begins_with")                                                                       \
-    X(CONTAINS, "contains")                                                                        \
-    X(IF_NOT_EXISTS, "if_not_exists")                                                              \
-    X(LIST_APPEND, "list_append")                                                                  \
-    X(PLUS, "+")                                                                                   \
+#define EXPR_OP_LIST(X)                   \
+    X(PATH, "")                           \
+    X(VALUE, "")                          \
+    X(SIZE, "size")                       \
+    X(EQ, "=")                            \
+    X(NE, "<>")                           \
+    X(LT, "<")                            \
+    X(LE, "<=")                           \
+    X(GT, ">")                            \
+    X(GE, ">=")                           \
+    X(BETWEEN, "BETWEEN")                 \
+    X(IN, "IN")                           \
+    X(AND, "AND")                         \
+    X(OR, "OR")                           \
+    X(NOT, "NOT")                         \
+    X(EXISTS, "attribute_exists")         \
+    X(NOT_EXISTS, "attribute_not_exists") \
+    X(TYPE, "attribute_type")             \
+    X(BEGINS, "begins_with")              \
+    X(CONTAINS, "contains")               \
+    X(IF_NOT_EXISTS, "if_not_exists")     \
+    X(LIST_APPEND, "list_append")         \
+    X(PLUS, "+")                          \
     X(MINUS, "-")
 
 enum expr_op {

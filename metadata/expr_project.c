@@ -75,7 +75,8 @@ project(struct arena *a, const struct expr_path *paths, size_t count, size_t dep
     for (size_t i = 0; i < count; i += group_size(paths + i, count - i, depth))
         groups++;
     struct attr_value part;
-    int err = v->type == ATTR_M ? attr_map_room(a, &part, groups) : attr_list_room(a, &part, groups);
+    int err =
+        v->type == ATTR_M ? attr_map_room(a, &part, groups) : attr_list_room(a, &part, groups);
     part.type = v->type;
     for (size_t i = 0; i < count && err == ERR_NONE;) {
         const struct expr_step *step = &paths[i].steps[depth];

@@ -1,9 +1,9 @@
 /*
  * Update expressions.
  *
- *     update := (SET path = value, ... | REMOVE path, ... | ADD path :v, ... | DELETE path :v, ...)+
- *     value  := operand (+ operand | - operand)?
- *     operand := ( value ) | if_not_exists(path, operand) | list_append(operand, operand) | path | :v
+ *     update := (SET path = value, ... | REMOVE path, ... | ADD path :v, ... | DELETE path :v,
+ * ...)+ value  := operand (+ operand | - operand)? operand := ( value ) | if_not_exists(path,
+ * operand) | list_append(operand, operand) | path | :v
  *
  * Every operand is read from the item as it was before. Actions run in the order of their paths,
  * removals last; a removed list element leaves a hole (type 0) until the end, so that all indexes
@@ -17,7 +17,8 @@
 
 #define ACTIONS_ROOM 8
 
-static const char wrong_operand[] = "An operand in the update expression has an incorrect data type";
+static const char wrong_operand[] =
+    "An operand in the update expression has an incorrect data type";
 static const char bad_path[] =
     "The document path provided in the update expression is invalid for update";
 
@@ -97,7 +98,8 @@ parse_value(struct expr_parser *p)
 static void
 check_literal(struct expr_parser *p, enum update_verb verb, const struct expr *operand)
 {
-    static const char *const long_names[] = {"", "STRING", "NUMBER", "BINARY", "BOOLEAN", "NULL", "LIST", "MAP"};
+    static const char *const long_names[] = {"",        "STRING", "NUMBER", "BINARY",
+                                             "BOOLEAN", "NULL",   "LIST",   "MAP"};
     enum attr_type type = expr_literal_type(operand);
     if (type == 0 || attr_type_is_set(type) || (verb == UPDATE_ADD && type == ATTR_N))
         return;
@@ -450,9 +452,8 @@ expr_update_apply(struct arena *a, const struct expr_update *u, const struct att
             struct attr_value v;
             if ((action->verb == UPDATE_REMOVE) != (removing == 1))
                 continue;
-            int err = action->operand == NULL
-                          ? ERR_NONE
-                          : operand_value(a, action->operand, before, &v, why);
+            int err = action->operand == NULL ? ERR_NONE
+                                              : operand_value(a, action->operand, before, &v, why);
             if (err != ERR_NONE)
                 return err;
             struct attr_value *parent = find_parent(action, item);

@@ -28,7 +28,8 @@
 #define VARINT_MAX 5
 #define MAP_ROOM_MIN 4
 
-static const char *const type_names[] = {"", "S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS"};
+static const char *const type_names[] = {"",  "S", "N",  "B",  "BOOL", "NULL",
+                                         "L", "M", "SS", "NS", "BS"};
 
 /* ---- types ---- */
 
@@ -346,7 +347,7 @@ number_bytes(struct slice text)
     return (size_t)(v.n + 1) / 2 + 1 + (v.negative ? 1 : 0);
 }
 
-size_t
+static size_t
 attr_bytes(const struct attr_value *v)
 {
     size_t total = 0;
@@ -484,7 +485,8 @@ get_elements(struct cursor *c, struct attr_value *v, int depth)
     if (get_varint(c, &count) != ERR_NONE || count > (size_t)(c->end - c->p))
         return ERR_CORRUPT;
     enum attr_type type = v->type;
-    int err = type == ATTR_M ? attr_map_room(c->arena, v, count) : attr_list_room(c->arena, v, count);
+    int err =
+        type == ATTR_M ? attr_map_room(c->arena, v, count) : attr_list_room(c->arena, v, count);
     for (size_t i = 0; i < count && err == ERR_NONE; i++) {
         if (type == ATTR_M)
             err = get_bytes(c, &v->names[i]);

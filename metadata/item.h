@@ -1,7 +1,7 @@
 /*
- * Attribute values and items, as DynamoDB defines them
- * (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html),
- * and their compact binary form on disk. Values live in an arena.
+ * Attribute values and items, as DynamoDB defines them, and their compact binary form on disk.
+ * Values live in an arena.
+ * https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.html (data types)
  */
 #ifndef DARKROOM_METADATA_ITEM_H
 #define DARKROOM_METADATA_ITEM_H
@@ -39,7 +39,8 @@ struct attr_value {
 /* An item is a value of type ATTR_M. */
 struct attr_value *attr_get(const struct attr_value *map, struct slice name); /* NULL */
 /* Sets or replaces in a map made in `a`; the map must have been made by attr_map_new(). */
-int attr_set(struct arena *a, struct attr_value *map, struct slice name, const struct attr_value *v);
+int attr_set(struct arena *a, struct attr_value *map, struct slice name,
+             const struct attr_value *v);
 bool attr_remove(struct attr_value *map, struct slice name);
 struct attr_value attr_map_new(void);
 struct attr_value attr_s(struct slice s);

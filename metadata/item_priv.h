@@ -29,6 +29,5 @@ bool attr_set_has(const struct attr_value *set, const struct attr_value *element
 
 /* Attributes of an item are at depth 1. */
 int attr_depth(const struct attr_value *v);
-size_t attr_bytes(const struct attr_value *v);
 
 #endif

@@ -17,25 +17,24 @@
 
 #include <stdio.h>
 
-static const char schema_1[] =
-    "CREATE TABLE tbl("
-    " id INTEGER PRIMARY KEY,"
-    " name TEXT NOT NULL UNIQUE,"
-    " uuid TEXT NOT NULL,"
-    " account_id TEXT NOT NULL,"
-    " created_ms INTEGER NOT NULL,"
-    " pk_name TEXT NOT NULL, pk_type INTEGER NOT NULL,"
-    " sk_name TEXT NOT NULL, sk_type INTEGER NOT NULL,"
-    " item_count INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-    " read_units INTEGER NOT NULL, write_units INTEGER NOT NULL);"
-    "CREATE TABLE tbl_dropped(id INTEGER PRIMARY KEY);"
-    "CREATE TABLE item("
-    " table_id INTEGER NOT NULL,"
-    " pk BLOB NOT NULL,"
-    " sk BLOB NOT NULL,"
-    " size INTEGER NOT NULL,"
-    " attrs BLOB NOT NULL,"
-    " PRIMARY KEY(table_id, pk, sk)) WITHOUT ROWID;";
+static const char schema_1[] = "CREATE TABLE tbl("
+                               " id INTEGER PRIMARY KEY,"
+                               " name TEXT NOT NULL UNIQUE,"
+                               " uuid TEXT NOT NULL,"
+                               " account_id TEXT NOT NULL,"
+                               " created_ms INTEGER NOT NULL,"
+                               " pk_name TEXT NOT NULL, pk_type INTEGER NOT NULL,"
+                               " sk_name TEXT NOT NULL, sk_type INTEGER NOT NULL,"
+                               " item_count INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+                               " read_units INTEGER NOT NULL, write_units INTEGER NOT NULL);"
+                               "CREATE TABLE tbl_dropped(id INTEGER PRIMARY KEY);"
+                               "CREATE TABLE item("
+                               " table_id INTEGER NOT NULL,"
+                               " pk BLOB NOT NULL,"
+                               " sk BLOB NOT NULL,"
+                               " size INTEGER NOT NULL,"
+                               " attrs BLOB NOT NULL,"
+                               " PRIMARY KEY(table_id, pk, sk)) WITHOUT ROWID;";
 
 const char *
 table_schema(int version)
@@ -435,8 +434,8 @@ table_apply_delete_item(struct db_conn *conn, struct arena *a, const struct tabl
     if (err == ERR_NONE)
         err = row_old(conn, a, t, &k, old, &old_size);
     if (err == ERR_NONE && old_size >= 0) {
-        struct db_stmt *s = db_prepare(
-            conn, "DELETE FROM item WHERE table_id = ?1 AND pk = ?2 AND sk = ?3");
+        struct db_stmt *s =
+            db_prepare(conn, "DELETE FROM item WHERE table_id = ?1 AND pk = ?2 AND sk = ?3");
         db_bind_int(s, 1, t->id);
         db_bind_blob(s, 2, buf_slice(&k.pk));
         db_bind_blob(s, 3, buf_slice(&k.sk));
@@ -600,7 +599,8 @@ range_types_ok(const struct table *t, const struct table_range *r)
            (r->op != SORT_BEGINS || type != ATTR_N);
 }
 
-#define ITEM_IN_PARTITION "SELECT attrs, size FROM item WHERE table_id = ?1 AND pk = ?2 AND sk >= ?3"
+#define ITEM_IN_PARTITION \
+    "SELECT attrs, size FROM item WHERE table_id = ?1 AND pk = ?2 AND sk >= ?3"
 
 static struct db_stmt *
 query_stmt(struct db_conn *conn, bool has_high, bool backward)

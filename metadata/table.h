@@ -62,7 +62,16 @@ int table_apply_update(struct db_conn *conn, struct arena *a, const struct table
                        const struct attr_value *key, const struct attr_value *set,
                        const struct slice *remove, size_t remove_count, bool must_exist);
 
-enum table_sort_op { SORT_ALL, SORT_EQ, SORT_LT, SORT_LE, SORT_GT, SORT_GE, SORT_BETWEEN, SORT_BEGINS };
+enum table_sort_op {
+    SORT_ALL,
+    SORT_EQ,
+    SORT_LT,
+    SORT_LE,
+    SORT_GT,
+    SORT_GE,
+    SORT_BETWEEN,
+    SORT_BEGINS
+};
 struct table_range {
     const struct attr_value *partition; /* NULL: scan the whole table */
     enum table_sort_op op;

@@ -98,9 +98,10 @@ native_item_delete(struct db_conn *conn, struct arena *a, const struct function_
 static bool
 reserved(struct slice name)
 {
-    static const char *const names[] = {"bucket",      "key",   "state",   "thumbnails",
-                                        "ready",       "etag",  "version", "generation",
-                                        "uploaded_at", "metadata_state"};
+    static const char *const names[] = {
+        "bucket", "key",     "size",       "content_type", "etag",     "version",       "generation",
+        "state",  "uploaded_at", "thumbnails", "ready",    "ready_at", "metadata_state",
+    };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (slice_eqs(name, names[i]))
             return true;

@@ -49,6 +49,8 @@ int rule_apply_natives(struct registry *r, struct db_conn *conn, struct slice bu
  * ERR_INVALID for a bad derived name or two sources on one derived bucket. */
 int rule_graph_check(struct registry *r, struct db_conn *conn, const struct function_set *set,
                      struct buf *why);
+/* The same, taking every row at its word: also of buckets that are gone. */
+int rule_graph_judge(struct db_conn *conn, const struct function_set *set, struct buf *why);
 /* Makes the derived buckets and the items' table that rules need: of all buckets, or of one. */
 int rule_apply_targets(struct registry *r, struct db_conn *conn, const struct function_set *set,
                        struct buf *why);

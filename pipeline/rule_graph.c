@@ -190,8 +190,8 @@ check_targets(struct graph *g, struct buf *why)
     return err;
 }
 
-static int
-judge(struct db_conn *conn, const struct function_set *set, struct buf *why)
+int
+rule_graph_judge(struct db_conn *conn, const struct function_set *set, struct buf *why)
 {
     struct graph g = {NULL, 0};
     struct arena *a = arena_new(GRAPH_ARENA_BYTES);
@@ -251,10 +251,10 @@ int
 rule_graph_check(struct registry *r, struct db_conn *conn, const struct function_set *set,
                  struct buf *why)
 {
-    int err = judge(conn, set, why);
+    int err = rule_graph_judge(conn, set, why);
     if ((err == ERR_LOOP || err == ERR_INVALID) && drop_stale(r, conn)) {
         buf_reset(why);
-        err = judge(conn, set, why);
+        err = rule_graph_judge(conn, set, why);
     }
     return err;
 }

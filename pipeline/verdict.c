@@ -404,8 +404,8 @@ verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *out
     case NATIVE_METADATA:
         err = native_item_facts(conn, w.a, v->set, v->event->bucket_id, v->event->bucket,
                                 v->event->key, v->function->name,
-                                v->status == FN_OK ? v->answer->attrs : NULL,
-                                v->status == FN_OK ? v->answer->attr_count : 0,
+                                v->answer != NULL ? v->answer->attrs : NULL,
+                                v->answer != NULL ? v->answer->attr_count : 0,
                                 state_text(w.a, v->status, v->reason));
         break;
     case NATIVE_NONE:

@@ -57,8 +57,10 @@ start(void **state)
 {
     (void)state;
     static const char *steps[1];
-    static const struct account root = {"000000000000", NULL, "root", "root@localhost", "AKIDTEST", "secret", true};
-    static const struct account other = {"111111111111", NULL, "o", "o@localhost", "AKIDOTHER", "secret2", false};
+    static const struct account root = {"000000000000", NULL,     "root", "root@localhost",
+                                        "AKIDTEST",     "secret", true};
+    static const struct account other = {"111111111111", NULL,      "o",  "o@localhost",
+                                         "AKIDOTHER",    "secret2", false};
     steps[0] = table_schema(1);
     log_set_level(LOG_ERROR);
     dir = testdir_make();
@@ -66,8 +68,8 @@ start(void **state)
     CHK(accounts_add(accounts, &root) == ERR_NONE && accounts_add(accounts, &other) == ERR_NONE);
     struct db_options options = {.path = testdir_path(dir, "db"), .schema = {steps, 1}};
     CHK(db_open(&db, &options) == ERR_NONE);
-    service = ddb_service_new(&(struct ddb_options){
-        .db = db, .region = "us-east-1", .accounts = accounts});
+    service = ddb_service_new(
+        &(struct ddb_options){.db = db, .region = "us-east-1", .accounts = accounts});
     struct http_options http = {.host = "127.0.0.1",
                                 .threads = 2,
                                 .connections_max = 100,
@@ -172,11 +174,10 @@ send_signed(const char *key, const char *secret, const char *target, struct slic
     clock_basic(clock_wall_ms(), date);
     digest_sha256(sign_body.p, sign_body.n, digest);
     hex_encode(digest, 32, hash);
-    const struct sign_header headers[] = {
-        {"content-type", SLICE_LIT("application/x-amz-json-1.0")},
-        {"host", slice_str(http_address(server))},
-        {"x-amz-date", slice_str(date)},
-        {"x-amz-target", slice_str(target)}};
+    const struct sign_header headers[] = {{"content-type", SLICE_LIT("application/x-amz-json-1.0")},
+                                          {"host", slice_str(http_address(server))},
+                                          {"x-amz-date", slice_str(date)},
+                                          {"x-amz-target", slice_str(target)}};
     struct sign_request sign = {.method = "POST",
                                 .raw_path = SLICE_LIT("/"),
                                 .headers = headers,
@@ -218,8 +219,7 @@ ask(const char *operation, const char *text)
     char target[100];
     char *body = quotes(text);
     snprintf(target, sizeof target, "DynamoDB_20120810.%s", operation);
-    struct answer a =
-        send_signed("AKIDTEST", "secret", target, slice_str(body), slice_str(body));
+    struct answer a = send_signed("AKIDTEST", "secret", target, slice_str(body), slice_str(body));
     free(body);
     return a;
 }
@@ -364,8 +364,8 @@ items_are_put_and_got(void **state)
 {
     (void)state;
 #define ITEM                                                                                       \
-    "{'pk':{'S':'a'},'sk':{'N':'%s'},'bin':{'B':'AAEC'},'list':{'L':[{'BOOL':true},{'NULL':true},"  \
-    "{'M':{'x':{'S':'\\u0000\xc3\xa9 \\n'}}}]},'set':{'SS':['a','b']},'ns':{'NS':['-1','2']},"        \
+    "{'pk':{'S':'a'},'sk':{'N':'%s'},'bin':{'B':'AAEC'},'list':{'L':[{'BOOL':true},{'NULL':true}," \
+    "{'M':{'x':{'S':'\\u0000\xc3\xa9 \\n'}}}]},'set':{'SS':['a','b']},'ns':{'NS':['-1','2']},"     \
     "'bs':{'BS':['AA==','AQ==']},'empty':{'S':''},'deep':{'M':{}},'none':{'L':[]}}"
     char body[1000], want[1000];
     make_table("items");
@@ -407,7 +407,8 @@ values_are_refused(void **state)
          "The parameter cannot be converted to a numeric value: x"},
         {"{'N':''}", "ValidationException", "The parameter cannot be converted to a numeric value"},
         {"{'N':'1e126'}", "ValidationException",
-         "Number overflow. Attempting to store a number with magnitude larger than supported range"},
+         "Number overflow. Attempting to store a number with magnitude larger than supported "
+         "range"},
         {"{'N':'1e-131'}", "ValidationException",
          "Number underflow. Attempting to store a number with magnitude smaller than supported"
          " range"},
@@ -436,8 +437,8 @@ values_are_refused(void **state)
     char body[600];
     make_table("refuse");
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        snprintf(body, sizeof body,
-                 IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':%s}}", table[i][0]);
+        snprintf(body, sizeof body, IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':%s}}",
+                 table[i][0]);
         check_error("PutItem", body, table[i][1], table[i][2]);
     }
     check_error("PutItem", IN("refuse") "'Item':{'pk':{'S':'a'}}}", "ValidationException",
@@ -452,11 +453,13 @@ values_are_refused(void **state)
                 " keyword: bucket");
     check_error("PutItem", IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},'Expected':{}}",
                 "ValidationException", "The parameter Expected is not supported");
-    check_error("PutItem", IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
-                                        "'ReturnValues':'ALL_NEW'}",
+    check_error("PutItem",
+                IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
+                             "'ReturnValues':'ALL_NEW'}",
                 "ValidationException", "ReturnValues can only be ALL_OLD or NONE");
-    check_error("PutItem", IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
-                                        "'ExpressionAttributeNames':{'#a':'b'}}",
+    check_error("PutItem",
+                IN("refuse") "'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
+                             "'ExpressionAttributeNames':{'#a':'b'}}",
                 "ValidationException",
                 "ExpressionAttributeNames can only be specified when using expressions");
     check_error("GetItem", "{'TableName':1}", "SerializationException", NULL);
@@ -519,12 +522,11 @@ conditions_guard_writes(void **state)
     check("PutItem", IN("cond") NEW ",'Item':{'pk':{'S':'a'},'sk':{'N':'1'},'v':{'N':'1'}}}", "{}");
     check_error("PutItem", IN("cond") NEW ",'Item':{'pk':{'S':'a'},'sk':{'N':'1'}}}",
                 "ConditionalCheckFailedException", "The conditional request failed");
-    struct answer a = ask("PutItem", IN("cond") NEW
-                          ",'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
-                          "'ReturnValuesOnConditionCheckFailure':'ALL_OLD'}");
+    struct answer a =
+        ask("PutItem", IN("cond") NEW ",'Item':{'pk':{'S':'a'},'sk':{'N':'1'}},"
+                                      "'ReturnValuesOnConditionCheckFailure':'ALL_OLD'}");
     assert_int_equal(a.status, 400);
-    check_json(json_object_get(a.body, "Item"),
-               "{'pk':{'S':'a'},'sk':{'N':'1'},'v':{'N':'1'}}");
+    check_json(json_object_get(a.body, "Item"), "{'pk':{'S':'a'},'sk':{'N':'1'},'v':{'N':'1'}}");
     answer_fini(&a);
     check_error("DeleteItem",
                 IN("cond") KEY("a", "1") ",'ConditionExpression':'v > :two',"
@@ -566,8 +568,7 @@ items_are_updated(void **state)
                 "ValidationException",
                 "One or more parameter values were invalid: Cannot update attribute sk. This"
                 " attribute is part of the key");
-    check_error("UpdateItem",
-                IN("upd") KEY("a", "1") ",'UpdateExpression':'SET v = nothing'}",
+    check_error("UpdateItem", IN("upd") KEY("a", "1") ",'UpdateExpression':'SET v = nothing'}",
                 "ValidationException",
                 "The provided expression refers to an attribute that does not exist in the item");
     check_error("UpdateItem",
@@ -593,25 +594,25 @@ queries_page(void **state)
                  i % 2 == 0 ? "true" : "false");
         check("PutItem", body, "{}");
     }
-#define QUERY(condition, more)                                                                     \
-    IN("query") "'KeyConditionExpression':'" condition "','ProjectionExpression':'sk',"             \
-                "'ExpressionAttributeValues':{':a':{'S':'a'}" more "}"
+#define QUERY(condition, more)                                              \
+    IN("query")                                                             \
+    "'KeyConditionExpression':'" condition "','ProjectionExpression':'sk'," \
+    "'ExpressionAttributeValues':{':a':{'S':'a'}" more
 #define SK(n) "{'sk':{'N':'" n "'}}"
     check("Query", QUERY("pk = :a", "}") ",'Limit':2}",
           "{'Items':[" SK("2") "," SK("4") "],'Count':2,'ScannedCount':2,'LastEvaluatedKey':"
-          "{'pk':{'S':'a'},'sk':{'N':'4'}}}");
+                                           "{'pk':{'S':'a'},'sk':{'N':'4'}}}");
     check("Query",
           QUERY("pk = :a", "}") ",'Limit':2,'ScanIndexForward':false,"
                                 "'ExclusiveStartKey':{'pk':{'S':'a'},'sk':{'N':'10'}}}",
           "{'Items':[" SK("8") "," SK("6") "],'Count':2,'ScannedCount':2,'LastEvaluatedKey':"
-          "{'pk':{'S':'a'},'sk':{'N':'6'}}}");
-    check("Query",
-          QUERY("pk = :a AND sk BETWEEN :l AND :h", ",':l':{'N':'3'},':h':{'N':'8'}}") "}",
+                                           "{'pk':{'S':'a'},'sk':{'N':'6'}}}");
+    check("Query", QUERY("pk = :a AND sk BETWEEN :l AND :h", ",':l':{'N':'3'},':h':{'N':'8'}}") "}",
           "{'Items':[" SK("4") "," SK("6") "," SK("8") "],'Count':3,'ScannedCount':3}");
     check("Query",
           QUERY("pk = :a", ",':t':{'BOOL':true}}") ",'FilterExpression':'even = :t','Limit':3}",
           "{'Items':[" SK("4") "],'Count':1,'ScannedCount':3,'LastEvaluatedKey':"
-          "{'pk':{'S':'a'},'sk':{'N':'6'}}}");
+                               "{'pk':{'S':'a'},'sk':{'N':'6'}}}");
     check("Query",
           IN("query") "'KeyConditionExpression':'pk = :a','Select':'COUNT',"
                       "'ExpressionAttributeValues':{':a':{'S':'a'}}}",
@@ -620,8 +621,9 @@ queries_page(void **state)
           IN("query") "'KeyConditionExpression':'pk = :a',"
                       "'ExpressionAttributeValues':{':a':{'S':'b'}}}",
           "{'Items':[],'Count':0,'ScannedCount':0}");
-    check_error("Query", QUERY("pk = :a", "}") ",'ExclusiveStartKey':{'pk':{'S':'b'},'sk':{'N':"
-                                               "'10'}}}",
+    check_error("Query",
+                QUERY("pk = :a", "}") ",'ExclusiveStartKey':{'pk':{'S':'b'},'sk':{'N':"
+                                      "'10'}}}",
                 "ValidationException",
                 "The provided starting key is outside query boundaries based on provided"
                 " conditions");
@@ -728,10 +730,11 @@ batches_work(void **state)
                 "{'DeleteRequest':{'Key':{'pk':{'S':'a'},'sk':{'N':'7.0'}}}}]}}",
                 "ValidationException", "Provided list of item keys contains duplicates");
     /* One bad write undoes the whole batch. */
-    check_error("BatchWriteItem",
-                "{'RequestItems':{'batch':[{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'8'}}}}],"
-                "'absent':[{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'8'}}}}]}}",
-                "ResourceNotFoundException", NULL);
+    check_error(
+        "BatchWriteItem",
+        "{'RequestItems':{'batch':[{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'8'}}}}],"
+        "'absent':[{'PutRequest':{'Item':{'pk':{'S':'a'},'sk':{'N':'8'}}}}]}}",
+        "ResourceNotFoundException", NULL);
     check("GetItem", IN("batch") KEY("a", "8") "}", "{}");
     check_error("BatchGetItem", "{'RequestItems':{}}", "ValidationException", NULL);
 }
@@ -751,9 +754,8 @@ signatures_are_checked(void **state)
         {"AKIDTEST", "secret", "{}", "{}", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        struct answer a =
-            send_signed(table[i].key, table[i].secret, "DynamoDB_20120810.ListTables",
-                        slice_str(table[i].body), slice_str(table[i].signed_body));
+        struct answer a = send_signed(table[i].key, table[i].secret, "DynamoDB_20120810.ListTables",
+                                      slice_str(table[i].body), slice_str(table[i].signed_body));
         const char *type = json_string_value(json_object_get(a.body, "__type"));
         assert_int_equal(a.status, table[i].type == NULL ? 200 : 400);
         if (table[i].type != NULL)
@@ -776,9 +778,10 @@ adder(void *arg)
 {
     (void)arg;
     for (int i = 0; i < ADDS; i++) {
-        struct answer a = ask("UpdateItem", IN("race") KEY("a", "1")
-                              ",'UpdateExpression':'ADD hits :one',"
-                              "'ExpressionAttributeValues':{':one':{'N':'1'}}}");
+        struct answer a =
+            ask("UpdateItem",
+                IN("race") KEY("a", "1") ",'UpdateExpression':'ADD hits :one',"
+                                         "'ExpressionAttributeValues':{':one':{'N':'1'}}}");
         CHK(a.status == 200);
         answer_fini(&a);
     }
@@ -816,18 +819,12 @@ main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
-        T(tables_are_described),
-        T(tables_are_refused),
-        T(items_are_put_and_got),
-        T(values_are_refused),
-        T(size_and_depth_are_bounded),
-        T(conditions_guard_writes),
-        T(items_are_updated),
-        T(queries_page),
-        T(scans_end_at_a_megabyte),
-        T(batches_work),
-        T(signatures_are_checked),
-        T(additions_are_not_lost),
+        T(tables_are_described),       T(tables_are_refused),
+        T(items_are_put_and_got),      T(values_are_refused),
+        T(size_and_depth_are_bounded), T(conditions_guard_writes),
+        T(items_are_updated),          T(queries_page),
+        T(scans_end_at_a_megabyte),    T(batches_work),
+        T(signatures_are_checked),     T(additions_are_not_lost),
     };
     if (argc == 2 && strcmp(argv[1], "serve") == 0)
         return serve();

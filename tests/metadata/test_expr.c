@@ -215,8 +215,9 @@ conditions_refuse_as_dynamodb_does(void **state)
                     " size"},
         {"contains(n, :x) = :x", "The function is not allowed to be used this way in an expression;"
                                  " function: contains"},
-        {"attribute_exists(n, n2)", "Incorrect number of operands for operator or function; operator"
-                                    " or function: attribute_exists, number of operands: 2"},
+        {"attribute_exists(n, n2)",
+         "Incorrect number of operands for operator or function; operator"
+         " or function: attribute_exists, number of operands: 2"},
         {"contains(n)", "Incorrect number of operands for operator or function; operator or"
                         " function: contains, number of operands: 1"},
         {"attribute_exists(:x)", "Operator or function requires a document path; operator or"
@@ -303,7 +304,8 @@ static void
 reserved_words_are_known(void **state)
 {
     (void)state;
-    static const char *const reserved[] = {"ABORT", "bucket", "Format", "key", "ZONE", "status", "name"};
+    static const char *const reserved[] = {"ABORT", "bucket", "Format", "key",
+                                           "ZONE",  "status", "name"};
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
         assert_true(expr_word_reserved(slice_str(reserved[i])));
     assert_false(expr_word_reserved(SLICE_LIT("caption")));
@@ -461,7 +463,8 @@ static const char before_json[] =
     "{'pk': {'S': 'p'}, 'n': {'N': '5'}, 'l': {'L': [{'N': '0'}, {'N': '1'}, {'N': '2'}]},"
     " 'ss': {'SS': ['a', 'b']}, 'm': {'M': {'x': {'N': '1'}}}}";
 static const char update_values[] =
-    "{':one': {'N': '1'}, ':s': {'S': 'text'}, ':l': {'L': [{'N': '9'}]}, ':ab': {'SS': ['a', 'b']},"
+    "{':one': {'N': '1'}, ':s': {'S': 'text'}, ':l': {'L': [{'N': '9'}]}, ':ab': {'SS': ['a', "
+    "'b']},"
     " ':bc': {'SS': ['b', 'c']}, ':e': {'L': []}, ':big': {'N': '9.9e125'}, ':m': {'M': {}}}";
 
 static int
@@ -532,10 +535,12 @@ updates_refuse(void **state)
         {"", "Invalid UpdateExpression: The expression can not be empty;"},
         {"SET n", "Invalid UpdateExpression: Syntax error; token: \"<EOF>\", near: \"n\""},
         {"n = :one", "Invalid UpdateExpression: Syntax error; token: \"n\", near: \"n =\""},
-        {"SET a = :one SET b = :one", "Invalid UpdateExpression: The \"SET\" section can only be used"
-                                      " once in an update expression;"},
-        {"SET key = :one", "Invalid UpdateExpression: Attribute name is a reserved keyword; reserved"
-                           " keyword: key"},
+        {"SET a = :one SET b = :one",
+         "Invalid UpdateExpression: The \"SET\" section can only be used"
+         " once in an update expression;"},
+        {"SET key = :one",
+         "Invalid UpdateExpression: Attribute name is a reserved keyword; reserved"
+         " keyword: key"},
         {"SET a = size(n)", "Invalid UpdateExpression: Invalid function name; function: size"},
         {"SET m.x = :one REMOVE m", "Invalid UpdateExpression: Two document paths overlap with each"
                                     " other; must remove or rewrite one of these paths; path one:"
@@ -550,7 +555,7 @@ updates_refuse(void **state)
                                          " operator or function; operator or function: list_append,"
                                          " operand type: N"},
         {"SET a = absent", "The provided expression refers to an attribute that does not exist in"
-                            " the item"},
+                           " the item"},
         {"SET a.b = :one", "The document path provided in the update expression is invalid for"
                            " update"},
         {"SET n.b = :one", "The document path provided in the update expression is invalid for"
@@ -561,8 +566,9 @@ updates_refuse(void **state)
         {"ADD pk :one", "An operand in the update expression has an incorrect data type"},
         {"ADD n :ab", "An operand in the update expression has an incorrect data type"},
         {"SET a = :big + n", "Attempting to store more than 38 significant digits in a Number"},
-        {"SET a = :big + :big", "Number overflow. Attempting to store a number with magnitude larger"
-                                " than supported range"},
+        {"SET a = :big + :big",
+         "Number overflow. Attempting to store a number with magnitude larger"
+         " than supported range"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         struct attr_value out;
@@ -587,10 +593,40 @@ static void
 soup_is_survived(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"a", "n", "#s", ":x", ":n3", "=", "<>", "<=", "(", ")", ",",
-                                         ".", "[", "]", "0", "7", "AND", "OR", "NOT", "IN", "BETWEEN",
-                                         "size(", "contains(", "begins_with(", "SET", "REMOVE", "ADD",
-                                         "+", "-", "if_not_exists(", "list_append(", "!", "\x01", "é"};
+    static const char *const pieces[] = {"a",
+                                         "n",
+                                         "#s",
+                                         ":x",
+                                         ":n3",
+                                         "=",
+                                         "<>",
+                                         "<=",
+                                         "(",
+                                         ")",
+                                         ",",
+                                         ".",
+                                         "[",
+                                         "]",
+                                         "0",
+                                         "7",
+                                         "AND",
+                                         "OR",
+                                         "NOT",
+                                         "IN",
+                                         "BETWEEN",
+                                         "size(",
+                                         "contains(",
+                                         "begins_with(",
+                                         "SET",
+                                         "REMOVE",
+                                         "ADD",
+                                         "+",
+                                         "-",
+                                         "if_not_exists(",
+                                         "list_append(",
+                                         "!",
+                                         "\x01",
+                                         "é"};
     uint64_t r = 7;
     struct buf b;
     buf_init(&b, 1 << 16);
@@ -614,7 +650,8 @@ soup_is_survived(void **state)
             buf_puts(&b, (r >> 20) % 3 == 0 ? "" : " ");
         }
         buf_reset(&why);
-        int err = i % 3 == 0 ? expr_parse_condition(arena, &env, EXPR_FILTER, buf_slice(&b), &e, &why)
+        int err = i % 3 == 0
+                      ? expr_parse_condition(arena, &env, EXPR_FILTER, buf_slice(&b), &e, &why)
                   : i % 3 == 1 ? expr_parse_projection(arena, &env, buf_slice(&b), &paths, &why)
                                : expr_parse_update(arena, &env, buf_slice(&b), &u, &why);
         assert_true(err == ERR_NONE || (err == ERR_INVALID && why.n > 0));

@@ -43,10 +43,22 @@ numbers_have_one_text(void **state)
 {
     (void)state;
     static const char *const table[][2] = {
-        {"0", "0"},           {"-0", "0"},          {"0.000", "0"},     {"0e999999999999", "0"},
-        {"1.50e3", "1500"},   {"+7", "7"},          {"007", "7"},       {"-12.500", "-12.5"},
-        {".5", "0.5"},        {"5.", "5"},          {"1E-3", "0.001"},  {"123456e-3", "123.456"},
-        {"100e-2", "1"},      {"-0.00100", "-0.001"}, {"10", "10"},     {"1e2", "100"},
+        {"0", "0"},
+        {"-0", "0"},
+        {"0.000", "0"},
+        {"0e999999999999", "0"},
+        {"1.50e3", "1500"},
+        {"+7", "7"},
+        {"007", "7"},
+        {"-12.500", "-12.5"},
+        {".5", "0.5"},
+        {"5.", "5"},
+        {"1E-3", "0.001"},
+        {"123456e-3", "123.456"},
+        {"100e-2", "1"},
+        {"-0.00100", "-0.001"},
+        {"10", "10"},
+        {"1e2", "100"},
         {"99999999999999999999999999999999999999", "99999999999999999999999999999999999999"},
         {"0.000000000000000000000000000000000000000000001e45", "1"},
         {"100000000000000000000000000000000000000000e-41", "1"},
@@ -63,7 +75,7 @@ numbers_have_one_text(void **state)
     assert_int_equal(number_parse(SLICE_LIT("1e99999999999999999999"), &v), ERR_RANGE);
     assert_int_equal(number_parse(SLICE_LIT("123456789012345678901234567890123456789"), &v),
                      ERR_TOOBIG);
-    static const char *const bad[] = {"",   "-",   ".",    "e5",  "1e",   "1e+",  "--1", "1 ",
+    static const char *const bad[] = {"",   "-",   ".",     "e5",  "1e",  "1e+",   "--1", "1 ",
                                       " 1", "0x1", "1.2.3", "NaN", "1,5", "1e5.5", "١"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(number_parse(slice_str(bad[i]), &v), ERR_INVALID);
@@ -323,10 +335,13 @@ counts_and_depth_are_not_believed(void **state)
     (void)state;
     struct attr_value back;
     /* A list that claims 2^28 elements, in a map of one. */
-    char big[] = "\x01\0\0\0\0\x07\x01\x01" "a" "\x06\x80\x80\x80\x80\x01";
+    char big[] = "\x01\0\0\0\0\x07\x01\x01"
+                 "a"
+                 "\x06\x80\x80\x80\x80\x01";
     reseal(big, sizeof big - 1);
     assert_int_equal(item_decode(arena, slice_of(big, sizeof big - 1), &back), ERR_CORRUPT);
-    char deep[5 + 4 + 2 * 400 + 1] = "\x01\0\0\0\0\x07\x01\x01" "a";
+    char deep[5 + 4 + 2 * 400 + 1] = "\x01\0\0\0\0\x07\x01\x01"
+                                     "a";
     for (size_t i = 9; i + 2 < sizeof deep; i += 2) {
         deep[i] = ATTR_L;
         deep[i + 1] = 1;
@@ -335,7 +350,9 @@ counts_and_depth_are_not_believed(void **state)
     reseal(deep, sizeof deep);
     assert_int_equal(item_decode(arena, slice_of(deep, sizeof deep), &back), ERR_CORRUPT);
     /* Names out of order, or twice. */
-    char names[] = "\x01\0\0\0\0\x07\x02\x01" "b\x05\x01" "a\x05";
+    char names[] = "\x01\0\0\0\0\x07\x02\x01"
+                   "b\x05\x01"
+                   "a\x05";
     reseal(names, sizeof names - 1);
     assert_int_equal(item_decode(arena, slice_of(names, sizeof names - 1), &back), ERR_CORRUPT);
     names[8] = 'A';

@@ -57,12 +57,50 @@ static void
 a_ladder_of_numbers_rises(void **state)
 {
     (void)state;
-    static const char *const ladder[] = {
-        "-9.9999999999999999999999999999999999999e125", "-1e125", "-10000.1", "-10000", "-9999",
-        "-101", "-100.5", "-100", "-99", "-12.5", "-12", "-11.5", "-10", "-1.5", "-1.23", "-1.2",
-        "-1", "-0.1", "-1e-129", "-1e-130", "0", "1e-130", "1e-129", "0.001", "0.09", "0.1", "0.11",
-        "1", "1.01", "1.1", "1.2", "1.23", "1.234", "2", "9", "9.9", "10", "11", "99", "100", "101",
-        "1e38", "1e125", "9.9999999999999999999999999999999999999e125"};
+    static const char *const ladder[] = {"-9.9999999999999999999999999999999999999e125",
+                                         "-1e125",
+                                         "-10000.1",
+                                         "-10000",
+                                         "-9999",
+                                         "-101",
+                                         "-100.5",
+                                         "-100",
+                                         "-99",
+                                         "-12.5",
+                                         "-12",
+                                         "-11.5",
+                                         "-10",
+                                         "-1.5",
+                                         "-1.23",
+                                         "-1.2",
+                                         "-1",
+                                         "-0.1",
+                                         "-1e-129",
+                                         "-1e-130",
+                                         "0",
+                                         "1e-130",
+                                         "1e-129",
+                                         "0.001",
+                                         "0.09",
+                                         "0.1",
+                                         "0.11",
+                                         "1",
+                                         "1.01",
+                                         "1.1",
+                                         "1.2",
+                                         "1.23",
+                                         "1.234",
+                                         "2",
+                                         "9",
+                                         "9.9",
+                                         "10",
+                                         "11",
+                                         "99",
+                                         "100",
+                                         "101",
+                                         "1e38",
+                                         "1e125",
+                                         "9.9999999999999999999999999999999999999e125"};
     struct arena *a = arena_new(1 << 20);
     struct buf x, y;
     buf_init(&x, KEY_SORT_MAX);
@@ -85,8 +123,11 @@ strings_and_binary_are_themselves(void **state)
     buf_init(&b, KEY_PARTITION_MAX);
     assert_true(slice_eqs(encode(&b, attr_s(SLICE_LIT("photos"))), "photos"));
     assert_true(slice_eq(encode(&b, attr_b(slice_of("\0\xff", 2))), slice_of("\0\xff", 2)));
-    struct attr_value bad[] = {attr_s(SLICE_LIT("")), attr_b(SLICE_NONE), attr_bool(true),
-                               attr_map_new(), {.type = ATTR_N, .bytes = SLICE_LIT("x")}};
+    struct attr_value bad[] = {attr_s(SLICE_LIT("")),
+                               attr_b(SLICE_NONE),
+                               attr_bool(true),
+                               attr_map_new(),
+                               {.type = ATTR_N, .bytes = SLICE_LIT("x")}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(key_encode(&b, &bad[i]), ERR_INVALID);
     buf_fini(&b);

@@ -281,8 +281,9 @@ keys_are_checked(void **state)
         {&missing, "One or more parameter values were invalid: Missing the key sk in the item"},
         {&wrong, "One or more parameter values were invalid: Type mismatch for key sk expected: N"
                  " actual: S"},
-        {&empty, "One or more parameter values are not valid. The AttributeValue for a key attribute"
-                 " cannot contain an empty string value. Key: pk"},
+        {&empty,
+         "One or more parameter values are not valid. The AttributeValue for a key attribute"
+         " cannot contain an empty string value. Key: pk"},
         {&large, "One or more parameter values were invalid: Size of hashkey has exceeded the"
                  " maximum size limit of2048 bytes"},
     };
@@ -408,25 +409,42 @@ ranges_of_strings(void **state)
         assert_int_equal(put(&t, &item, NULL), ERR_NONE);
         assert_int_equal(put(&t, &other, NULL), ERR_NONE);
     }
-    struct attr_value p = text("p"), a = text("a"), ab = text("ab"), b = text("b"), ff = text("\xff");
+    struct attr_value p = text("p"), a = text("a"), ab = text("ab"), b = text("b"),
+                      ff = text("\xff");
     struct attr_value after = row("p", text("ab"));
 #define RANGE(...) check_range(&t, &(struct table_range){.partition = &p, __VA_ARGS__)
-    RANGE(.op = SORT_ALL}, "a ab abc ac b b! \xff \xff\xff ");
-    RANGE(.op = SORT_ALL, .backward = true}, "\xff\xff \xff b! b ac abc ab a ");
-    RANGE(.op = SORT_EQ, .low = &ab}, "ab ");
-    RANGE(.op = SORT_LT, .low = &ab}, "a ");
-    RANGE(.op = SORT_LE, .low = &ab}, "a ab ");
-    RANGE(.op = SORT_GT, .low = &ab}, "abc ac b b! \xff \xff\xff ");
-    RANGE(.op = SORT_GE, .low = &ab}, "ab abc ac b b! \xff \xff\xff ");
-    RANGE(.op = SORT_BETWEEN, .low = &ab, .high = &b}, "ab abc ac b ");
-    RANGE(.op = SORT_BETWEEN, .low = &b, .high = &ab}, "");
-    RANGE(.op = SORT_BEGINS, .low = &a}, "a ab abc ac ");
-    RANGE(.op = SORT_BEGINS, .low = &ff, .backward = true}, "\xff\xff \xff ");
-    RANGE(.op = SORT_ALL, .start_after = &after}, "abc ac b b! \xff \xff\xff ");
-    RANGE(.op = SORT_ALL, .start_after = &after, .backward = true}, "a ");
-    RANGE(.op = SORT_BEGINS, .low = &a, .start_after = &after}, "abc ac ");
-    RANGE(.op = SORT_GE, .low = &b, .start_after = &after}, "b b! \xff \xff\xff ");
-    RANGE(.op = SORT_LT, .low = &a, .start_after = &after, .backward = true}, "");
+    RANGE(.op = SORT_ALL
+}, "a ab abc ac b b! \xff \xff\xff ");
+    RANGE(.op = SORT_ALL, .backward = true
+    }, "\xff\xff \xff b! b ac abc ab a ");
+    RANGE(.op = SORT_EQ, .low = &ab
+    }, "ab ");
+    RANGE(.op = SORT_LT, .low = &ab
+    }, "a ");
+    RANGE(.op = SORT_LE, .low = &ab
+    }, "a ab ");
+    RANGE(.op = SORT_GT, .low = &ab
+    }, "abc ac b b! \xff \xff\xff ");
+    RANGE(.op = SORT_GE, .low = &ab
+    }, "ab abc ac b b! \xff \xff\xff ");
+    RANGE(.op = SORT_BETWEEN, .low = &ab, .high = &b
+    }, "ab abc ac b ");
+    RANGE(.op = SORT_BETWEEN, .low = &b, .high = &ab
+    }, "");
+    RANGE(.op = SORT_BEGINS, .low = &a
+    }, "a ab abc ac ");
+    RANGE(.op = SORT_BEGINS, .low = &ff, .backward = true
+    }, "\xff\xff \xff ");
+    RANGE(.op = SORT_ALL, .start_after = &after
+    }, "abc ac b b! \xff \xff\xff ");
+    RANGE(.op = SORT_ALL, .start_after = &after, .backward = true
+    }, "a ");
+    RANGE(.op = SORT_BEGINS, .low = &a, .start_after = &after
+    }, "abc ac ");
+    RANGE(.op = SORT_GE, .low = &b, .start_after = &after
+    }, "b b! \xff \xff\xff ");
+    RANGE(.op = SORT_LT, .low = &a, .start_after = &after, .backward = true
+    }, "");
 #undef RANGE
     struct db_conn *conn;
     struct attr_value number = attr_int(arena, 1);
@@ -434,141 +452,141 @@ ranges_of_strings(void **state)
     assert_int_equal(db_read_begin(db, &conn), ERR_NONE);
     assert_int_equal(table_range(conn, &t, &wrong, collect_sort, NULL), ERR_INVALID);
     db_read_end(db, &conn);
-}
-
-static void
-ranges_of_numbers(void **state)
-{
-    (void)state;
-    struct table t = make_table("numbers", ATTR_N);
-    static const int64_t keys[] = {100, -1, 20, 3, 0, -100, -20};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        struct attr_value item = row("p", attr_int(arena, keys[i]));
-        assert_int_equal(put(&t, &item, NULL), ERR_NONE);
     }
-    struct attr_value p = text("p"), low = attr_int(arena, -20), high = attr_int(arena, 20);
-    check_range(&t, &(struct table_range){.partition = &p}, "-100 -20 -1 0 3 20 100 ");
-    check_range(&t, &(struct table_range){.partition = &p, .op = SORT_GT, .low = &low},
-                "-1 0 3 20 100 ");
-    check_range(&t, &(struct table_range){.partition = &p, .op = SORT_LE, .low = &low},
-                "-100 -20 ");
-    check_range(&t,
-                &(struct table_range){
-                    .partition = &p, .op = SORT_BETWEEN, .low = &low, .high = &high},
-                "-20 -1 0 3 20 ");
-}
 
-static void
-scans_walk_every_partition(void **state)
-{
-    (void)state;
-    struct table t = make_table("scan", ATTR_S), other = make_table("other", ATTR_S);
-    static const char *const rows[][2] = {{"b", "1"}, {"a", "2"}, {"a", "1"}, {"ab", "3"}};
-    for (size_t i = 0; i < 4; i++) {
-        struct attr_value item = row(rows[i][0], text(rows[i][1]));
-        assert_int_equal(put(&t, &item, NULL), ERR_NONE);
-    }
-    struct attr_value alien = row("a", text("9")), after = row("a", text("2"));
-    assert_int_equal(put(&other, &alien, NULL), ERR_NONE);
-    check_range(&t, &(struct table_range){0}, "1 2 3 1 ");
-    check_range(&t, &(struct table_range){.start_after = &after}, "3 1 ");
-    after = row("zz", text("z"));
-    check_range(&t, &(struct table_range){.start_after = &after}, "");
-}
-
-/* ---- sweeping ---- */
-
-static int
-do_sweep(struct db_conn *conn, void *arg)
-{
-    return table_apply_sweep(conn, 10, arg);
-}
-
-static int
-count_rows(struct db_conn *conn, void *arg)
-{
-    struct db_stmt *s = db_prepare(conn, "SELECT count(*) FROM item");
-    assert_int_equal(db_step(s), DB_ROW);
-    *(int64_t *)arg = db_column_int(s, 0);
-    db_reset(s);
-    return ERR_NONE;
-}
-
-static void
-a_deleted_table_is_swept_in_bites(void **state)
-{
-    (void)state;
-    char name[16];
-    int64_t rows;
-    struct table t = make_table("gone", ATTR_S), kept = make_table("kept", ATTR_S);
-    for (int i = 0; i < 35; i++) {
-        snprintf(name, sizeof name, "%d", i);
-        struct attr_value item = row(i % 2 == 0 ? "p" : "q", text(name));
-        assert_int_equal(put(&t, &item, NULL), ERR_NONE);
-        assert_int_equal(put(&kept, &item, NULL), ERR_NONE);
-    }
-    assert_int_equal(in_transaction(do_delete, "gone"), ERR_NONE);
-    bool more = true;
-    int rounds = 0;
-    while (more) {
-        assert_int_equal(in_transaction(do_sweep, &more), ERR_NONE);
-        rounds++;
-        assert_int_equal(in_transaction(count_rows, &rows), ERR_NONE);
-        assert_int_equal(rows, rounds < 4 ? 70 - 10 * rounds : 35);
-    }
-    assert_int_equal(rounds, 5);
-    assert_int_equal(find("kept").item_count, 35);
-}
-
-/* Random puts and deletes against a model: totals and order must agree. */
-static void
-totals_stay_exact(void **state)
-{
-    (void)state;
-    struct table t = make_table("model", ATTR_N);
-    struct attr_value model[40] = {{0}};
-    for (int i = 0; i < 400; i++) {
-        uint32_t at = pick(40);
-        struct attr_value item = row("p", attr_int(arena, (int64_t)at - 20));
-        struct change c = {.t = &t, .item = &item};
-        if (pick(3) == 0) {
-            assert_int_equal(in_transaction(do_delete_item, &c), ERR_NONE);
-            model[at] = (struct attr_value){0};
-        } else {
-            set(&item, "v", pick_value(arena, 1));
-            assert_int_equal(in_transaction(do_put, &c), ERR_NONE);
-            model[at] = item;
+    static void
+    ranges_of_numbers(void **state)
+    {
+        (void)state;
+        struct table t = make_table("numbers", ATTR_N);
+        static const int64_t keys[] = {100, -1, 20, 3, 0, -100, -20};
+        for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+            struct attr_value item = row("p", attr_int(arena, keys[i]));
+            assert_int_equal(put(&t, &item, NULL), ERR_NONE);
         }
+        struct attr_value p = text("p"), low = attr_int(arena, -20), high = attr_int(arena, 20);
+        check_range(&t, &(struct table_range){.partition = &p}, "-100 -20 -1 0 3 20 100 ");
+        check_range(&t, &(struct table_range){.partition = &p, .op = SORT_GT, .low = &low},
+                    "-1 0 3 20 100 ");
+        check_range(&t, &(struct table_range){.partition = &p, .op = SORT_LE, .low = &low},
+                    "-100 -20 ");
+        check_range(
+            &t,
+            &(struct table_range){.partition = &p, .op = SORT_BETWEEN, .low = &low, .high = &high},
+            "-20 -1 0 3 20 ");
     }
-    int64_t count = 0, bytes = 0;
-    for (size_t i = 0; i < 40; i++) {
-        struct attr_value back, key = row("p", attr_int(arena, (int64_t)i - 20));
-        assert_int_equal(get(&t, &key, &back), model[i].type == 0 ? ERR_NOTFOUND : ERR_NONE);
-        if (model[i].type == 0)
-            continue;
-        assert_true(attr_equal(&back, &model[i]));
-        count++;
-        bytes += (int64_t)item_bytes(&back);
-    }
-    check_totals("model", count, bytes);
-}
 
-int
-main(void)
-{
+    static void
+    scans_walk_every_partition(void **state)
+    {
+        (void)state;
+        struct table t = make_table("scan", ATTR_S), other = make_table("other", ATTR_S);
+        static const char *const rows[][2] = {{"b", "1"}, {"a", "2"}, {"a", "1"}, {"ab", "3"}};
+        for (size_t i = 0; i < 4; i++) {
+            struct attr_value item = row(rows[i][0], text(rows[i][1]));
+            assert_int_equal(put(&t, &item, NULL), ERR_NONE);
+        }
+        struct attr_value alien = row("a", text("9")), after = row("a", text("2"));
+        assert_int_equal(put(&other, &alien, NULL), ERR_NONE);
+        check_range(&t, &(struct table_range){0}, "1 2 3 1 ");
+        check_range(&t, &(struct table_range){.start_after = &after}, "3 1 ");
+        after = row("zz", text("z"));
+        check_range(&t, &(struct table_range){.start_after = &after}, "");
+    }
+
+    /* ---- sweeping ---- */
+
+    static int
+    do_sweep(struct db_conn *conn, void *arg)
+    {
+        return table_apply_sweep(conn, 10, arg);
+    }
+
+    static int
+    count_rows(struct db_conn *conn, void *arg)
+    {
+        struct db_stmt *s = db_prepare(conn, "SELECT count(*) FROM item");
+        assert_int_equal(db_step(s), DB_ROW);
+        *(int64_t *)arg = db_column_int(s, 0);
+        db_reset(s);
+        return ERR_NONE;
+    }
+
+    static void
+    a_deleted_table_is_swept_in_bites(void **state)
+    {
+        (void)state;
+        char name[16];
+        int64_t rows;
+        struct table t = make_table("gone", ATTR_S), kept = make_table("kept", ATTR_S);
+        for (int i = 0; i < 35; i++) {
+            snprintf(name, sizeof name, "%d", i);
+            struct attr_value item = row(i % 2 == 0 ? "p" : "q", text(name));
+            assert_int_equal(put(&t, &item, NULL), ERR_NONE);
+            assert_int_equal(put(&kept, &item, NULL), ERR_NONE);
+        }
+        assert_int_equal(in_transaction(do_delete, "gone"), ERR_NONE);
+        bool more = true;
+        int rounds = 0;
+        while (more) {
+            assert_int_equal(in_transaction(do_sweep, &more), ERR_NONE);
+            rounds++;
+            assert_int_equal(in_transaction(count_rows, &rows), ERR_NONE);
+            assert_int_equal(rows, rounds < 4 ? 70 - 10 * rounds : 35);
+        }
+        assert_int_equal(rounds, 5);
+        assert_int_equal(find("kept").item_count, 35);
+    }
+
+    /* Random puts and deletes against a model: totals and order must agree. */
+    static void
+    totals_stay_exact(void **state)
+    {
+        (void)state;
+        struct table t = make_table("model", ATTR_N);
+        struct attr_value model[40] = {{0}};
+        for (int i = 0; i < 400; i++) {
+            uint32_t at = pick(40);
+            struct attr_value item = row("p", attr_int(arena, (int64_t)at - 20));
+            struct change c = {.t = &t, .item = &item};
+            if (pick(3) == 0) {
+                assert_int_equal(in_transaction(do_delete_item, &c), ERR_NONE);
+                model[at] = (struct attr_value){0};
+            } else {
+                set(&item, "v", pick_value(arena, 1));
+                assert_int_equal(in_transaction(do_put, &c), ERR_NONE);
+                model[at] = item;
+            }
+        }
+        int64_t count = 0, bytes = 0;
+        for (size_t i = 0; i < 40; i++) {
+            struct attr_value back, key = row("p", attr_int(arena, (int64_t)i - 20));
+            assert_int_equal(get(&t, &key, &back), model[i].type == 0 ? ERR_NOTFOUND : ERR_NONE);
+            if (model[i].type == 0)
+                continue;
+            assert_true(attr_equal(&back, &model[i]));
+            count++;
+            bytes += (int64_t)item_bytes(&back);
+        }
+        check_totals("model", count, bytes);
+    }
+
+    int
+    main(void)
+    {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        T(tables_live_and_die),
-        T(names_are_checked),
-        T(items_come_and_go),
-        T(keys_are_checked),
-        T(large_and_deep_items_are_refused),
-        T(functions_set_only_their_attributes),
-        T(ranges_of_strings),
-        T(ranges_of_numbers),
-        T(scans_walk_every_partition),
-        T(a_deleted_table_is_swept_in_bites),
-        T(totals_stay_exact),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+        const struct CMUnitTest tests[] = {
+            T(tables_live_and_die),
+            T(names_are_checked),
+            T(items_come_and_go),
+            T(keys_are_checked),
+            T(large_and_deep_items_are_refused),
+            T(functions_set_only_their_attributes),
+            T(ranges_of_strings),
+            T(ranges_of_numbers),
+            T(scans_walk_every_partition),
+            T(a_deleted_table_is_swept_in_bites),
+            T(totals_stay_exact),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+    }

@@ -36,6 +36,7 @@ struct s3_call {
     const char *host;    /* NULL: the server's address */
     const char *hash;    /* instead of the body's SHA-256 */
     const char *secret;  /* instead of the account's */
+    const char *service; /* of the signature's scope, instead of "s3" */
     bool no_length;      /* leave Content-Length out */
 };
 
@@ -181,7 +182,7 @@ s3_call_head(const struct s3_fix *t, const struct s3_call *c, struct buf *out)
             .headers = headers,
             .payload_hash = c->hash != NULL ? c->hash : hash,
             .region = "eu-somewhere-9",
-            .service = "s3",
+            .service = c->service != NULL ? c->service : "s3",
             .access_key_id = slice_str(c->who),
             .secret_access_key = slice_str(c->secret != NULL ? c->secret : s3_secret(c->who)),
             .now_ms = clock_wall_ms(),

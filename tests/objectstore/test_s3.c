@@ -355,6 +355,9 @@ signatures(void **state)
     c.secret = "x";
     c.who = "STRANGER";
     s3_expect(t, &c, 403, "<Code>InvalidAccessKeyId</Code>");
+    /* A good signature for another service is none for this one. */
+    c = (struct s3_call){.who = ROOT, .method = "GET", .target = "/", .service = "dynamodb"};
+    s3_expect(t, &c, 400, "<Code>AuthorizationHeaderMalformed</Code>");
     clock_shift_wall(3600 * 1000);
     struct buf head;
     buf_init(&head, 1 << 20);
