@@ -12,8 +12,8 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-VARIANT := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(FAULTS),-faults)
 comma := ,
+VARIANT := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(FAULTS),-faults)
 OUT := build/$(VARIANT)
 # The plain build puts the three programs in the root, every other one in its own folder.
 BIN := $(if $(filter gcc,$(VARIANT)),.,$(OUT))
@@ -92,6 +92,15 @@ $(BIN)/darkroom: $(call obj,$(CLI_SRC)) $(LIBS)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(CLI_LIBS)
 
+# Planted bugs (base/plant.h) for the power cut test:  make build/gcc/plant-no_sync/darkroomd
+# The server as it is, but for the two files that know how to forget a sync.
+$(OUT)/plant-%/darkroomd: base/db.c base/fsio.c base/plant.h $(call obj,$(SERVER_SRC)) $(LIBS)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) $(CPPFLAGS) -DPLANT_$(shell echo $* | tr a-z A-Z) $(INC_base) $(CFLAGS) $(LDFLAGS) \
+	    -o $@ base/db.c base/fsio.c $(call obj,$(SERVER_SRC)) $(LIBS) $(SERVER_LIBS)
+PLANTS := $(foreach p,no_sync no_fsync early_ack,$(OUT)/plant-$(p)/darkroomd)
+
 # ---- tests ----
 
 UNIT_SRC := $(wildcard tests/base/test_*.c tests/objectstore/test_*.c tests/metadata/test_*.c \
@@ -123,13 +132,19 @@ check-e2e: all ## The three programs with real clients
 	@tools/deps.sh test
 	@tests/run e2e
 
-check-crash: all ## kill -9 and power cut; COUNT=n cycles
+check-crash: all $(PLANTS) ## kill -9 and power cut; COUNT=n kills
 	@tools/deps.sh test
 	@tests/run crash
 
+soak-kill9: all ## kill -9 for longer: COUNT=200 kills
+	@COUNT=$(or $(COUNT),200) LIMIT_SCRIPT=7200 tests/run tests/crash/kill9.py
+soak-powercut: all $(PLANTS) ## Power cuts for longer: POWERCUT_EXT4=60 POWERCUT_XFS=40 cuts
+	@POWERCUT_EXT4=$(or $(POWERCUT_EXT4),60) POWERCUT_XFS=$(or $(POWERCUT_XFS),40) \
+	    LIMIT_SCRIPT=7200 tests/run tests/crash/powercut.py
+
 test: ## Everything CI runs
 	@tools/deps.sh test
-	@$(MAKE) --no-print-directory all unit-programs
+	@$(MAKE) --no-print-directory all unit-programs $(PLANTS)
 	@$(MAKE) --no-print-directory CC=clang all
 	@$(MAKE) --no-print-directory SAN=address,undefined unit-programs
 	@tests/run all
@@ -160,8 +175,8 @@ clean: ## Remove what was built
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s'|'
 
-.PHONY: all deps deps-test unit-programs check-unit check-structure check-e2e check-crash test demo \
-        run bench format install clean help
+.PHONY: all deps deps-test unit-programs check-unit check-structure check-e2e check-crash soak-kill9 \
+        soak-powercut test demo run bench format install clean help
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

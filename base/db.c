@@ -28,6 +28,7 @@
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/plant.h"
 #include "base/stat.h"
 
 #include <errno.h>
@@ -499,12 +500,6 @@ db_next(struct db_conn *conn)
     return atomic_fetch_add(&conn->db->counter, 1) + 1;
 }
 
-int64_t
-db_last(struct db *db)
-{
-    return atomic_load(&db->counter);
-}
-
 /* Part of the transaction that gave the numbers out. */
 static int
 counter_save(struct db_conn *conn, int64_t *ceiling)
@@ -551,19 +546,29 @@ fail_all(struct db_op *ops, int err)
     }
 }
 
+static void
+answer_all(struct db_op **ops)
+{
+    while (*ops != NULL) {
+        struct db_op *op = *ops;
+        *ops = op->next; /* done() may free it */
+        op->done(op, op->err);
+    }
+}
+
 /* Runs every op and commits those that succeeded; true when there was a COMMIT. On return each
  * op->err is final. A full disk or an I/O error can make SQLite drop the whole transaction: then
  * nobody in it succeeded. */
 static bool
-batch_commit(struct db *db, struct db_op *ops)
+batch_commit(struct db *db, struct db_op **ops)
 {
     struct db_conn *conn = db->writer;
-    bool alone = ops->next == NULL;
+    bool alone = (*ops)->next == NULL;
     bool committed = false;
     int applied = 0;
     int64_t ceiling = 0;
     int err = db_run(db_prepare(conn, "BEGIN IMMEDIATE"));
-    for (struct db_op *op = ops; op != NULL && err == ERR_NONE; op = op->next) {
+    for (struct db_op *op = *ops; op != NULL && err == ERR_NONE; op = op->next) {
         op->err = apply_one(conn, op, alone);
         applied += op->err == ERR_NONE;
         if (sqlite3_get_autocommit(conn->handle))
@@ -571,6 +576,8 @@ batch_commit(struct db *db, struct db_op *ops)
     }
     if (err == ERR_NONE)
         err = counter_save(conn, &ceiling);
+    if (plant_early_ack && err == ERR_NONE)
+        answer_all(ops);
     if (err == ERR_NONE && applied > 0) {
         err = db_run(db_prepare(conn, "COMMIT"));
         if (err == ERR_NONE) {
@@ -583,7 +590,7 @@ batch_commit(struct db *db, struct db_op *ops)
     if (!sqlite3_get_autocommit(conn->handle))
         exec(conn, "ROLLBACK");
     if (err != ERR_NONE || atomic_load(&db->sync_failed))
-        fail_all(ops, err != ERR_NONE ? err : ERR_SYNC);
+        fail_all(*ops, err != ERR_NONE ? err : ERR_SYNC);
     return committed;
 }
 
@@ -595,15 +602,11 @@ batch_run(struct db *db, struct db_op *ops)
     if (atomic_load(&db->sync_failed))
         fail_all(ops, ERR_SYNC);
     else
-        committed = batch_commit(db, ops);
+        committed = batch_commit(db, &ops);
     db->writer->inside = false;
     for (int i = 0; committed && i < db->hook_count; i++)
         db->hooks[i].fn(db->hooks[i].arg);
-    while (ops != NULL) {
-        struct db_op *op = ops;
-        ops = op->next; /* done() may free it */
-        op->done(op, op->err);
-    }
+    answer_all(&ops);
 }
 
 /* The log grows until a checkpoint copies it into the database file and the next writer starts it
@@ -842,7 +845,7 @@ db_open(struct db **out, const struct db_options *options)
     snprintf(db->dir, sizeof db->dir, "%s", dirname(copy));
     db->checkpoint_bytes =
         options->checkpoint_bytes == 0 ? CHECKPOINT_DEFAULT : options->checkpoint_bytes;
-    db->unsafe_no_sync = options->unsafe_no_sync;
+    db->unsafe_no_sync = options->unsafe_no_sync || plant_no_sync;
     db->tail = &db->head;
     atomic_store(&db->reserve, RESERVE_DEFAULT);
     atomic_store(&db->reserve_checked_ms, INT64_MIN / 2);

@@ -2,15 +2,15 @@
  * THE database: SQLite in WAL mode, one read-write connection in one writer thread, group commit.
  *
  * SQLite up to 3.51.2 can corrupt a database when two connections write or checkpoint at once
- * (https://sqlite.org/wal.html); one writing connection in one thread rules it out, and db.c asserts it.
- * base/db.c alone includes sqlite3.h. Domain modules own their SQL and pass it here as static
+ * (https://sqlite.org/wal.html); one writing connection in one thread rules it out, and db.c
+ * asserts it. base/db.c alone includes sqlite3.h. Domain modules own their SQL and pass it here as static
  * strings with ?1 parameters; a statement is prepared once per connection and kept.
  *
  * Writing: fill a struct db_op, db_submit() it, return. The writer takes what waits (at most
  * DB_BATCH_OPS or DB_BATCH_BYTES) into one transaction, runs each op's apply() inside a SAVEPOINT
  * of its own, commits once (one sync for all), then calls each done(). An op whose apply() fails is
  * rolled back alone; a failed COMMIT fails the whole batch. A failed sync is final: from then on
- * every op ends with ERR_SYNC and db_health() says so (fsyncgate: https://danluu.com/fsyncgate/ ; DESIGN section 4).
+ * every op ends with ERR_SYNC and db_health() says so (fsyncgate: https://danluu.com/fsyncgate/).
  *
  * Reading: db_read_begin() lends this thread's read-only connection with a snapshot; keep it short,
  * a watchdog interrupts a read after DB_READ_MS_MAX.
@@ -115,8 +115,6 @@ int db_call(struct db *db, struct db_op *op);
 /* The next number of the one global counter (object generations, event ids, revisions): rises with
  * every call, is durable with the transaction, is never reused. Inside apply() only. */
 int64_t db_next(struct db_conn *conn);
-/* The same counter, last number durable. Any thread. */
-int64_t db_last(struct db *db);
 
 /* Called on the writer thread after each COMMIT, before any done() of that batch: cache
  * invalidation, then waking others. At most DB_HOOKS_MAX hooks, set before the first db_submit(). */

@@ -9,6 +9,7 @@
 #include "base/fsio.h"
 #include "base/err.h"
 #include "base/fsio_fault.h"
+#include "base/plant.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,12 +141,16 @@ fsio_read_file(const char *path, struct buf *out)
 int
 fsio_sync(int fd)
 {
+    if (plant_no_fsync)
+        return ERR_NONE;
     return FAULT_OR(fdatasync(fd)) == 0 ? ERR_NONE : ERR_SYNC;
 }
 
 int
 fsio_sync_dir(int dirfd)
 {
+    if (plant_no_fsync)
+        return ERR_NONE;
     return FAULT_OR(fsync(dirfd)) == 0 ? ERR_NONE : ERR_SYNC;
 }
 

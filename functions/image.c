@@ -237,7 +237,9 @@ load_geometry(const struct image *im, double scale)
     struct geometry g = {.shrink = 1, .load_scale = 1};
     g.width = (int)fmax(1, lrint(im->stored_width * scale));
     g.height = (int)fmax(1, lrint(im->stored_height * scale));
-    double spare = 1 / (scale * SHRINK_MARGIN);
+    /* A very flat picture must not be shrunk to nothing: libvips aborts at a side of 0. */
+    int shorter = im->stored_width < im->stored_height ? im->stored_width : im->stored_height;
+    double spare = fmin(1 / (scale * SHRINK_MARGIN), shorter);
     if (im->facts.format == SNIFF_JPEG)
         while (g.shrink < 8 && g.shrink * 2 <= spare)
             g.shrink *= 2;

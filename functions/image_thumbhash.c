@@ -75,13 +75,12 @@ cosine_table(double cosines[TERMS_MAX][THUMBHASH_SIDE_MAX], int terms, int n)
 static double
 term(const struct planes *pl, const double *plane, const double *cx, const double *cy)
 {
+    /* In the order of the reference encoder: terms that cancel out round to a half then, and a
+     * rounding error decides which way it goes. */
     double sum = 0;
-    for (int y = 0; y < pl->height; y++) {
-        double row = 0;
+    for (int y = 0; y < pl->height; y++)
         for (int x = 0; x < pl->width; x++)
-            row += plane[y * pl->width + x] * cx[x];
-        sum += row * cy[y];
-    }
+            sum += plane[y * pl->width + x] * cx[x] * cy[y];
     return sum / (pl->width * pl->height);
 }
 

@@ -266,7 +266,8 @@ static const int self_calls[] = {
     SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),      SCMP_SYS(getrusage),
     SCMP_SYS(getpid),         SCMP_SYS(getrandom),       SCMP_SYS(restart_syscall),
     SCMP_SYS(rt_sigaction),   SCMP_SYS(rt_sigprocmask),  SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sigaltstack),    SCMP_SYS(uname),
+    SCMP_SYS(sigaltstack),    SCMP_SYS(uname),           SCMP_SYS(getuid),
+    SCMP_SYS(geteuid),        SCMP_SYS(getgid),          SCMP_SYS(getegid),
 };
 
 /* Libraries look for files, terminals and features that they can do without: refused, not killed. */

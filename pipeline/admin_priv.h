@@ -55,9 +55,6 @@ struct admin_write {
     uint64_t id;      /* of ?id=, 0 without */
 };
 
-/* Suspends the request, runs `apply` on the writer thread, answers. Takes `body`. */
-void admin_submit(struct admin_service *s, struct http_request *r, admin_apply_fn apply,
-                  json_t *body, uint64_t id);
 /* The collected body as a JSON object; replies 400 and returns NULL when it is none. */
 json_t *admin_body(struct http_request *r);
 
@@ -81,9 +78,6 @@ void admin_buckets_post(struct admin_service *s, struct http_request *r);
 /* One function as JSON, shared by GET and PUT. */
 struct function;
 json_t *admin_function_json(const struct function *f);
-struct batch;
-json_t *admin_batch_json(const struct batch *b);
-
 /* A JSON string; bytes that are not UTF-8 (a worker's last words) become '?'. */
 json_t *admin_text(struct slice s);
 

@@ -162,8 +162,8 @@ page_reply(struct http_request *r, struct page *page, int err, const char *name,
     json_decref(page->list);
 }
 
-json_t *
-admin_batch_json(const struct batch *b)
+static json_t *
+batch_json(const struct batch *b)
 {
     return json_pack("{sI so so so ss sI sI sI sI sI sI sI}", "id", (json_int_t)b->id, "bucket",
                      admin_text(b->bucket), "prefix", admin_text(b->prefix), "function",
@@ -177,7 +177,7 @@ admin_batch_json(const struct batch *b)
 static json_t *
 batch_row(const void *row)
 {
-    return admin_batch_json(row);
+    return batch_json(row);
 }
 
 static int

@@ -43,8 +43,9 @@ write_done(struct db_op *op, int err)
     http_resume(r);
 }
 
-void
-admin_submit(struct admin_service *s, struct http_request *r, admin_apply_fn apply, json_t *body,
+/* Suspends the request, runs `apply` on the writer thread, answers. Takes `body`. */
+static void
+submit(struct admin_service *s, struct http_request *r, admin_apply_fn apply, json_t *body,
              uint64_t id)
 {
     struct admin_write *w = chk_calloc(1, sizeof *w);
@@ -126,15 +127,15 @@ admin_reprocess_post(struct admin_service *s, struct http_request *r)
     if (action.p == NULL) {
         json_t *body = admin_body(r);
         if (body != NULL)
-            admin_submit(s, r, apply_reprocess, body, 0);
+            submit(s, r, apply_reprocess, body, 0);
         return;
     }
     if (slice_eqs(action, "pause"))
-        admin_submit(s, r, apply_pause, NULL, id);
+        submit(s, r, apply_pause, NULL, id);
     else if (slice_eqs(action, "resume"))
-        admin_submit(s, r, apply_resume, NULL, id);
+        submit(s, r, apply_resume, NULL, id);
     else if (slice_eqs(action, "cancel"))
-        admin_submit(s, r, apply_cancel, NULL, id);
+        submit(s, r, apply_cancel, NULL, id);
     else
         admin_reply_error(r, ERR_INVALID, SLICE_LIT("action must be pause, resume or cancel"));
 }
@@ -174,7 +175,7 @@ admin_dlq_post(struct admin_service *s, struct http_request *r)
     if (admin_param_u64(r, "id", 0, &id) != ERR_NONE)
         return;
     if (slice_eqs(http_param(r, "action"), "redrive"))
-        admin_submit(s, r, apply_redrive, NULL, id);
+        submit(s, r, apply_redrive, NULL, id);
     else
         admin_reply_error(r, ERR_INVALID, SLICE_LIT("action must be redrive"));
 }
@@ -184,7 +185,7 @@ admin_dlq_delete(struct admin_service *s, struct http_request *r)
 {
     uint64_t id = 0;
     if (admin_param_u64(r, "id", 0, &id) == ERR_NONE)
-        admin_submit(s, r, apply_purge, NULL, id);
+        submit(s, r, apply_purge, NULL, id);
 }
 
 /* ---- functions ---- */
@@ -279,7 +280,7 @@ admin_functions_put(struct admin_service *s, struct http_request *r)
 {
     json_t *body = admin_body(r);
     if (body != NULL)
-        admin_submit(s, r, apply_function, body, 0);
+        submit(s, r, apply_function, body, 0);
 }
 
 /* ---- buckets ---- */
@@ -307,5 +308,5 @@ admin_buckets_post(struct admin_service *s, struct http_request *r)
 {
     json_t *body = admin_body(r);
     if (body != NULL)
-        admin_submit(s, r, apply_bucket, body, 0);
+        submit(s, r, apply_bucket, body, 0);
 }

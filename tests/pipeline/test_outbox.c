@@ -1,0 +1,407 @@
+/* What a change of an object leaves behind, without any worker: results are committed by hand. */
+#include "tests/pipeline/rig.h"
+
+#include "pipeline/provenance.h"
+#include "pipeline/result.h"
+
+#include <sys/mman.h>
+
+static int
+setup(void **state)
+{
+    struct rig *r = chk_calloc(1, sizeof *r);
+    rig_open(r, "none");
+    rig_full_bucket(r, "photos");
+    *state = r;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    rig_close(*state);
+    free(*state);
+    return 0;
+}
+
+/* ---- the event that waits, as a result needs it ---- */
+
+struct found {
+    struct arena *a;
+    struct queue_event event;
+    const char *function;
+    bool any;
+};
+
+static int
+find_event(void *arg, const struct queue_event *e)
+{
+    struct found *f = arg;
+    if (!slice_eqs(e->function, f->function))
+        return 0;
+    f->any = true;
+    CHK(queue_event_copy(f->a, e, &f->event) == ERR_NONE);
+    return 1;
+}
+
+static int64_t
+bucket_id(struct rig *r, const char *name)
+{
+    const struct store_bucket *b = NULL;
+    CHK(store_bucket_get(r->store, slice_str(name), &b) == ERR_NONE);
+    int64_t id = b->id;
+    store_bucket_unref(&b);
+    return id;
+}
+
+static bool
+event_of(struct rig *r, struct arena *a, const char *key, const char *function,
+         struct queue_event *out)
+{
+    struct found f = {.a = a, .function = function};
+    struct db_conn *conn = NULL;
+    int64_t id = bucket_id(r, "photos");
+    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
+    CHK(queue_of_key(conn, id, slice_str(key), find_event, &f) == ERR_NONE);
+    db_read_end(r->db, &conn);
+    *out = f.event;
+    return f.any;
+}
+
+static int64_t
+revision_of(struct rig *r, const char *function)
+{
+    struct db_conn *conn = NULL;
+    struct function_set *set = NULL;
+    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
+    CHK(registry_get(pipeline_registry(r->pipeline), conn, &set) == ERR_NONE);
+    int64_t revision = registry_find(set, slice_str(function))->revision;
+    registry_unref(&set);
+    db_read_end(r->db, &conn);
+    return revision;
+}
+
+static void
+no_matter(void *arg, int err)
+{
+    (void)arg;
+    CHK(err == ERR_NONE);
+}
+
+struct made { /* an answer of `thumbnail`, and what it takes to commit it */
+    struct arena *a;
+    struct queue_event event;
+    struct fn_output outputs[3];
+    struct fn_answer answer;
+    struct result_output loaded[3];
+    struct result_call call;
+    struct result result;
+};
+
+static const char *const presets[] = {"small", "medium", "large"};
+
+static void
+make(struct rig *r, struct made *m, const char *key, enum fn_status status)
+{
+    *m = (struct made){.a = arena_new(1 << 20)};
+    CHK(event_of(r, m->a, key, "thumbnail", &m->event));
+    m->answer = (struct fn_answer){.name = SLICE_LIT("thumbnail"),
+                                   .status = status,
+                                   .reason = SLICE_LIT("a reason"),
+                                   .outputs = m->outputs,
+                                   .output_count = status == FN_OK ? 3 : 0};
+    for (size_t i = 0; i < m->answer.output_count; i++) {
+        m->outputs[i] = (struct fn_output){.name = slice_str(presets[i]),
+                                           .status = FN_OK,
+                                           .bytes = 5,
+                                           .width = 1,
+                                           .height = 1,
+                                           .fd = fsio_memfd("out", SLICE_LIT("bytes"))};
+        CHK(result_output_load(r->store, &m->outputs[i], &m->loaded[i]) == ERR_NONE);
+        store_put_seal(m->loaded[i].put, no_matter, NULL); /* small: done at once */
+    }
+    m->call = (struct result_call){.event = m->event,
+                                   .revision = revision_of(r, "thumbnail"),
+                                   .answer = &m->answer,
+                                   .outputs = m->loaded};
+    m->result = (struct result){.registry = pipeline_registry(r->pipeline),
+                                .retry_base_ms = 1,
+                                .calls = &m->call,
+                                .call_count = 1,
+                                .pid = 1};
+}
+
+static int
+commit_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return result_apply(&((struct made *)arg)->result, conn);
+}
+
+static void
+commit(struct rig *r, struct made *m)
+{
+    CHK(rig_call(r, commit_fn, m) == ERR_NONE);
+    for (size_t i = 0; i < m->answer.output_count; i++) {
+        store_put_end(&m->loaded[i].put);
+        close(m->outputs[i].fd);
+    }
+    arena_free(&m->a);
+}
+
+static void
+done(struct rig *r, const char *key, enum fn_status status)
+{
+    struct made m;
+    make(r, &m, key, status);
+    commit(r, &m);
+}
+
+/* ---- tests ---- */
+
+static void
+one_event_per_function_and_a_pending_item(void **state)
+{
+    struct rig *r = *state;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    assert_int_equal(rig_waiting(r), 2);
+    assert_string_equal(rig_attr(r, "photos", "k", "state.small"), "pending");
+    assert_string_equal(rig_attr(r, "photos", "k", "metadata_state"), "pending");
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "false");
+    assert_string_equal(rig_attr(r, "photos", "k", "size"), "1");
+    assert_string_equal(rig_attr(r, "photos", "k", "content_type"), "image/png");
+    /* Without rules: no event, no item. */
+    assert_int_equal(rig_bucket(r, "plain"), ERR_NONE);
+    rig_put(r, "plain", "k", SLICE_LIT("x"), "image/png");
+    assert_int_equal(rig_waiting(r), 2);
+    assert_string_equal(rig_attr(r, "plain", "k", "key"), "");
+}
+
+static void
+overwriting_supersedes(void **state)
+{
+    struct rig *r = *state;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
+    assert_int_equal(rig_waiting(r), 2);
+    assert_int_equal(rig_counts(r).superseded, 2);
+}
+
+static void
+old_thumbnails_stay_until_the_verdict(void **state)
+{
+    struct rig *r = *state;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    done(r, "k", FN_OK);
+    assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
+    rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
+    assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "false");
+    assert_string_equal(rig_attr(r, "photos", "k", "thumbnails"), "map 3");
+    done(r, "k", FN_SKIPPED);
+    assert_int_equal(rig_count(r, "photos-derived", "k/"), 0);
+    assert_string_equal(rig_attr(r, "photos", "k", "state.large"), "skipped: a reason");
+    assert_string_equal(rig_attr(r, "photos", "k", "thumbnails"), "map 0");
+}
+
+static void
+removal_takes_everything(void **state)
+{
+    struct rig *r = *state;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    done(r, "k", FN_OK);
+    assert_int_equal(rig_waiting(r), 1); /* metadata's */
+    rig_delete(r, "photos", "k");
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    assert_string_equal(rig_attr(r, "photos", "k", "key"), "");
+    assert_int_equal(rig_waiting(r), 0);
+}
+
+static void
+what_clients_put_is_not_ours(void **state)
+{
+    struct rig *r = *state;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    done(r, "k", FN_OK);
+    rig_put(r, "photos-derived", "k/small.webp", SLICE_LIT("mine"), "image/webp");
+    rig_put(r, "photos-derived", "k/other", SLICE_LIT("mine"), "image/webp");
+    rig_delete(r, "photos", "k");
+    assert_true(rig_exists(r, "photos-derived", "k/small.webp"));
+    assert_true(rig_exists(r, "photos-derived", "k/other"));
+    assert_false(rig_exists(r, "photos-derived", "k/medium.webp"));
+}
+
+static void
+results_of_old_generations_are_dropped(void **state)
+{
+    struct rig *r = *state;
+    struct made m;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    make(r, &m, "k", FN_OK);
+    rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
+    commit(r, &m);
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "false");
+    assert_int_equal(rig_waiting(r), 2);
+}
+
+static void
+results_for_deleted_objects_are_dropped(void **state)
+{
+    struct rig *r = *state;
+    struct made m;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    make(r, &m, "k", FN_OK);
+    rig_delete(r, "photos", "k");
+    commit(r, &m);
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    assert_string_equal(rig_attr(r, "photos", "k", "key"), "");
+}
+
+static void
+results_of_old_revisions_are_dropped(void **state)
+{
+    struct rig *r = *state;
+    struct made m;
+    struct rig_patch p = {"thumbnail", {.has_timeout = true, .timeout_s = 9}};
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    make(r, &m, "k", FN_OK);
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    commit(r, &m);
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    assert_int_equal(rig_waiting(r), 2); /* still there, and no attempt was counted */
+    assert_int_equal(rig_counts(r).retried, 0);
+    done(r, "k", FN_OK);
+    assert_int_equal(rig_count(r, "photos-derived", ""), 3);
+}
+
+static void
+a_lacking_answer_is_an_attempt(void **state)
+{
+    struct rig *r = *state;
+    struct made m;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    make(r, &m, "k", FN_OK);
+    m.answer.output_count = 2;
+    CHK(rig_call(r, commit_fn, &m) == ERR_NONE);
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    assert_int_equal(rig_counts(r).retried, 1);
+    m.answer.output_count = 3;
+    commit(r, &m); /* the event still waits: now it is complete */
+    assert_int_equal(rig_count(r, "photos-derived", ""), 3);
+}
+
+static void
+presets_no_longer_configured_go(void **state)
+{
+    struct rig *r = *state;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    done(r, "k", FN_OK);
+    assert_int_equal(rig_environment(r, "thumbnail",
+                                     "{\"PRESETS\":\"[{\\\"name\\\":\\\"small\\\",\\\"width\\\":9,"
+                                     "\\\"height\\\":9,\\\"fit\\\":\\\"cover\\\","
+                                     "\\\"format\\\":\\\"jpeg\\\"}]\"}"),
+                     ERR_NONE);
+    rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
+    struct made m;
+    make(r, &m, "k", FN_OK);
+    m.answer.output_count = 1;
+    CHK(rig_call(r, commit_fn, &m) == ERR_NONE);
+    m.answer.output_count = 3;
+    commit(r, &m); /* frees; its event is gone by now */
+    assert_int_equal(rig_count(r, "photos-derived", ""), 1);
+    assert_true(rig_exists(r, "photos-derived", "k/small.jpg"));
+}
+
+static void
+key_too_long_is_skipped(void **state)
+{
+    struct rig *r = *state;
+    char key[STORE_KEY_MAX - 8 + 1];
+    memset(key, 'k', sizeof key - 1);
+    key[sizeof key - 1] = '\0';
+    rig_put(r, "photos", key, SLICE_LIT("x"), "image/png");
+    done(r, key, FN_OK);
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    assert_string_equal(rig_attr(r, "photos", key, "state.small"),
+                        "skipped: derived key too long");
+    assert_string_equal(rig_attr(r, "photos", key, "ready"), "false");
+}
+
+static int
+set_user_attr(struct rig *r, struct db_conn *conn, void *arg)
+{
+    struct arena *a = arg;
+    struct function_set *set = NULL;
+    struct item_place place;
+    struct attr_value mine = attr_s(SLICE_LIT("keep")), map = attr_map_new();
+    CHK(registry_get(pipeline_registry(r->pipeline), conn, &set) == ERR_NONE);
+    int err = native_item_place(conn, a, set, SLICE_LIT("photos"), SLICE_LIT("k"), &place);
+    if (err == ERR_NONE)
+        err = attr_set(a, &map, SLICE_LIT("note"), &mine);
+    if (err == ERR_NONE)
+        err = table_apply_update(conn, a, &place.table, &place.key, &map, NULL, 0, true);
+    registry_unref(&set);
+    return err;
+}
+
+static int
+facts(struct rig *r, struct db_conn *conn, void *arg)
+{
+    const struct fn_attr *attrs = arg;
+    struct function_set *set = NULL;
+    struct arena *a = arena_new(1 << 20);
+    CHK(registry_get(pipeline_registry(r->pipeline), conn, &set) == ERR_NONE);
+    int err = native_item_facts(conn, a, set, 1, SLICE_LIT("photos"), SLICE_LIT("k"),
+                                SLICE_LIT("metadata"), attrs, 3, SLICE_LIT("ready"));
+    registry_unref(&set);
+    arena_free(&a);
+    return err;
+}
+
+static void
+facts_are_owned(void **state)
+{
+    struct rig *r = *state;
+    struct fn_attr first[3] = {{SLICE_LIT("width"), 'N', SLICE_LIT("7")},
+                               {SLICE_LIT("gps.lat"), 'N', SLICE_LIT("1.50")},
+                               {SLICE_LIT("state"), 'S', SLICE_LIT("forged")}};
+    struct fn_attr second[3] = {{SLICE_LIT("width"), 'N', SLICE_LIT("8")},
+                                {SLICE_LIT("height"), 'N', SLICE_LIT("not a number")},
+                                {SLICE_LIT("alpha"), 'F', SLICE_NONE}};
+    struct arena *a = arena_new(1 << 20);
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    assert_int_equal(rig_call(r, set_user_attr, a), ERR_NONE);
+    assert_int_equal(rig_call(r, facts, first), ERR_NONE);
+    assert_string_equal(rig_attr(r, "photos", "k", "gps.lat"), "1.5");
+    assert_string_equal(rig_attr(r, "photos", "k", "state.small"), "pending");
+    assert_int_equal(rig_call(r, facts, second), ERR_NONE);
+    assert_string_equal(rig_attr(r, "photos", "k", "width"), "8");
+    assert_string_equal(rig_attr(r, "photos", "k", "gps"), ""); /* the old picture's place */
+    assert_string_equal(rig_attr(r, "photos", "k", "height"), "");
+    assert_string_equal(rig_attr(r, "photos", "k", "alpha"), "false");
+    assert_string_equal(rig_attr(r, "photos", "k", "note"), "keep");
+    arena_free(&a);
+}
+
+int
+main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(one_event_per_function_and_a_pending_item),
+        T(overwriting_supersedes),
+        T(old_thumbnails_stay_until_the_verdict),
+        T(removal_takes_everything),
+        T(what_clients_put_is_not_ours),
+        T(results_of_old_generations_are_dropped),
+        T(results_for_deleted_objects_are_dropped),
+        T(results_of_old_revisions_are_dropped),
+        T(a_lacking_answer_is_an_attempt),
+        T(presets_no_longer_configured_go),
+        T(key_too_long_is_skipped),
+        T(facts_are_owned),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

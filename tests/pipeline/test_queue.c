@@ -1,0 +1,285 @@
+#include "tests/pipeline/rig.h"
+
+static int
+setup(void **state)
+{
+    struct rig *r = chk_calloc(1, sizeof *r);
+    rig_open(r, "none");
+    *state = r;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    rig_close(*state);
+    free(*state);
+    return 0;
+}
+
+static struct queue_event
+event(enum queue_lane lane, const char *key)
+{
+    return (struct queue_event){.lane = lane,
+                                .function = SLICE_LIT("f"),
+                                .bucket_id = 1,
+                                .bucket = SLICE_LIT("b"),
+                                .key = slice_str(key),
+                                .generation = 5};
+}
+
+static int
+add(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_add(conn, arg);
+}
+
+static int
+ack(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_ack(conn, arg, QUEUE_ACKED);
+}
+
+struct fail {
+    struct queue_event *event;
+    struct queue_retry retry;
+    bool dead;
+};
+
+static int
+fail_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    struct fail *f = arg;
+    (void)r;
+    int err = queue_apply_fail(conn, f->event, SLICE_LIT("broken"), &f->retry, &f->dead);
+    struct arena *a = arena_new(1 << 16);
+    struct queue_event now;
+    if (err == ERR_NONE && !f->dead && queue_get(conn, f->event->id, a, &now) == ERR_NONE) {
+        f->event->attempts = now.attempts;
+        f->event->not_before_ms = now.not_before_ms;
+    }
+    arena_free(&a);
+    return err;
+}
+
+static int
+wake(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_wake(conn, clock_wall_ms() + QUEUE_RETRY_DELAY_MS_MAX, 100, arg);
+}
+
+struct keys {
+    char text[256];
+};
+
+static int
+collect(void *arg, const struct queue_event *e)
+{
+    struct keys *k = arg;
+    size_t n = strlen(k->text);
+    snprintf(k->text + n, sizeof k->text - n, "%.*s ", SLICE_FMT(e->key));
+    return 0;
+}
+
+static const char *
+ready(struct rig *r, enum queue_lane lane)
+{
+    static struct keys k;
+    struct db_conn *conn = NULL;
+    k.text[0] = '\0';
+    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
+    CHK(queue_next(conn, lane, SLICE_LIT("f"), 0, 100, collect, &k) == ERR_NONE);
+    db_read_end(r->db, &conn);
+    return k.text;
+}
+
+static void
+order_and_lanes(void **state)
+{
+    struct rig *r = *state;
+    struct queue_event a = event(LANE_LIVE, "a"), b = event(LANE_BATCH, "b"),
+                       c = event(LANE_LIVE, "c");
+    assert_int_equal(rig_call(r, add, &a), ERR_NONE);
+    assert_int_equal(rig_call(r, add, &b), ERR_NONE);
+    assert_int_equal(rig_call(r, add, &c), ERR_NONE);
+    assert_string_equal(ready(r, LANE_LIVE), "a c ");
+    assert_string_equal(ready(r, LANE_BATCH), "b ");
+    assert_string_equal(ready(r, LANE_FOLLOWUP), "");
+    struct queue_counts n = rig_counts(r);
+    assert_int_equal(n.waiting[LANE_LIVE], 2);
+    assert_int_equal(n.waiting[LANE_BATCH], 1);
+    assert_int_equal(rig_call(r, ack, &a), ERR_NONE);
+    assert_int_equal(rig_call(r, ack, &a), ERR_NOTFOUND); /* once only, and counted once */
+    n = rig_counts(r);
+    assert_int_equal(n.waiting[LANE_LIVE], 1);
+    assert_int_equal(n.acked, 1);
+}
+
+static void
+retries_then_dead(void **state)
+{
+    struct rig *r = *state;
+    struct queue_event e = event(LANE_LIVE, "a");
+    struct fail f = {&e, {.retries_max = 2, .event_age_max_s = 21600, .base_ms = 1000}, false};
+    int woken = 0;
+    assert_int_equal(rig_call(r, add, &e), ERR_NONE);
+    for (int attempt = 1; attempt <= 2; attempt++) {
+        int64_t now = clock_wall_ms();
+        assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
+        assert_false(f.dead);
+        assert_int_equal(e.attempts, attempt);
+        assert_true(e.not_before_ms >= now);
+        assert_true(e.not_before_ms <= clock_wall_ms() + 1000 * attempt); /* 1 s, then 2 s */
+        assert_string_equal(ready(r, LANE_LIVE), "");
+        assert_int_equal(rig_call(r, wake, &woken), ERR_NONE);
+        assert_int_equal(woken, 1);
+        assert_string_equal(ready(r, LANE_LIVE), "a ");
+    }
+    assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
+    assert_true(f.dead);
+    struct queue_counts n = rig_counts(r);
+    assert_int_equal(n.waiting[LANE_LIVE], 0);
+    assert_int_equal(n.dead, 1);
+    assert_int_equal(n.retried, 2);
+}
+
+static void
+too_old_is_dead(void **state)
+{
+    struct rig *r = *state;
+    struct queue_event e = event(LANE_LIVE, "a");
+    struct fail f = {&e, {.retries_max = 2, .event_age_max_s = 60, .base_ms = 1}, false};
+    e.created_ms = clock_wall_ms() - 61000;
+    assert_int_equal(rig_call(r, add, &e), ERR_NONE);
+    assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
+    assert_true(f.dead);
+}
+
+static int
+redrive(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_dead_redrive(conn, 0, 10, arg);
+}
+
+static int
+redrive_unknown(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_dead_redrive(conn, 999999, 10, arg);
+}
+
+static int
+purge(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_dead_purge(conn, 0, 10, arg);
+}
+
+static void
+dead_letters_come_back(void **state)
+{
+    struct rig *r = *state;
+    struct queue_event e[3];
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        e[i] = event(LANE_BATCH, i == 0 ? "a" : i == 1 ? "b" : "c");
+        struct fail f = {&e[i], {.retries_max = 0, .event_age_max_s = 60, .base_ms = 1}, false};
+        assert_int_equal(rig_call(r, add, &e[i]), ERR_NONE);
+        assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
+        assert_true(f.dead);
+    }
+    assert_int_equal(rig_call(r, redrive_unknown, &count), ERR_NOTFOUND);
+    assert_int_equal(rig_call(r, redrive, &count), ERR_NONE);
+    assert_int_equal(count, 3);
+    assert_string_equal(ready(r, LANE_LIVE), "a b c ");
+    assert_int_equal(rig_counts(r).dead, 0);
+    assert_int_equal(rig_call(r, purge, &count), ERR_NONE);
+    assert_int_equal(count, 0);
+}
+
+static int
+supersede(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    (void)arg;
+    struct arena *a = arena_new(1 << 20);
+    int err = queue_apply_supersede(conn, 1, SLICE_LIT("a"), 5, a, NULL, NULL);
+    arena_free(&a);
+    return err;
+}
+
+static void
+only_older_ones_are_superseded(void **state)
+{
+    struct rig *r = *state;
+    struct queue_event old = event(LANE_LIVE, "a"), same = event(LANE_LIVE, "a"),
+                       other = event(LANE_LIVE, "b");
+    old.generation = other.generation = 4;
+    assert_int_equal(rig_call(r, add, &old), ERR_NONE);
+    assert_int_equal(rig_call(r, add, &same), ERR_NONE);
+    assert_int_equal(rig_call(r, add, &other), ERR_NONE);
+    assert_int_equal(rig_call(r, supersede, NULL), ERR_NONE);
+    assert_string_equal(ready(r, LANE_LIVE), "a b ");
+    assert_int_equal(rig_counts(r).superseded, 1);
+}
+
+static int
+add_and_fail(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    CHK(queue_apply_add(conn, arg) == ERR_NONE);
+    return ERR_CONFLICT;
+}
+
+static void
+counts_follow_the_transaction(void **state)
+{
+    struct rig *r = *state;
+    struct queue_event e = event(LANE_LIVE, "a");
+    assert_int_equal(rig_call(r, add_and_fail, &e), ERR_CONFLICT);
+    assert_int_equal(rig_waiting(r), 0);
+    e.id = 0;
+    assert_int_equal(rig_call(r, add, &e), ERR_NONE);
+    rig_shut(r);
+    rig_reopen(r, "none");
+    assert_int_equal(rig_waiting(r), 1);
+    struct queue_counts n = rig_counts(r);
+    assert_int_equal(n.added, n.waiting[LANE_LIVE] + n.acked + n.superseded + n.died + n.dropped);
+}
+
+static void
+refuses_above_the_maximum(void **state)
+{
+    struct rig *r = *state;
+    struct queue *q = NULL;
+    struct db_conn *conn = NULL;
+    struct queue_event e = event(LANE_LIVE, "a");
+    assert_int_equal(queue_open(&q, r->db, 1), ERR_NONE);
+    assert_true(queue_accepting(q));
+    assert_int_equal(rig_call(r, add, &e), ERR_NONE);
+    assert_int_equal(db_read_begin(r->db, &conn), ERR_NONE);
+    assert_int_equal(queue_refresh(q, conn), ERR_NONE);
+    db_read_end(r->db, &conn);
+    assert_false(queue_accepting(q));
+    queue_close(&q);
+}
+
+int
+main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(order_and_lanes),
+        T(retries_then_dead),
+        T(too_old_is_dead),
+        T(dead_letters_come_back),
+        T(only_older_ones_are_superseded),
+        T(counts_follow_the_transaction),
+        T(refuses_above_the_maximum),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
