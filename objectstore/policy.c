@@ -288,8 +288,8 @@ words_parse(struct parse *ps, const json_t *value, const char *what, struct word
         }
         if (!json_is_string(one))
             return refuse(ps, "A string is needed in the policy", what);
-        out->v[i] = arena_dup(ps->policy->arena,
-                              slice_of(json_string_value(one), json_string_length(one)));
+        out->v[i] =
+            arena_dup(ps->policy->arena, slice_of(json_string_value(one), json_string_length(one)));
         if (out->v[i].p == NULL)
             return ERR_NOMEM;
         if (!pattern_ok(out->v[i]))
@@ -384,9 +384,9 @@ static const struct {
     const char *name;
     enum condition_test test;
 } test_names[] = {
-    {"StringEquals", TEST_EQUALS},   {"StringNotEquals", TEST_NOT_EQUALS},
-    {"StringLike", TEST_LIKE},       {"StringNotLike", TEST_NOT_LIKE},
-    {"IpAddress", TEST_IP},          {"NotIpAddress", TEST_NOT_IP},
+    {"StringEquals", TEST_EQUALS}, {"StringNotEquals", TEST_NOT_EQUALS},
+    {"StringLike", TEST_LIKE},     {"StringNotLike", TEST_NOT_LIKE},
+    {"IpAddress", TEST_IP},        {"NotIpAddress", TEST_NOT_IP},
     {"Bool", TEST_BOOL},
 };
 

@@ -22,8 +22,9 @@ source_parse(struct s3_request *q, struct s3_copy *c)
     c->bucket = slice_cut(decoded, '/', &c->key);
     if (c->key.n == 0 || c->key.n > STORE_KEY_MAX || !slice_is_utf8(c->key) ||
         !store_bucket_name_ok(c->bucket)) {
-        s3_fail_why(q, S3_INVALID_ARGUMENT, "Copy Source must mention the source bucket and key: "
-                                            "sourcebucket/sourcekey");
+        s3_fail_why(q, S3_INVALID_ARGUMENT,
+                    "Copy Source must mention the source bucket and key: "
+                    "sourcebucket/sourcekey");
         return false;
     }
     if (version.p != NULL && !slice_eqs(version, "versionId=null")) {
@@ -74,7 +75,6 @@ s3_copy_begin(struct s3_request *q)
         s3_fail_err(q, ERR_NOMEM);
         return NULL;
     }
-    c->bytes = -1;
     c->ranged = http_field(q->r, "x-amz-copy-source-range").p != NULL;
     s3_conditions_read(q->r, true, &c->conditions);
     if (!source_parse(q, c) || !source_permitted(q, c))

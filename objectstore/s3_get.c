@@ -91,7 +91,7 @@ conditions_hold(struct s3_request *q, const struct store_object *o)
     http_header(q->r, "Last-Modified", slice_str(date));
     if (cache.n > 0)
         http_header(q->r, "Cache-Control", cache);
-    s3_reply_empty(q, 304, -1);
+    s3_reply_empty(q, 304, o->size);
     return false;
 }
 
@@ -168,8 +168,9 @@ overrides_ok(struct s3_request *q)
 {
     for (size_t i = 0; q->r->param_count > 0 && i < ARRAY_LEN(overrides); i++) {
         if (q->account == NULL && http_has_param(q->r, overrides[i].param)) {
-            s3_fail_why(q, S3_INVALID_REQUEST, "Request specific response headers cannot be used "
-                                               "for anonymous GET requests.");
+            s3_fail_why(q, S3_INVALID_REQUEST,
+                        "Request specific response headers cannot be used "
+                        "for anonymous GET requests.");
             return false;
         }
     }

@@ -1,6 +1,6 @@
 /*
- * Listings of a bucket: ListObjects (v1), ListObjectsV2, ListObjectVersions. One page builder, three
- * ways to name where it starts and ends.
+ * Listings of a bucket: ListObjects (v1), ListObjectsV2, ListObjectVersions. One page builder,
+ * three ways to name where it starts and ends.
  *
  * A continuation token is TOKEN_MARK and the last name of the page before, in base64.
  */
@@ -112,8 +112,7 @@ page_read(struct page *page)
         return false;
     }
     page->url = encoding.n > 0;
-    page->with_owner =
-        page->style != V2 || slice_ieqs(http_param(q->r, "fetch-owner"), "true");
+    page->with_owner = page->style != V2 || slice_ieqs(http_param(q->r, "fetch-owner"), "true");
     page->spec.bucket = q->bucket->name;
     page->spec.prefix = http_param(q->r, "prefix");
     page->spec.delimiter = http_param(q->r, "delimiter");

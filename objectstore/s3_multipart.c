@@ -75,8 +75,7 @@ answer_create(struct s3_request *q, int err)
         return;
     }
     if (q->w->spec.checksum != CHECKSUM_NONE) {
-        http_header(q->r, "x-amz-checksum-algorithm",
-                    http_field(q->r, "x-amz-checksum-algorithm"));
+        http_header(q->r, "x-amz-checksum-algorithm", http_field(q->r, "x-amz-checksum-algorithm"));
         if (type.n > 0)
             http_header(q->r, "x-amz-checksum-type", type);
     }
@@ -235,9 +234,10 @@ s3_run_upload_part_copy(struct s3_request *q)
     if (u == NULL)
         return;
     if (range.p != NULL && s3_range(range, INT64_MAX, &offset, &bytes) != ERR_NONE) {
-        s3_fail_why(q, S3_INVALID_ARGUMENT,
-                    "The x-amz-copy-source-range value must be of the form bytes=first-last where "
-                    "first and last are the zero-based offsets of the first and last bytes to copy");
+        s3_fail_why(
+            q, S3_INVALID_ARGUMENT,
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where "
+            "first and last are the zero-based offsets of the first and last bytes to copy");
         return;
     }
     u->copy = s3_copy_begin(q);
@@ -278,8 +278,8 @@ part_parse(const struct xml_node *node, struct store_part *part)
 {
     uint64_t number = 0;
     struct slice etag = slice_trim(xml_text(node, "ETag"));
-    if (slice_to_u64(slice_trim(xml_text(node, "PartNumber")), &number) != ERR_NONE ||
-        number < 1 || number > STORE_PART_MAX)
+    if (slice_to_u64(slice_trim(xml_text(node, "PartNumber")), &number) != ERR_NONE || number < 1 ||
+        number > STORE_PART_MAX)
         return false;
     if (etag.n >= 2 && etag.p[0] == '"' && etag.p[etag.n - 1] == '"')
         etag = slice_of(etag.p + 1, etag.n - 2);
@@ -370,18 +370,18 @@ answer_complete(struct s3_request *q, int err)
         fail_upload(q, err);
 }
 
-/* The checksum of the whole object, when the client states one. */
-static void
-stated_checksum(struct s3_request *q)
+/* Here an x-amz-checksum header is about the whole object, which nobody reads: not to be taken on
+ * trust. */
+void
+s3_prepare_complete_upload(struct s3_request *q)
 {
     char name[CHECKSUM_TEXT_MAX];
-    for (int c = CHECKSUM_NONE + 1; c < CHECKSUM_COUNT; c++) {
+    for (int c = CHECKSUM_NONE + 1; c < CHECKSUM_COUNT && !http_replied(q->r); c++) {
         snprintf(name, sizeof name, "x-amz-checksum-%s", checksum_name((enum checksum)c));
-        struct slice value = http_field(q->r, name);
-        if (value.n == 0)
-            continue;
-        q->w->spec.checksum = (enum checksum)c;
-        q->w->spec.checksum_base64 = value;
+        if (http_field(q->r, name).n > 0)
+            s3_fail_why(q, S3_NOT_IMPLEMENTED,
+                        "A checksum of the whole object cannot be checked at the completion; "
+                        "state one for each part");
     }
 }
 
@@ -391,7 +391,6 @@ s3_run_complete_upload(struct s3_request *q)
     struct completion *c = completion_parse(q);
     if (c == NULL || !s3_write_begin(q) || !s3_spec_fill(q, STORE_CREATED_MULTIPART, false))
         return;
-    stated_checksum(q);
     q->state = c;
     s3_commit(q, apply_complete, answer_complete);
 }

@@ -19,8 +19,12 @@
 /* ---- headers ---- */
 
 static const char *const kept[] = {
-    "Cache-Control",       "Content-Disposition",  "Content-Encoding",
-    "Content-Language",    "Expires",              "x-amz-storage-class",
+    "Cache-Control",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Expires",
+    "x-amz-storage-class",
     "x-amz-website-redirect-location",
 };
 
@@ -37,12 +41,16 @@ static const struct {
 };
 
 static const char *const acls_of_owner[] = {
-    "private", "bucket-owner-full-control", "bucket-owner-read", NULL,
+    "private",
+    "bucket-owner-full-control",
+    "bucket-owner-read",
+    NULL,
 };
 
 static const char *const storage_classes[] = {
-    "STANDARD",   "REDUCED_REDUNDANCY", "STANDARD_IA",  "ONEZONE_IA",   "INTELLIGENT_TIERING",
-    "GLACIER_IR", "GLACIER",            "DEEP_ARCHIVE", NULL,
+    "STANDARD",   "REDUCED_REDUNDANCY",  "STANDARD_IA",
+    "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR",
+    "GLACIER",    "DEEP_ARCHIVE",        NULL,
 };
 
 static bool

@@ -11,28 +11,48 @@
 
 #include <stdio.h>
 
+/* What the row itself says: a document, or a refusal. */
+static void
+run_canned(struct s3_request *q)
+{
+    const struct s3_op *op = q->op;
+    if (op->canned == NULL) {
+        s3_fail(q, op->fault);
+        return;
+    }
+    struct buf b;
+    buf_init(&b, S3_REPLY_BYTES_MAX);
+    xml_head(&b);
+    buf_puts(&b, op->canned);
+    s3_reply_xml(q, 200, &b);
+}
+
 #define DOC(max) S3_BODY_DOC, max
 #define NO_BODY S3_BODY_NONE, 0
 #define OBJECT S3_BODY_OBJECT, 0
 #define XML(name, inner) "<" name S3_XMLNS ">" inner "</" name ">"
 /* A document we give without keeping one, and a refusal of that kind. */
-#define CANNED(sub, action, text)                                                                  \
-    {"Get:" sub, HTTP_GET, S3_BUCKET, sub, action, NO_BODY, 0, NULL, s3_run_canned, text, 0}
-#define ABSENT(sub, level, action, fault)                                                          \
-    {"Get:" sub, HTTP_GET, level, sub, action, NO_BODY, 0, NULL, s3_run_canned, NULL, fault}
+#define CANNED(sub, action, text)                                                           \
+    {                                                                                       \
+        "Get:" sub, HTTP_GET, S3_BUCKET, sub, action, NO_BODY, 0, NULL, run_canned, text, 0 \
+    }
+#define ABSENT(sub, level, action, fault)                                                   \
+    {                                                                                       \
+        "Get:" sub, HTTP_GET, level, sub, action, NO_BODY, 0, NULL, run_canned, NULL, fault \
+    }
 
 static const struct s3_op ops[] = {
     /* The roads that must be short come first. */
-    {"GetObject", HTTP_GET, S3_OBJECT, NULL, "s3:GetObject", NO_BODY, 0, NULL,
-     s3_run_get_object, NULL, 0},
-    {"HeadObject", HTTP_HEAD, S3_OBJECT, NULL, "s3:GetObject", NO_BODY, 0, NULL,
-     s3_run_get_object, NULL, 0},
+    {"GetObject", HTTP_GET, S3_OBJECT, NULL, "s3:GetObject", NO_BODY, 0, NULL, s3_run_get_object,
+     NULL, 0},
+    {"HeadObject", HTTP_HEAD, S3_OBJECT, NULL, "s3:GetObject", NO_BODY, 0, NULL, s3_run_get_object,
+     NULL, 0},
     {"CopyObject", HTTP_PUT, S3_OBJECT, NULL, "s3:PutObject", NO_BODY,
      S3_MUTATES | S3_ADMITTED | S3_COPIES, NULL, s3_run_copy_object, NULL, 0},
     {"PutObject", HTTP_PUT, S3_OBJECT, NULL, "s3:PutObject", OBJECT, S3_MUTATES | S3_ADMITTED,
      s3_prepare_put_object, s3_run_put_object, NULL, 0},
-    {"DeleteObject", HTTP_DELETE, S3_OBJECT, NULL, "s3:DeleteObject", NO_BODY, S3_MUTATES, NULL,
-     s3_run_delete_object, NULL, 0},
+    {"DeleteObject", HTTP_DELETE, S3_OBJECT, NULL, "s3:DeleteObject", NO_BODY,
+     S3_MUTATES | S3_FREES, NULL, s3_run_delete_object, NULL, 0},
     {"CreateMultipartUpload", HTTP_POST, S3_OBJECT, "uploads", "s3:PutObject", NO_BODY,
      S3_MUTATES | S3_ADMITTED, s3_prepare_create_upload, s3_run_create_upload, NULL, 0},
     {"UploadPartCopy", HTTP_PUT, S3_OBJECT, "uploadId", "s3:PutObject", NO_BODY,
@@ -40,9 +60,10 @@ static const struct s3_op ops[] = {
     {"UploadPart", HTTP_PUT, S3_OBJECT, "uploadId", "s3:PutObject", OBJECT, S3_MUTATES,
      s3_prepare_upload_part, s3_run_upload_part, NULL, 0},
     {"CompleteMultipartUpload", HTTP_POST, S3_OBJECT, "uploadId", "s3:PutObject",
-     DOC(S3_DOC_COMPLETE), S3_MUTATES | S3_ADMITTED, NULL, s3_run_complete_upload, NULL, 0},
+     DOC(S3_DOC_COMPLETE), S3_MUTATES | S3_ADMITTED, s3_prepare_complete_upload,
+     s3_run_complete_upload, NULL, 0},
     {"AbortMultipartUpload", HTTP_DELETE, S3_OBJECT, "uploadId", "s3:AbortMultipartUpload", NO_BODY,
-     S3_MUTATES, NULL, s3_run_abort_upload, NULL, 0},
+     S3_MUTATES | S3_FREES, NULL, s3_run_abort_upload, NULL, 0},
     {"ListParts", HTTP_GET, S3_OBJECT, "uploadId", "s3:ListMultipartUploadParts", NO_BODY, 0, NULL,
      s3_run_list_parts, NULL, 0},
     {"GetObjectAcl", HTTP_GET, S3_OBJECT, "acl", "s3:GetObjectAcl", NO_BODY, 0, NULL,
@@ -59,16 +80,16 @@ static const struct s3_op ops[] = {
     {"ListMultipartUploads", HTTP_GET, S3_BUCKET, "uploads", "s3:ListBucketMultipartUploads",
      NO_BODY, S3_LISTS, NULL, s3_run_list_uploads, NULL, 0},
     {"DeleteObjects", HTTP_POST, S3_BUCKET, "delete", "s3:DeleteObject", DOC(S3_DOC_DELETE),
-     S3_MUTATES | S3_JUDGES, NULL, s3_run_delete_objects, NULL, 0},
-    {"PostObject", HTTP_POST, S3_BUCKET, NULL, "s3:PutObject", NO_BODY, S3_JUDGES, s3_run_canned,
-     s3_run_canned, NULL, S3_NOT_IMPLEMENTED},
+     S3_MUTATES | S3_FREES | S3_JUDGES, NULL, s3_run_delete_objects, NULL, 0},
+    {"PostObject", HTTP_POST, S3_BUCKET, NULL, "s3:PutObject", NO_BODY, S3_JUDGES, run_canned,
+     run_canned, NULL, S3_NOT_IMPLEMENTED},
     {"CreateBucket", HTTP_PUT, S3_BUCKET, NULL, "s3:CreateBucket", DOC(S3_DOC_SMALL),
      S3_MUTATES | S3_NEW_BUCKET | S3_JUDGES, s3_prepare_create_bucket, s3_run_create_bucket, NULL,
      0},
     {"HeadBucket", HTTP_HEAD, S3_BUCKET, NULL, "s3:ListBucket", NO_BODY, 0, NULL,
      s3_run_head_bucket, NULL, 0},
-    {"DeleteBucket", HTTP_DELETE, S3_BUCKET, NULL, "s3:DeleteBucket", NO_BODY, S3_MUTATES, NULL,
-     s3_run_delete_bucket, NULL, 0},
+    {"DeleteBucket", HTTP_DELETE, S3_BUCKET, NULL, "s3:DeleteBucket", NO_BODY,
+     S3_MUTATES | S3_FREES, NULL, s3_run_delete_bucket, NULL, 0},
     {"GetBucketLocation", HTTP_GET, S3_BUCKET, "location", "s3:GetBucketLocation", NO_BODY, 0, NULL,
      s3_run_get_location, NULL, 0},
     {"GetBucketNotification", HTTP_GET, S3_BUCKET, "notification", "s3:GetBucketNotification",
@@ -80,7 +101,7 @@ static const struct s3_op ops[] = {
     {"PutBucketPolicy", HTTP_PUT, S3_BUCKET, "policy", "s3:PutBucketPolicy", DOC(POLICY_BYTES_MAX),
      S3_MUTATES | S3_OWNER, NULL, s3_run_put_policy, NULL, 0},
     {"DeleteBucketPolicy", HTTP_DELETE, S3_BUCKET, "policy", "s3:DeleteBucketPolicy", NO_BODY,
-     S3_MUTATES | S3_OWNER, NULL, s3_run_delete_policy, NULL, 0},
+     S3_MUTATES | S3_FREES | S3_OWNER, NULL, s3_run_delete_policy, NULL, 0},
     {"GetBucketPolicyStatus", HTTP_GET, S3_BUCKET, "policyStatus", "s3:GetBucketPolicyStatus",
      NO_BODY, 0, NULL, s3_run_policy_status, NULL, 0},
     {"GetBucketAcl", HTTP_GET, S3_BUCKET, "acl", "s3:GetBucketAcl", NO_BODY, 0, NULL,
@@ -154,9 +175,9 @@ static const struct {
 static char
 method_letter(enum http_method m)
 {
-    static const char letters[] = {[HTTP_GET] = 'G',    [HTTP_HEAD] = 'H',   [HTTP_PUT] = 'P',
-                                   [HTTP_POST] = 'O',   [HTTP_DELETE] = 'D', [HTTP_OPTIONS] = '-',
-                                   [HTTP_OTHER] = '-'};
+    static const char letters[] = {
+        [HTTP_GET] = 'G',    [HTTP_HEAD] = 'H',    [HTTP_PUT] = 'P',  [HTTP_POST] = 'O',
+        [HTTP_DELETE] = 'D', [HTTP_OPTIONS] = '-', [HTTP_OTHER] = '-'};
     return letters[m];
 }
 
@@ -234,19 +255,4 @@ const struct s3_op *
 s3_op_at(size_t index)
 {
     return index < ARRAY_LEN(ops) ? &ops[index] : NULL;
-}
-
-void
-s3_run_canned(struct s3_request *q)
-{
-    const struct s3_op *op = q->op;
-    if (op->canned == NULL) {
-        s3_fail(q, op->fault);
-        return;
-    }
-    struct buf b;
-    buf_init(&b, S3_REPLY_BYTES_MAX);
-    xml_head(&b);
-    buf_puts(&b, op->canned);
-    s3_reply_xml(q, 200, &b);
 }

@@ -34,13 +34,14 @@ enum s3_level { S3_SERVICE, S3_BUCKET, S3_OBJECT };
 /* What follows the headers: nothing, a document of at most doc_max bytes, or an object's bytes. */
 enum s3_body { S3_BODY_NONE, S3_BODY_DOC, S3_BODY_OBJECT };
 
-#define S3_MUTATES 1u   /* gets an info line in the log */
-#define S3_ADMITTED 2u  /* refused with SlowDown while hooks.accepting() says no */
+#define S3_MUTATES 1u    /* gets an info line in the log */
+#define S3_ADMITTED 2u   /* refused with SlowDown while hooks.accepting() says no */
 #define S3_NEW_BUCKET 4u /* the bucket need not exist */
-#define S3_OWNER 8u     /* policies cannot grant it */
-#define S3_JUDGES 16u   /* the handler asks s3_may() itself */
-#define S3_COPIES 32u   /* the row for requests with x-amz-copy-source */
-#define S3_LISTS 64u    /* prefix and delimiter count in the policy's conditions */
+#define S3_OWNER 8u      /* policies cannot grant it */
+#define S3_JUDGES 16u    /* the handler asks s3_may() itself */
+#define S3_COPIES 32u    /* the row for requests with x-amz-copy-source */
+#define S3_LISTS 64u     /* prefix and delimiter count in the policy's conditions */
+#define S3_FREES 128u    /* may use the space reserve */
 
 struct s3_request;
 typedef void (*s3_handler_fn)(struct s3_request *q);
@@ -56,7 +57,7 @@ struct s3_op {
     unsigned flags;
     s3_handler_fn prepare; /* before the body; may answer; NULL: nothing to do */
     s3_handler_fn run;     /* the whole body is here and holds what it promised */
-    const char *canned;    /* for s3_run_canned(): the answer */
+    const char *canned;    /* the whole answer, for rows that have one */
     enum s3_fault fault;   /* or, without one, the refusal */
 };
 
@@ -90,8 +91,8 @@ struct s3_request {
     struct http_request *r;
     const struct s3_service *s;
     const struct s3_op *op;
-    struct slice bucket_name; /* p = NULL: none */
-    struct slice key;         /* p = NULL: none */
+    struct slice bucket_name;          /* p = NULL: none */
+    struct slice key;                  /* p = NULL: none */
     const struct store_bucket *bucket; /* a reference */
     const struct account *account;     /* NULL: anonymous */
     struct slice source_ip;            /* made by s3_source_ip() */
@@ -113,12 +114,11 @@ struct s3_request {
 const struct s3_op *s3_op_find(struct s3_request *q);
 /* Rows for tests; NULL past the end. */
 const struct s3_op *s3_op_at(size_t index);
-/* op->canned, or op->fault. */
-void s3_run_canned(struct s3_request *q);
 
 /* ---- s3_service.c ---- */
 
-/* May the caller do this? Owner and root always, others as the policy says. key.p = NULL: bucket. */
+/* May the caller do this? Owner and root always, others as the policy says. Without key (p = NULL)
+ * it is about the bucket itself. */
 bool s3_may(struct s3_request *q, const struct store_bucket *bucket, const char *action,
             struct slice key);
 struct slice s3_source_ip(struct s3_request *q);
@@ -172,10 +172,8 @@ struct s3_copy {
     struct slice key;
     int64_t bucket_id;
     struct s3_conditions conditions;
-    bool replace;     /* metadata from this request */
-    int64_t offset;   /* UploadPartCopy */
-    int64_t bytes;    /* < 0: all */
-    bool ranged;
+    bool replace; /* metadata from this request */
+    bool ranged;  /* a part by copy, of a stretch of the source */
 };
 
 /* Reads x-amz-copy-source, checks permission; NULL: answered. */
@@ -213,6 +211,7 @@ void s3_run_create_upload(struct s3_request *q);
 void s3_prepare_upload_part(struct s3_request *q);
 void s3_run_upload_part(struct s3_request *q);
 void s3_run_upload_part_copy(struct s3_request *q);
+void s3_prepare_complete_upload(struct s3_request *q);
 void s3_run_complete_upload(struct s3_request *q);
 void s3_run_abort_upload(struct s3_request *q);
 void s3_run_list_parts(struct s3_request *q);

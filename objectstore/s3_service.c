@@ -311,8 +311,8 @@ body_begin(struct s3_request *q)
         fail_payload(q);
         return false;
     }
-    int err = object ? store_put_begin(q->s->store, &q->w->put, payload_length(q->payload))
-                     : ERR_NONE;
+    int err =
+        object ? store_put_begin(q->s->store, &q->w->put, payload_length(q->payload)) : ERR_NONE;
     if (err != ERR_NONE)
         s3_fail_err(q, err);
     return err == ERR_NONE;
@@ -383,7 +383,7 @@ submit(struct s3_write *w)
                            .done = op_done,
                            .bytes = sizeof *w + w->spec.meta.n + q->key.n +
                                     (w->bytes > STORE_INLINE_MAX ? 0 : (size_t)w->bytes),
-                           .urgent = q->r->method == HTTP_DELETE};
+                           .urgent = (q->op->flags & S3_FREES) != 0};
     int err = db_submit(q->s->db, &w->op);
     if (err != ERR_NONE)
         finish(w, err);

@@ -22,9 +22,9 @@ struct s3_fix {
     struct accounts *accounts;
     struct s3_service *s3;
     struct http_server *http;
-    bool full;             /* hooks.accepting() says no */
-    int notifications;     /* calls of the hook */
-    int notification_err;  /* what it says */
+    bool full;            /* hooks.accepting() says no */
+    int notifications;    /* calls of the hook */
+    int notification_err; /* what it says */
 };
 
 struct s3_call {
@@ -96,8 +96,10 @@ s3_setup(void **state)
     t->f.dir = testdir_make();
     fix_open(&t->f);
     t->accounts = accounts_new();
-    struct account root = {"000000000000", NULL, "root", "root@example.org", ROOT, "rootsecret", true};
-    struct account ann = {"111111111111", NULL, "Ann & Co", "ann@example.org", ANN, "annsecret", false};
+    struct account root = {"000000000000", NULL,         "root", "root@example.org",
+                           ROOT,           "rootsecret", true};
+    struct account ann = {"111111111111", NULL, "Ann & Co", "ann@example.org", ANN,
+                          "annsecret",    false};
     CHK(accounts_add(t->accounts, &root) == ERR_NONE);
     CHK(accounts_add(t->accounts, &ann) == ERR_NONE);
     struct s3_options options = {

@@ -12,7 +12,7 @@
 #define BUCKET SLICE_LIT("photos")
 #define ALLOW_ALL "\"Effect\":\"Allow\",\"Principal\":\"*\","
 #define STATEMENT(inner) "{\"Version\":\"2012-10-17\",\"Statement\":[{" inner "}]}"
-#define READ_TREE                                                                                  \
+#define READ_TREE \
     STATEMENT(ALLOW_ALL "\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::photos/pub/*\"")
 
 /* Parses what must be good. */
@@ -106,8 +106,8 @@ static void
 test_deny_wins_in_any_order(void **state)
 {
     (void)state;
-    static const char allow[] = "{" ALLOW_ALL
-                                "\"Action\":\"s3:*\",\"Resource\":\"arn:aws:s3:::photos/*\"}";
+    static const char allow[] =
+        "{" ALLOW_ALL "\"Action\":\"s3:*\",\"Resource\":\"arn:aws:s3:::photos/*\"}";
     static const char deny[] = "{\"Effect\":\"Deny\",\"Principal\":{\"AWS\":\"*\"},"
                                "\"Action\":\"s3:GetObject\","
                                "\"Resource\":[\"arn:aws:s3:::photos/secret/*\"]}";
@@ -124,8 +124,9 @@ static void
 test_not_action_and_not_resource(void **state)
 {
     (void)state;
-    const char *json = STATEMENT("\"Effect\":\"Deny\",\"Principal\":\"*\",\"NotAction\":[\"s3:Put*\","
-                                 "\"s3:List*\"],\"NotResource\":\"arn:aws:s3:::photos/open/*\"");
+    const char *json =
+        STATEMENT("\"Effect\":\"Deny\",\"Principal\":\"*\",\"NotAction\":[\"s3:Put*\","
+                  "\"s3:List*\"],\"NotResource\":\"arn:aws:s3:::photos/open/*\"");
     struct policy *p = good(json);
     struct policy_request rq = get_of("shut/a");
     assert_int_equal(policy_judge(p, &rq), POLICY_DENY);
@@ -169,17 +170,15 @@ static enum policy_verdict
 judge_list(const char *json, struct slice prefix, struct slice delimiter)
 {
     struct policy *p = good(json);
-    struct policy_request rq = {.action = "s3:ListBucket",
-                                .bucket = BUCKET,
-                                .prefix = prefix,
-                                .delimiter = delimiter};
+    struct policy_request rq = {
+        .action = "s3:ListBucket", .bucket = BUCKET, .prefix = prefix, .delimiter = delimiter};
     enum policy_verdict v = policy_judge(p, &rq);
     policy_free(&p);
     return v;
 }
 
-#define LIST_IF(condition)                                                                         \
-    STATEMENT(ALLOW_ALL "\"Action\":\"s3:ListBucket\",\"Resource\":\"arn:aws:s3:::photos\","       \
+#define LIST_IF(condition)                                                                   \
+    STATEMENT(ALLOW_ALL "\"Action\":\"s3:ListBucket\",\"Resource\":\"arn:aws:s3:::photos\"," \
                         "\"Condition\":{" condition "}")
 
 static void
@@ -209,8 +208,8 @@ test_condition_on_prefix(void **state)
     assert_int_equal(judge_list(not_like, SLICE_LIT("open/"), SLICE_NONE), POLICY_ALLOW);
 }
 
-#define GET_IF(condition)                                                                          \
-    STATEMENT(ALLOW_ALL "\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::photos/*\","      \
+#define GET_IF(condition)                                                                     \
+    STATEMENT(ALLOW_ALL "\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::photos/*\"," \
                         "\"Condition\":{" condition "}")
 
 static enum policy_verdict
@@ -228,8 +227,8 @@ static void
 test_condition_on_address(void **state)
 {
     (void)state;
-    static const char in[] = GET_IF(
-        "\"IpAddress\":{\"aws:SourceIp\":[\"203.0.113.0/25\",\"2001:db8:a::/47\",\"198.51.100.9\"]}");
+    static const char in[] = GET_IF("\"IpAddress\":{\"aws:SourceIp\":[\"203.0.113.0/"
+                                    "25\",\"2001:db8:a::/47\",\"198.51.100.9\"]}");
     assert_int_equal(judge_from(in, "203.0.113.0"), POLICY_ALLOW);
     assert_int_equal(judge_from(in, "203.0.113.127"), POLICY_ALLOW);
     assert_int_equal(judge_from(in, "203.0.113.128"), POLICY_NONE);
@@ -243,8 +242,9 @@ test_condition_on_address(void **state)
     static const char out[] = GET_IF("\"NotIpAddress\":{\"aws:SourceIp\":\"10.0.0.0/8\"}");
     assert_int_equal(judge_from(out, "10.200.3.4"), POLICY_NONE);
     assert_int_equal(judge_from(out, "11.0.0.1"), POLICY_ALLOW);
-    assert_int_equal(judge_from(GET_IF("\"IpAddress\":{\"aws:SourceIp\":\"0.0.0.0/0\"}"), "9.9.9.9"),
-                     POLICY_ALLOW);
+    assert_int_equal(
+        judge_from(GET_IF("\"IpAddress\":{\"aws:SourceIp\":\"0.0.0.0/0\"}"), "9.9.9.9"),
+        POLICY_ALLOW);
 }
 
 static void
@@ -268,7 +268,8 @@ judge_pattern(const char *pattern, struct slice key)
 {
     char json[3000];
     snprintf(json, sizeof json,
-             STATEMENT(ALLOW_ALL "\"Action\":\"*\",\"Resource\":\"arn:aws:s3:::photos%s\""), pattern);
+             STATEMENT(ALLOW_ALL "\"Action\":\"*\",\"Resource\":\"arn:aws:s3:::photos%s\""),
+             pattern);
     struct policy *p = good(json);
     struct policy_request rq = get_of("");
     rq.key = key;
@@ -284,15 +285,32 @@ test_patterns(void **state)
         const char *pattern, *key;
         bool match;
     } rows[] = {
-        {"/*", "a", true},          {"/a", "a", true},           {"/a", "ab", false},
-        {"/a?c", "abc", true},      {"/a?c", "ac", false},       {"/a?c", "abbc", false},
-        {"/*.jpg", "x.jpg", true},  {"/*.jpg", "x.jpgx", false}, {"/*.jpg", ".jpg", true},
-        {"/a*b*c", "aXbYc", true},  {"/a*b*c", "aXcYb", false},  {"/a*b*c", "abc", true},
-        {"/a*bb*b", "abb", false},  {"/a*bb*b", "abbb", true},   {"/**", "a", true},
-        {"/a*?b?*c", "a1b2c", true}, {"/a*?b?*c", "ab2c", false}, {"/??", "\303\251e", true},
-        {"/*?", "\303\251", true},  {"/?", "\303\251", true},    {"/??", "\303\251", false},
-        {"/x*y?", "xy\303\251", true}, {"*", "a", true},         {"*/b", "a/b", true},
-        {"/[a]", "[a]", true},      {"/[a]", "a", false},
+        {"/*", "a", true},
+        {"/a", "a", true},
+        {"/a", "ab", false},
+        {"/a?c", "abc", true},
+        {"/a?c", "ac", false},
+        {"/a?c", "abbc", false},
+        {"/*.jpg", "x.jpg", true},
+        {"/*.jpg", "x.jpgx", false},
+        {"/*.jpg", ".jpg", true},
+        {"/a*b*c", "aXbYc", true},
+        {"/a*b*c", "aXcYb", false},
+        {"/a*b*c", "abc", true},
+        {"/a*bb*b", "abb", false},
+        {"/a*bb*b", "abbb", true},
+        {"/**", "a", true},
+        {"/a*?b?*c", "a1b2c", true},
+        {"/a*?b?*c", "ab2c", false},
+        {"/??", "\303\251e", true},
+        {"/*?", "\303\251", true},
+        {"/?", "\303\251", true},
+        {"/??", "\303\251", false},
+        {"/x*y?", "xy\303\251", true},
+        {"*", "a", true},
+        {"*/b", "a/b", true},
+        {"/[a]", "[a]", true},
+        {"/[a]", "a", false},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

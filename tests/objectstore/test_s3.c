@@ -1,6 +1,6 @@
 /*
- * The S3 face over a real connection: buckets, objects, refusals. Listings, copies, multipart uploads
- * and documents kept with a bucket are in test_s3_more.c.
+ * The S3 face over a real connection: buckets, objects, refusals. Listings, copies, multipart
+ * uploads and documents kept with a bucket are in test_s3_more.c.
  */
 #include "tests/objectstore/s3_fixture.h"
 
@@ -151,11 +151,15 @@ object_headers(void **state)
     s3_expect(t, &c, 200, "ETag: \"5d41402abc4b2a76b9719d911017c592\"\r\n");
     c = (struct s3_call){.who = ROOT, .method = "GET", .target = "/album/a"};
     s3_call(t, &c, &a);
-    static const char *const lines[] = {
-        "ETag: \"5d41402abc4b2a76b9719d911017c592\"\r\n", "Content-Type: text/plain\r\n",
-        "Cache-Control: max-age=7\r\n", "Content-Encoding: gzip\r\n", "Content-Language: de\r\n",
-        "Content-Disposition: inline\r\n", "x-amz-meta-colour: blue\r\n", "Expires: never\r\n",
-        "x-amz-storage-class: STANDARD_IA\r\n"};
+    static const char *const lines[] = {"ETag: \"5d41402abc4b2a76b9719d911017c592\"\r\n",
+                                        "Content-Type: text/plain\r\n",
+                                        "Cache-Control: max-age=7\r\n",
+                                        "Content-Encoding: gzip\r\n",
+                                        "Content-Language: de\r\n",
+                                        "Content-Disposition: inline\r\n",
+                                        "x-amz-meta-colour: blue\r\n",
+                                        "Expires: never\r\n",
+                                        "x-amz-storage-class: STANDARD_IA\r\n"};
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         assert_true(raw_has(&a, lines[i]));
     buf_fini(&a.all);
@@ -210,7 +214,7 @@ keys_of_any_bytes(void **state)
 {
     struct s3_fix *t = *state;
     static const char *const targets[] = {
-        "/album/a+b",   "/album/a%2Bb%20c", "/album/a%00b", "/album//x",  "/album/./../x",
+        "/album/a+b",    "/album/a%2Bb%20c", "/album/a%00b", "/album//x",  "/album/./../x",
         "/album/%C3%A9", "/album/a%2F%2Fb",  "/album/%25",   "/album/_/x", "/album/a%0Ab%01",
     };
     char body[32];
@@ -373,15 +377,16 @@ signatures(void **state)
     buf_fini(&head);
 }
 
-#define POLICY_BODY                                                                                \
-    "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":\"*\","        \
-    "\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::album/pub/*\"},"                      \
-    "{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"arn:aws:iam::111111111111:root\"},"            \
-    "\"Action\":[\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObject\"],"                          \
-    "\"Resource\":\"arn:aws:s3:::album/ann/*\"},"                                                  \
-    "{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:ListBucket\","                      \
-    "\"Resource\":\"arn:aws:s3:::album\",\"Condition\":{\"StringLike\":{\"s3:prefix\":\"pub/*\"}}},"     \
-    "{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":\"s3:*\","                                \
+#define POLICY_BODY                                                                           \
+    "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":\"*\","   \
+    "\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::album/pub/*\"},"                 \
+    "{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"arn:aws:iam::111111111111:root\"},"       \
+    "\"Action\":[\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObject\"],"                     \
+    "\"Resource\":\"arn:aws:s3:::album/ann/*\"},"                                             \
+    "{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:ListBucket\","                 \
+    "\"Resource\":\"arn:aws:s3:::album\",\"Condition\":{\"StringLike\":{\"s3:prefix\":\"pub/" \
+    "*\"}}},"                                                                                 \
+    "{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":\"s3:*\","                           \
     "\"Resource\":\"arn:aws:s3:::album/pub/not/*\"}]}"
 
 static void
@@ -430,10 +435,14 @@ static void
 bucket_in_the_host(void **state)
 {
     struct s3_fix *t = *state;
-    struct s3_call c = {.who = ROOT, .method = "PUT", .target = "/", .host = "album.localhost:9000"};
+    struct s3_call c = {
+        .who = ROOT, .method = "PUT", .target = "/", .host = "album.localhost:9000"};
     s3_expect(t, &c, 200, NULL);
-    c = (struct s3_call){.who = ROOT, .method = "PUT", .target = "/_/x",
-                         .host = "Album.LOCALHOST", .body = SLICE_LIT("under")};
+    c = (struct s3_call){.who = ROOT,
+                         .method = "PUT",
+                         .target = "/_/x",
+                         .host = "Album.LOCALHOST",
+                         .body = SLICE_LIT("under")};
     c.host = "album.LOCALHOST";
     s3_expect(t, &c, 200, NULL);
     s3_do(t, ROOT, "GET", "/album/_/x", 200, "under");
@@ -496,7 +505,10 @@ bad_bodies(void **state)
     }
     struct s3_call c = {.who = ROOT, .method = "PUT", .target = "/album/a", .no_length = true};
     s3_expect(t, &c, 411, "<Code>MissingContentLength</Code>");
-    c = (struct s3_call){.who = ROOT, .method = "PUT", .target = "/album/a", .no_length = true,
+    c = (struct s3_call){.who = ROOT,
+                         .method = "PUT",
+                         .target = "/album/a",
+                         .no_length = true,
                          .headers = "content-length: 5368709121\r\n"};
     s3_expect(t, &c, 400, "<Code>EntityTooLarge</Code>");
     s3_do(t, ROOT, "GET", "/album/a", 404, NULL);
@@ -539,7 +551,9 @@ expect_continue(void **state)
 {
     struct s3_fix *t = *state;
     struct raw_answer a;
-    struct s3_call c = {.method = "PUT", .target = "/album/a", .body = SLICE_LIT("hello"),
+    struct s3_call c = {.method = "PUT",
+                        .target = "/album/a",
+                        .body = SLICE_LIT("hello"),
                         .headers = "expect: 100-continue\r\n"};
     struct buf head;
     buf_init(&head, 1 << 20);
@@ -603,8 +617,8 @@ many_at_once(void **state)
                 fds[i] = raw_dial(http_address(t->http));
             snprintf(target, sizeof target, "/album/key%d", i % 10);
             snprintf(body, sizeof body, "round %d of %d", round, i % 10);
-            struct s3_call c = {.who = ROOT, .method = "PUT", .target = target,
-                                .body = slice_str(body)};
+            struct s3_call c = {
+                .who = ROOT, .method = "PUT", .target = target, .body = slice_str(body)};
             buf_reset(&head);
             s3_call_head(t, &c, &head);
             assert_true(raw_put(fds[i], head.p, head.n));
@@ -652,16 +666,26 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        S3_TEST(bucket_life),         S3_TEST(bucket_refusals),
-        S3_TEST(bucket_list),         S3_TEST(object_sizes),
-        S3_TEST(object_headers),      S3_TEST(object_header_refusals),
-        S3_TEST(keys_of_any_bytes),   S3_TEST(keys_refused),
-        S3_TEST(conditions_and_ranges), S3_TEST(ranges_of_large_objects),
-        S3_TEST(write_conditions),    S3_TEST(signatures),
-        S3_TEST(policies),            S3_TEST(bucket_in_the_host),
-        S3_TEST(expected_owner),      S3_TEST(bad_bodies),
-        S3_TEST(broken_off),          S3_TEST(expect_continue),
-        S3_TEST(slow_down),           S3_TEST(many_at_once),
+        S3_TEST(bucket_life),
+        S3_TEST(bucket_refusals),
+        S3_TEST(bucket_list),
+        S3_TEST(object_sizes),
+        S3_TEST(object_headers),
+        S3_TEST(object_header_refusals),
+        S3_TEST(keys_of_any_bytes),
+        S3_TEST(keys_refused),
+        S3_TEST(conditions_and_ranges),
+        S3_TEST(ranges_of_large_objects),
+        S3_TEST(write_conditions),
+        S3_TEST(signatures),
+        S3_TEST(policies),
+        S3_TEST(bucket_in_the_host),
+        S3_TEST(expected_owner),
+        S3_TEST(bad_bodies),
+        S3_TEST(broken_off),
+        S3_TEST(expect_continue),
+        S3_TEST(slow_down),
+        S3_TEST(many_at_once),
         S3_TEST(function_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

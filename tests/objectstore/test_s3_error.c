@@ -96,7 +96,8 @@ range_is(const char *text, int64_t size, int err, int64_t offset, int64_t bytes)
     int64_t o = -1, n = -1;
     int got = s3_range(slice_str(text), size, &o, &n);
     if (got != err || (err == ERR_NONE && (o != offset || n != bytes)))
-        fail_msg("%s of %lld: %d %lld %lld", text, (long long)size, got, (long long)o, (long long)n);
+        fail_msg("%s of %lld: %d %lld %lld", text, (long long)size, got, (long long)o,
+                 (long long)n);
 }
 
 static void
@@ -115,8 +116,8 @@ test_ranges(void **state)
     range_is("bytes=-0", 10, ERR_RANGE, 0, 0);
     range_is("bytes=0-", 0, ERR_RANGE, 0, 0);
     range_is("bytes=-5", 0, ERR_RANGE, 0, 0);
-    static const char *const ignored[] = {"",          "bytes",       "bytes=",      "bytes=-",
-                                          "bytes=a-b", "bytes=5-2",   "bytes=0-1,3-4", "items=0-1",
+    static const char *const ignored[] = {"",           "bytes",      "bytes=",        "bytes=-",
+                                          "bytes=a-b",  "bytes=5-2",  "bytes=0-1,3-4", "items=0-1",
                                           "bytes=+1-2", "bytes=1--2", "bytes=1-2x"};
     for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
         range_is(ignored[i], 10, ERR_UNSUPPORTED, 0, 0);
@@ -148,22 +149,14 @@ test_conditions(void **state)
         const char *match, *none, *since, *unmodified;
         enum s3_verdict verdict;
     } rows[] = {
-        {NULL, NULL, NULL, NULL, S3_GO},
-        {"\"e\"", NULL, NULL, NULL, S3_GO},
-        {"\"f\"", NULL, NULL, NULL, S3_FAILED},
-        {NULL, "\"e\"", NULL, NULL, S3_NOT_MODIFIED},
-        {NULL, "\"f\"", NULL, NULL, S3_GO},
-        {NULL, NULL, "at", NULL, S3_NOT_MODIFIED},
-        {NULL, NULL, "before", NULL, S3_GO},
-        {NULL, NULL, "junk", NULL, S3_GO},
-        {NULL, NULL, NULL, "at", S3_GO},
-        {NULL, NULL, NULL, "before", S3_FAILED},
-        {NULL, NULL, NULL, "junk", S3_GO},
-        {"\"e\"", NULL, NULL, "before", S3_GO},
-        {NULL, "\"f\"", "at", NULL, S3_GO},
-        {"\"e\"", "\"e\"", NULL, NULL, S3_NOT_MODIFIED},
-        {"\"f\"", "\"e\"", NULL, NULL, S3_FAILED},
-        {NULL, "\"e\"", NULL, "before", S3_FAILED},
+        {NULL, NULL, NULL, NULL, S3_GO},           {"\"e\"", NULL, NULL, NULL, S3_GO},
+        {"\"f\"", NULL, NULL, NULL, S3_FAILED},    {NULL, "\"e\"", NULL, NULL, S3_NOT_MODIFIED},
+        {NULL, "\"f\"", NULL, NULL, S3_GO},        {NULL, NULL, "at", NULL, S3_NOT_MODIFIED},
+        {NULL, NULL, "before", NULL, S3_GO},       {NULL, NULL, "junk", NULL, S3_GO},
+        {NULL, NULL, NULL, "at", S3_GO},           {NULL, NULL, NULL, "before", S3_FAILED},
+        {NULL, NULL, NULL, "junk", S3_GO},         {"\"e\"", NULL, NULL, "before", S3_GO},
+        {NULL, "\"f\"", "at", NULL, S3_GO},        {"\"e\"", "\"e\"", NULL, NULL, S3_NOT_MODIFIED},
+        {"\"f\"", "\"e\"", NULL, NULL, S3_FAILED}, {NULL, "\"e\"", NULL, "before", S3_FAILED},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

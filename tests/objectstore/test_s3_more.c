@@ -1,6 +1,6 @@
 /*
- * The S3 face over a real connection: listings, copies, many deletions, multipart uploads, documents
- * kept with a bucket, sub-resources we have and those we do not.
+ * The S3 face over a real connection: listings, copies, many deletions, multipart uploads,
+ * documents kept with a bucket, sub-resources we have and those we do not.
  */
 #include "tests/objectstore/s3_fixture.h"
 
@@ -69,7 +69,8 @@ listings(void **state)
     list_is(t, "/album", "a.txt b/1 b/2 b/3 c&amp;d d/x/1 e ", "<Marker></Marker>");
     list_is(t, "/album?list-type=2", "a.txt b/1 b/2 b/3 c&amp;d d/x/1 e ",
             "<KeyCount>7</KeyCount>");
-    list_is(t, "/album?list-type=2&delimiter=/", "a.txt c&amp;d e b/ d/ ", "<KeyCount>5</KeyCount>");
+    list_is(t, "/album?list-type=2&delimiter=/", "a.txt c&amp;d e b/ d/ ",
+            "<KeyCount>5</KeyCount>");
     list_is(t, "/album?list-type=2&delimiter=/&prefix=b/", "b/1 b/2 b/3 ", NULL);
     list_is(t, "/album?delimiter=x&prefix=d", "d/x ", "<Delimiter>x</Delimiter>");
     list_is(t, "/album?list-type=2&start-after=b/2", "b/3 c&amp;d d/x/1 e ",
@@ -230,11 +231,12 @@ delete_many_refusals(void **state)
     struct buf b;
     album(t, tree, 1);
     static const char *const bodies[] = {
-        "<Delete></Delete>", "<Delete><Object></Object></Delete>", "<Remove/>", "<Delete",
-        "<Delete><Object><Key>a.txt</Key></Object>",
+        "<Delete></Delete>", "<Delete><Object></Object></Delete>",        "<Remove/>",
+        "<Delete",           "<Delete><Object><Key>a.txt</Key></Object>",
     };
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
-        s3_send(t, ROOT, "POST", "/album?delete", NULL, bodies[i], 400, "<Code>MalformedXML</Code>");
+        s3_send(t, ROOT, "POST", "/album?delete", NULL, bodies[i], 400,
+                "<Code>MalformedXML</Code>");
     s3_send(t, ROOT, "POST", "/album?delete", NULL, "", 400,
             "<Code>MissingRequestBodyError</Code>");
     buf_init(&b, 4 << 20);
@@ -263,7 +265,9 @@ static void
 upload_begin(struct s3_fix *t, const char *target, char *id, size_t size)
 {
     struct raw_answer a;
-    struct s3_call c = {.who = ROOT, .method = "POST", .target = target,
+    struct s3_call c = {.who = ROOT,
+                        .method = "POST",
+                        .target = target,
                         .headers = "content-type: image/x\r\nx-amz-meta-m: 1\r\n"};
     s3_call(t, &c, &a);
     assert_int_equal(a.status, 200);
@@ -292,8 +296,8 @@ part_put(struct s3_fix *t, const char *id, int number, struct slice bytes, char 
 }
 
 static void
-complete(struct s3_fix *t, const char *id, const int *numbers, const char (*etags)[33], size_t count,
-         int status, const char *part)
+complete(struct s3_fix *t, const char *id, const int *numbers, const char (*etags)[33],
+         size_t count, int status, const char *part)
 {
     char target[256];
     struct buf b;
@@ -330,16 +334,18 @@ multipart(void **state)
     s3_do(t, ROOT, "GET", "/album/big", 404, NULL);
     s3_do(t, ROOT, "DELETE", "/album", 409, "<Code>BucketNotEmpty</Code>");
 
-    complete(t, id, falling, (const char (*)[33])etags, 2, 400, "<Code>InvalidPartOrder</Code>");
-    complete(t, id, rising, (const char (*)[33])etags, 3, 400, "<Code>EntityTooSmall</Code>");
-    complete(t, id, rising + 1, (const char (*)[33])etags, 1, 400, "<Code>InvalidPart</Code>");
-    complete(t, id, rising, (const char (*)[33])etags, 2, 200, "-2&quot;</ETag>");
-    complete(t, id, rising, (const char (*)[33])etags, 2, 200, "-2&quot;</ETag>"); /* asked again */
+    complete(t, id, falling, (const char(*)[33])etags, 2, 400, "<Code>InvalidPartOrder</Code>");
+    complete(t, id, rising, (const char(*)[33])etags, 3, 400, "<Code>EntityTooSmall</Code>");
+    complete(t, id, rising + 1, (const char(*)[33])etags, 1, 400, "<Code>InvalidPart</Code>");
+    complete(t, id, rising, (const char(*)[33])etags, 2, 200, "-2&quot;</ETag>");
+    complete(t, id, rising, (const char(*)[33])etags, 2, 200, "-2&quot;</ETag>"); /* asked again */
     s3_do(t, ROOT, "HEAD", "/album/big", 200, "Content-Type: image/x\r\n");
     s3_do(t, ROOT, "HEAD", "/album/big", 200, "x-amz-meta-m: 1\r\n");
 
     struct raw_answer a;
-    struct s3_call get = {.who = ROOT, .method = "GET", .target = "/album/big",
+    struct s3_call get = {.who = ROOT,
+                          .method = "GET",
+                          .target = "/album/big",
                           .headers = "range: bytes=5242870-5242887\r\n"};
     s3_call(t, &get, &a);
     assert_int_equal(a.status, 206);
@@ -376,6 +382,10 @@ multipart_refusals(void **state)
             "<CompleteMultipartUpload><Part><PartNumber>0</PartNumber><ETag>a</ETag></Part>"
             "</CompleteMultipartUpload>",
             400, "<Code>MalformedXML</Code>");
+    s3_send(t, ROOT, "POST", target, "x-amz-checksum-crc32: AAAAAA==\r\n",
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>"
+            "</CompleteMultipartUpload>",
+            501, "<Code>NotImplemented</Code>");
     s3_do(t, ANN, "GET", target, 403, NULL);
     s3_do(t, ANN, "DELETE", target, 403, NULL);
     s3_do(t, ROOT, "DELETE", target, 204, NULL);
@@ -398,11 +408,12 @@ parts_by_copy(void **state)
     for (int i = 0; i < 2; i++) {
         struct raw_answer a;
         snprintf(target, sizeof target, "/album/big?partNumber=%d&uploadId=%s", i + 1, id);
-        struct s3_call c = {
-            .who = ROOT, .method = "PUT", .target = target,
-            .headers = i == 0 ? "x-amz-copy-source: album/source\r\n"
-                              : "x-amz-copy-source: album/source\r\n"
-                                "x-amz-copy-source-range: bytes=10-19\r\n"};
+        struct s3_call c = {.who = ROOT,
+                            .method = "PUT",
+                            .target = target,
+                            .headers = i == 0 ? "x-amz-copy-source: album/source\r\n"
+                                              : "x-amz-copy-source: album/source\r\n"
+                                                "x-amz-copy-source-range: bytes=10-19\r\n"};
         s3_call(t, &c, &a);
         assert_int_equal(a.status, 200);
         struct slice etag = s3_element(&a, "ETag");
@@ -417,7 +428,7 @@ parts_by_copy(void **state)
     s3_send(t, ROOT, "PUT", target,
             "x-amz-copy-source: album/source\r\nx-amz-copy-source-range: 1-2\r\n", "", 400,
             "<Code>InvalidArgument</Code>");
-    complete(t, id, numbers, (const char (*)[33])etags, 2, 200, NULL);
+    complete(t, id, numbers, (const char(*)[33])etags, 2, 200, NULL);
     struct raw_answer a;
     struct s3_call get = {.who = ROOT, .method = "GET", .target = "/album/big"};
     s3_call(t, &get, &a);
@@ -434,7 +445,9 @@ static void
 chunks_with_trailer(void **state)
 {
     struct s3_fix *t = *state;
-    struct s3_call c = {.who = ROOT, .method = "PUT", .target = "/album/a",
+    struct s3_call c = {.who = ROOT,
+                        .method = "PUT",
+                        .target = "/album/a",
                         .hash = "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
                         .headers = "content-encoding: aws-chunked\r\n"
                                    "x-amz-decoded-content-length: 5\r\n"
@@ -443,7 +456,9 @@ chunks_with_trailer(void **state)
     c.body = SLICE_LIT("5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n");
     s3_expect(t, &c, 200, "x-amz-checksum-crc32: NhCmhg==\r\n");
     struct raw_answer a;
-    struct s3_call get = {.who = ROOT, .method = "GET", .target = "/album/a",
+    struct s3_call get = {.who = ROOT,
+                          .method = "GET",
+                          .target = "/album/a",
                           .headers = "x-amz-checksum-mode: ENABLED\r\n"};
     s3_call(t, &get, &a);
     assert_true(slice_eqs(raw_body(&a), "hello"));
@@ -461,10 +476,10 @@ chunks_with_trailer(void **state)
 
 /* ---- documents ---- */
 
-#define RULES                                                                                      \
-    "<NotificationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"                \
-    "<CloudFunctionConfiguration><CloudFunction>arn:aws:lambda:us-east-1:000000000000:function:"   \
-    "thumbnail</CloudFunction><Event>s3:ObjectCreated:*</Event></CloudFunctionConfiguration>"      \
+#define RULES                                                                                    \
+    "<NotificationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"              \
+    "<CloudFunctionConfiguration><CloudFunction>arn:aws:lambda:us-east-1:000000000000:function:" \
+    "thumbnail</CloudFunction><Event>s3:ObjectCreated:*</Event></CloudFunctionConfiguration>"    \
     "</NotificationConfiguration>"
 
 static void
@@ -549,11 +564,16 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        S3_TEST(listings),           S3_TEST(paging),
-        S3_TEST(copies),             S3_TEST(delete_many),
-        S3_TEST(delete_many_refusals), S3_TEST(multipart),
-        S3_TEST(multipart_refusals), S3_TEST(parts_by_copy),
-        S3_TEST(chunks_with_trailer), S3_TEST(notifications),
+        S3_TEST(listings),
+        S3_TEST(paging),
+        S3_TEST(copies),
+        S3_TEST(delete_many),
+        S3_TEST(delete_many_refusals),
+        S3_TEST(multipart),
+        S3_TEST(multipart_refusals),
+        S3_TEST(parts_by_copy),
+        S3_TEST(chunks_with_trailer),
+        S3_TEST(notifications),
         S3_TEST(sub_resources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
