@@ -113,10 +113,11 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_HELP) $(LIBS)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -o $@ $< $(TEST_HELP) $(LIBS) $(LIBS) $(TEST_LIBS)
 # Tests of the worker's own modules bring libvips in.
+WORKER_OBJ := $(call obj,$(filter-out functions/worker_main.c,$(WORKER_SRC)))
 $(OUT)/tests/functions/test_image%: $(OUT)/tests/functions/test_image%.o $(TEST_HELP) $(LIBS) \
-		$(call obj,$(filter-out functions/worker_main.c,$(WORKER_SRC)))
+		$(WORKER_OBJ)
 	@echo "  LINK $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS) $(TEST_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $< $(TEST_HELP) $(WORKER_OBJ) $(LIBS) $(WORKER_LIBS) $(TEST_LIBS)
 
 unit-programs: $(UNIT_BIN)
 

@@ -306,11 +306,25 @@ out:
     return rc;
 }
 
+/* Everything the file said beside its pixels: EXIF, XMP, IPTC, profile, comments, page layout. Not
+ * left to the savers: webpsave of libvips 8.14.1 writes EXIF although told to strip it. */
+static int
+without_metadata(VipsImage *in, VipsImage **out)
+{
+    if (vips_copy(in, out, NULL) != 0)
+        return -1;
+    gchar **fields = vips_image_get_fields(*out);
+    for (size_t i = 0; fields != NULL && fields[i] != NULL; i++)
+        vips_image_remove(*out, fields[i]);
+    g_strfreev(fields);
+    return 0;
+}
+
 /* Colour and orientation of the small picture; consumes `*in`. */
 static int
 finish(const struct image *im, VipsImage **in, VipsImage **out)
 {
-    VipsImage *srgb = NULL, *upright = NULL;
+    VipsImage *srgb = NULL, *upright = NULL, *bare = NULL;
     int rc = -1;
     if (image_to_srgb(*in, im->facts.icc, &srgb) != 0)
         goto out;
@@ -318,9 +332,12 @@ finish(const struct image *im, VipsImage **in, VipsImage **out)
         upright = g_object_ref(srgb);
     else if (vips_autorot(srgb, &upright, NULL) != 0)
         goto out;
-    *out = vips_image_copy_memory(upright);
+    if (without_metadata(upright, &bare) != 0)
+        goto out;
+    *out = vips_image_copy_memory(bare);
     rc = *out == NULL ? -1 : 0;
 out:
+    g_clear_object(&bare);
     g_clear_object(&upright);
     g_clear_object(&srgb);
     g_clear_object(in);

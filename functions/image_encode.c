@@ -1,8 +1,9 @@
 /*
- * From the base picture to one thumbnail: size, crop or padding, encoding. Encoders strip all
- * metadata; what leaves is sRGB without a profile.
+ * From the base picture to one thumbnail: size, crop or padding, encoding. The base has no
+ * metadata any more; what leaves is sRGB without a profile.
  */
 #include "functions/image_priv.h"
+#include "functions/image_webp.h"
 #include "base/chk.h"
 #include "base/err.h"
 
@@ -130,6 +131,8 @@ image_render(struct image *im, const struct preset *p, struct image_output *out,
         err = image_vips_error(why, "cannot make it");
         goto out;
     }
+    if (p->format == PRESET_WEBP)
+        n = webp_strip(bytes, n);
     out->bytes = slice_of(bytes, n);
     out->width = vips_image_get_width(t[2]);
     out->height = vips_image_get_height(t[2]);

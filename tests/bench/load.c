@@ -73,11 +73,12 @@ struct load {
 /* ---- prepare ---- */
 
 static void
-prepare_one(struct load *l, long i, const char *host, const char *date)
+prepare_one(struct load *l, long i, const char *host, int64_t now_ms)
 {
-    char path[512];
+    char path[512], date[CLOCK_TEXT_MAX];
     struct buf authorization;
     buf_init(&authorization, 4096);
+    clock_basic(now_ms, date);
     snprintf(path, sizeof path, "%s%08ld", l->o.prefix, i);
     struct sign_header headers[] = {
         {"host", slice_str(host)},
@@ -93,7 +94,7 @@ prepare_one(struct load *l, long i, const char *host, const char *date)
                                .service = "s3",
                                .access_key_id = slice_str(l->o.key_id),
                                .secret_access_key = slice_str(l->o.secret),
-                               .now_ms = clock_wall_ms()};
+                               .now_ms = now_ms};
     CHK(sign_v4_header(&req, &authorization) == 0);
     l->head_at[i] = l->heads.n;
     buf_printf(&l->heads,
@@ -107,8 +108,8 @@ prepare_one(struct load *l, long i, const char *host, const char *date)
 static void
 prepare(struct load *l)
 {
-    char host[64], date[CLOCK_TEXT_MAX];
-    clock_basic(clock_wall_ms(), date);
+    char host[64];
+    int64_t now_ms = clock_wall_ms();
     snprintf(host, sizeof host, "127.0.0.1:%d", l->o.port);
     buf_init(&l->heads, HEADS_BYTES_MAX);
     l->head_at = chk_malloc((size_t)(l->o.requests + 1) * sizeof *l->head_at);
@@ -117,7 +118,7 @@ prepare(struct load *l)
     for (size_t i = 0; i < l->o.body_bytes; i++)
         l->body[i] = (char)(i * 2654435761u >> 13);
     for (long i = 0; i < l->o.requests; i++)
-        prepare_one(l, i, host, date);
+        prepare_one(l, i, host, now_ms);
     l->head_at[l->o.requests] = l->heads.n;
     CHK(l->heads.err == 0);
 }

@@ -472,15 +472,16 @@ class PictureWorker(Worker):
             self.delete(key)
 
 
+MIXED = (SmallWorker, SmallWorker, LargeWorker, MultipartWorker, PictureWorker)
+
+
 class Load:
     """The clients of one cycle."""
 
-    def __init__(self, server, ledger, problems, bodies, seed, cycle, pictures=True):
+    def __init__(self, server, ledger, problems, bodies, seed, cycle, kinds=MIXED):
         self.server, self.ledger, self.problems, self.bodies = server, ledger, problems, bodies
         self.seed, self.cycle = seed, cycle
         self.ending = threading.Event()
-        kinds = [SmallWorker, SmallWorker, LargeWorker, MultipartWorker]
-        kinds += [PictureWorker] if pictures else [LargeWorker]
         self.workers = [kind(self, i) for i, kind in enumerate(kinds)]
 
     def start(self):
@@ -500,6 +501,7 @@ def prepare(server, pictures=True):
     with contextlib.closing(Client(server)) as c:
         reply = c.call("PUT", "/" + PLAIN)
         darkroom.true(reply.status in (200, 409), "CreateBucket was answered %d" % reply.status)
+        darkroom.until(lambda: c.call("HEAD", "/" + PLAIN).status == 200, "the new bucket", 5)
         if pictures:
             c.must("HEAD", "/" + PHOTOS)
 
@@ -591,9 +593,9 @@ def pictures_check(server, ledger, problems):
         for (name, preset), etags in looks.items():
             if len(etags) != 1:
                 problems.add("thumbnails %s of %s differ: %s", preset, name, etags)
-        shown = [next(iter(etags)) for etags in looks.values()]
-        if len(set(shown)) != len(shown):
-            problems.add("different pictures have the same thumbnail")
+            for other in PICTURES:
+                if other != name and etags & looks.get((other, preset), set()):
+                    problems.add("%s and %s have the same thumbnail %s", name, other, preset)
     return count
 
 

@@ -53,7 +53,7 @@ class Run:
     def kills(self):
         for cycle in range(COUNT):
             self.server.checkpoint_bytes((1 if cycle % 2 else 32) << 20)
-            if self.rng.random() < 0.3:
+            if cycle == 0 or self.rng.random() < 0.3:
                 kill_in_startup(self.server, self.rng)
             self.server.start()
             if cycle == 0:

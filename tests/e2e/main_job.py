@@ -3,6 +3,7 @@
 import os
 import struct
 import sys
+import zlib
 
 sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
 import darkroom
@@ -196,14 +197,10 @@ def test_what_a_client_put_there_stays(s):
 
 
 def bomb():
-    """A PNG whose header promises 60,000 x 60,000 pixels."""
-    import zlib
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + \
-        chunk(b"IEND", b"")
+    """A small PNG whose header promises 60,000 x 60,000 pixels."""
+    whole = darkroom.plain_png(10, 10, (1, 2, 3))
+    header = b"IHDR" + struct.pack(">II", 60000, 60000) + whole[24:29]
+    return whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
 
 
 BAD = {

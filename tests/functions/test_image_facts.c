@@ -5,6 +5,7 @@
 #include "functions/image_jpeg.h"
 #include "functions/image_palette.h"
 #include "functions/image_thumbhash.h"
+#include "functions/image_webp.h"
 #include "functions/text.h"
 #include "base/chk.h"
 #include "base/digest.h"
@@ -175,18 +176,6 @@ test_icc(void **state)
     assert_int_equal(icc_read(SLICE_LIT("no profile"), &f), ERR_INVALID);
 }
 
-static void
-test_torture(void **state)
-{
-    (void)state;
-    uint8_t p[PROFILE_BYTES];
-    make_profile(p, 0.4361, 2.4);
-    torture(exif_block(), read_exif);
-    torture(slice_of(p, sizeof(p)), read_icc);
-    torture(slice_of(picture_jpeg, sizeof(picture_jpeg)), read_jpeg);
-    torture(slice_of(picture_tiff, sizeof(picture_tiff)), read_exif);
-}
-
 /* ---- JPEG ---- */
 
 #define SOF(type)                                                                                  \
@@ -220,6 +209,64 @@ test_jpeg(void **state)
     assert_int_equal(f.scans, 4);
     assert_int_equal(jpeg_read(SLICE_LIT("\xff\xd8" SOS), 3, &f), ERR_INVALID);
     assert_int_equal(jpeg_read(SLICE_LIT("\xff\xd8"), 3, &f), ERR_INVALID);
+}
+
+/* ---- WebP ---- */
+
+#define CHUNK(name, length, body) name length "\0\0\0" body
+#define RIFF(length, chunks) "RIFF" length "\0\0\0WEBP" chunks
+
+static void
+test_webp(void **state)
+{
+    (void)state;
+    static const char plain[] = RIFF("\x0f", CHUNK("VP8 ", "\3", "abc"));
+    char odd[] = RIFF("\x3a", CHUNK("VP8X", "\x0a", "\x08\0\0\0\1\0\0\1\0\0")
+                                   CHUNK("ICCP", "\2", "zz") CHUNK("VP8 ", "\3", "abc\0")
+                                       CHUNK("EXIF", "\4", "Exif"));
+    size_t n = webp_strip(odd, sizeof(odd) - 1);
+    assert_int_equal(n, 12 + 8 + 4);
+    assert_int_equal(odd[4], 4 + 8 + 4);
+    assert_memory_equal(odd + 12, plain + 12, 11);
+
+    /* With alpha the first chunk stays, its other flags do not. */
+    char alpha[] = RIFF("\x3a", CHUNK("VP8X", "\x0a", "\x38\0\0\0\1\0\0\1\0\0")
+                                     CHUNK("ALPH", "\2", "zz") CHUNK("VP8 ", "\4", "abcd")
+                                         CHUNK("XMP ", "\4", "Exif"));
+    assert_int_equal(webp_strip(alpha, sizeof(alpha) - 1), sizeof(alpha) - 1 - 12);
+    assert_int_equal(alpha[20], 0x10);
+    assert_memory_equal(alpha + 30, "ALPH", 4);
+
+    char copy[sizeof(alpha)];
+    for (size_t cut = 0; cut < sizeof(plain); cut++) {
+        memcpy(copy, plain, cut);
+        assert_int_equal(webp_strip(copy, cut), cut);
+    }
+}
+
+static void
+read_webp(struct slice s)
+{
+    char *copy = malloc(s.n + (s.n == 0));
+    memcpy(copy, s.p, s.n);
+    assert_true(webp_strip(copy, s.n) <= s.n);
+    free(copy);
+}
+
+static void
+test_torture(void **state)
+{
+    (void)state;
+    uint8_t p[PROFILE_BYTES];
+    make_profile(p, 0.4361, 2.4);
+    torture(exif_block(), read_exif);
+    torture(slice_of(p, sizeof(p)), read_icc);
+    torture(slice_of(picture_jpeg, sizeof(picture_jpeg)), read_jpeg);
+    static const char webp[] = RIFF("\x2e", CHUNK("VP8X", "\x0a", "\x08\0\0\0\1\0\0\1\0\0")
+                                                CHUNK("VP8 ", "\4", "abcd")
+                                                    CHUNK("EXIF", "\4", "Exif"));
+    torture(slice_of(webp, sizeof(webp) - 1), read_webp);
+    torture(slice_of(picture_tiff, sizeof(picture_tiff)), read_exif);
 }
 
 /* ---- pixels ---- */
@@ -301,7 +348,7 @@ main(void)
         cmocka_unit_test(test_exif),      cmocka_unit_test(test_icc),
         cmocka_unit_test(test_torture),   cmocka_unit_test(test_jpeg),
         cmocka_unit_test(test_thumbhash), cmocka_unit_test(test_palette),
-        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_webp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

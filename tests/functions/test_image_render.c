@@ -491,10 +491,9 @@ test_stripped(void **state)
             assert_int_equal(image_facts(im)->orientation, 6);
             assert_int_equal(image_facts(im)->width, 32);
             image_free(&im);
-            if (contains(out.bytes, "Exif"))
+            if (contains(out.bytes, "Exif") || contains(out.bytes, "EXIF") ||
+                contains(out.bytes, "Pinhole") || contains(out.bytes, "2016:05"))
                 fail_msg("format %d keeps EXIF", format);
-            assert_false(contains(out.bytes, "EXIF") ||
-                         contains(out.bytes, "Pinhole") || contains(out.bytes, "2016:05"));
             p.format = PRESET_PNG;
             assert_int_equal(render(out.bytes, &p, &again, &im), ERR_NONE);
             assert_int_equal(image_facts(im)->exif.n, 0);

@@ -16,11 +16,14 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import urllib.parse
+import zlib
 
 TOP = os.environ.get("DARKROOM_TOP") or os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -29,6 +32,7 @@ START_SECONDS = 30
 STOP_SECONDS = 30
 READY_SECONDS = 60
 STEP_SECONDS = 0.03
+STATUS_AGE_SECONDS = 0.1
 
 
 class Failed(Exception):
@@ -102,6 +106,34 @@ def picture(data):
     except ImportError:
         raise Skipped("python3-pil is not installed")
     return Image.open(io.BytesIO(data))
+
+
+def plain_png(width, height, colour):
+    """A picture of one colour (r, g, b), made without any library for pictures."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = (b"\0" + bytes(colour) * width) * height
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + \
+        chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+
+
+def at_once(count, job):
+    """job(0) ... job(count - 1), all in threads that start together; the first failure is raised."""
+    failures, gate = [], threading.Barrier(count)
+
+    def one(i):
+        try:
+            gate.wait()
+            job(i)
+        except Exception as e:
+            failures.append(e)
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if failures:
+        raise failures[0]
 
 
 def clean_env(**more):
@@ -323,11 +355,18 @@ class Server:
         return self.get("/%s/%s/%s.%s" % (bucket, urllib.parse.quote(key), preset, extension))
 
     def idle(self, seconds=READY_SECONDS):
-        """Waits until the queue is empty and no invocation runs."""
+        """Waits until the queue is empty and no invocation runs. The status is a copy of at most
+        STATUS_AGE_SECONDS of age, so it must say so for longer than that."""
+        since = [None]
+
         def look():
             state = self.signed("GET", "/_/status").json()
             queue = state["queue"]
-            return not state["running"] and not (queue["live"] + queue["followup"] + queue["batch"])
+            if state["running"] or queue["live"] + queue["followup"] + queue["batch"]:
+                since[0] = None
+            elif since[0] is None:
+                since[0] = time.monotonic()
+            return since[0] is not None and time.monotonic() - since[0] > 2 * STATUS_AGE_SECONDS
         until(look, "empty queue", seconds)
 
     def metric(self, name):

@@ -423,6 +423,155 @@ many_writers_one_key(void **state)
     assert_int_equal(rig_count(r, "photos-derived", "hot/"), 3);
 }
 
+/* ---- limits and order ---- */
+
+static bool
+metadata_done(struct rig *r, void *arg)
+{
+    return strcmp(rig_attr(r, "photos", arg, "metadata_state"), "ready") == 0;
+}
+
+static void
+reserved_concurrency_holds(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    struct rig_patch p = {"thumbnail", {.has_concurrency = true, .reserved_concurrency = 0}};
+    char key[] = "c";
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    rig_put_file(r, "photos", key, PHOTO);
+    assert_true(rig_wait(r, metadata_done, key)); /* the other function is not held up */
+    assert_int_equal(rig_waiting(r), 1);
+    assert_string_equal(rig_attr(r, "photos", key, "state.small"), "pending");
+    p.patch.reserved_concurrency = 1;
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    for (int i = 0; i < 5; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "c%d", i);
+        rig_put_file(r, "photos", name, PHOTO);
+    }
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_string_equal(rig_attr(r, "photos", key, "ready"), "true");
+    assert_int_equal(rig_count(r, "photos-derived", ""), 18);
+}
+
+static void
+restart_with(struct rig *r, enum conf_id id, const char *value)
+{
+    pipeline_stop(r->pipeline, 1000);
+    r->started = false;
+    assert_int_equal(conf_set(r->conf, id, value, &r->why), ERR_NONE);
+    rig_start(r);
+}
+
+/* Every picture is larger than the whole budget: one at a time, and none waits for ever. */
+static void
+memory_budget_starves_nobody(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    restart_with(r, CONF_PIXEL_MEMORY, "1048576");
+    for (int i = 0; i < 6; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "m%d", i);
+        rig_put_file(r, "photos", name, "samples/parrots.png");
+    }
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "photos-derived", ""), 18);
+    assert_int_equal(rig_counts(r).retried, 0);
+}
+
+static void
+tired_workers_are_replaced(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    restart_with(r, CONF_WORKER_INVOCATIONS, "1");
+    for (int i = 0; i < 4; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%d", i);
+        rig_put_file(r, "photos", name, PHOTO);
+    }
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "photos-derived", ""), 12);
+    assert_int_equal(rig_counts(r).retried, 0);
+    assert_true(rig_wait(r, all_idle, NULL));
+    struct dispatch_state *s = snapshot(r);
+    assert_true(s->workers.workers[0].restarts + s->workers.workers[1].restarts >= 4);
+}
+
+struct attempts {
+    char keys[1024];
+};
+
+static void
+attempts_in_order(struct rig *r, struct attempts *out)
+{
+    struct db_conn *conn = NULL;
+    size_t n = 0;
+    out->keys[0] = '\0';
+    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
+    struct db_stmt *s =
+        db_prepare(conn, "SELECT key FROM attempt WHERE function = 'thumbnail' ORDER BY id");
+    while (db_step(s) == DB_ROW && n < sizeof out->keys)
+        n += (size_t)snprintf(out->keys + n, sizeof out->keys - n, "%.*s ",
+                              SLICE_FMT(db_column_blob(s, 0)));
+    db_read_end(r->db, &conn);
+}
+
+static void
+live_before_backlog(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    struct attempts a;
+    int fed = 0;
+    assert_int_equal(rig_bucket(r, "old"), ERR_NONE);
+    for (int i = 0; i < 12; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "b%02d", i);
+        rig_put_file(r, "old", key, PHOTO);
+    }
+    pipeline_stop(r->pipeline, 1000);
+    r->started = false;
+    rig_full_bucket(r, "old");
+    struct batch b = {.bucket = SLICE_LIT("old")};
+    assert_int_equal(rig_call(r, batch_fn_create, &b), ERR_NONE);
+    assert_int_equal(batch_feed(pipeline_registry(r->pipeline), r->db, &fed), ERR_NONE);
+    assert_int_equal(fed, 12);
+    rig_put_file(r, "photos", "live", PHOTO); /* the newest of all */
+    rig_start(r);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    attempts_in_order(r, &a);
+    const char *live = strstr(a.keys, "live");
+    assert_non_null(live);
+    assert_true(live - a.keys <= 12); /* at most what two workers and one place ahead had begun */
+}
+
+static bool
+has_problem(struct rig *r, void *arg)
+{
+    (void)arg;
+    return snapshot(r)->workers.problem[0] != '\0';
+}
+
+static void
+missing_program_is_told(void **state)
+{
+    struct rig r;
+    (void)state;
+    rig_open(&r, "/nonexistent/darkroom-worker");
+    rig_full_bucket(&r, "photos");
+    rig_start(&r);
+    rig_put(&r, "photos", "k", SLICE_LIT("x"), "image/png");
+    assert_true(rig_wait(&r, has_problem, NULL));
+    assert_non_null(strstr(snapshot(&r)->workers.problem, "/nonexistent/darkroom-worker"));
+    assert_int_equal(snapshot(&r)->workers.ready, 0);
+    assert_int_equal(rig_waiting(&r), 2); /* nothing is lost, nothing was counted */
+    assert_int_equal(rig_counts(&r).retried, 0);
+    rig_close(&r);
+}
+
 int
 main(void)
 {
@@ -440,6 +589,11 @@ main(void)
         T(batch_makes_items_of_old_objects),
         T(restart_goes_on),
         T(many_writers_one_key),
+        T(reserved_concurrency_holds),
+        T(memory_budget_starves_nobody),
+        T(tired_workers_are_replaced),
+        T(live_before_backlog),
+        cmocka_unit_test(missing_program_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,6 +246,38 @@ results_of_old_generations_are_dropped(void **state)
     assert_int_equal(rig_waiting(r), 2);
 }
 
+static int
+redrive_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_dead_redrive(conn, 0, 10, arg);
+}
+
+/* A dead letter may come back long after its object has changed. */
+static void
+redriven_events_of_old_generations_are_dropped(void **state)
+{
+    struct rig *r = *state;
+    struct rig_patch p = {"thumbnail", {.has_retries = true, .retries_max = 0}};
+    struct made m;
+    int count = 0;
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    done(r, "k", FN_ERROR);
+    assert_int_equal(rig_counts(r).dead, 1);
+    assert_string_equal(rig_attr(r, "photos", "k", "state.small"), "failed: a reason");
+    rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
+    done(r, "k", FN_OK);
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
+    assert_int_equal(rig_call(r, redrive_fn, &count), ERR_NONE);
+    assert_int_equal(count, 1);
+    make(r, &m, "k", FN_SKIPPED); /* as if a worker had been given it */
+    commit(r, &m);
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
+    assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
+    assert_int_equal(rig_waiting(r), 1); /* metadata's; the stale one is gone */
+}
+
 static void
 results_for_deleted_objects_are_dropped(void **state)
 {
@@ -396,6 +428,7 @@ main(void)
         T(removal_takes_everything),
         T(what_clients_put_is_not_ours),
         T(results_of_old_generations_are_dropped),
+        T(redriven_events_of_old_generations_are_dropped),
         T(results_for_deleted_objects_are_dropped),
         T(results_of_old_revisions_are_dropped),
         T(a_lacking_answer_is_an_attempt),
