@@ -90,11 +90,14 @@ fraction(const char *s, int64_t *ms)
 int
 clock_parse(const char *text, int64_t *wall_ms)
 {
+    enum { ISO_FORMS = 2 };
     static const char *const forms[] = {
+        "%Y%m%dT%H%M%S",             /* first: every signed request has one */
+        "%Y-%m-%dT%H:%M:%S",
         "%a, %d %b %Y %H:%M:%S GMT", /* IMF-fixdate */
+        "%a, %d %b %Y %H:%M:%S +0000",
         "%A, %d-%b-%y %H:%M:%S GMT", /* RFC 850 */
         "%a %b %e %H:%M:%S %Y",      /* asctime */
-        "%a, %d %b %Y %H:%M:%S +0000", "%Y-%m-%dT%H:%M:%S", "%Y%m%dT%H%M%S",
     };
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         struct tm tm = {0};
@@ -102,7 +105,7 @@ clock_parse(const char *text, int64_t *wall_ms)
         const char *rest = strptime(text, forms[i], &tm);
         if (rest == NULL)
             continue;
-        if (i >= 4) {
+        if (i < ISO_FORMS) {
             rest = fraction(rest, &ms);
             if (*rest != 'Z')
                 continue;
@@ -110,7 +113,7 @@ clock_parse(const char *text, int64_t *wall_ms)
         }
         struct tm said = tm;
         int64_t seconds = (int64_t)timegm(&tm);
-        if (*rest != '\0' || said.tm_mday != tm.tm_mday) /* timegm() makes 31 February a March day */
+        if (*rest != '\0' || said.tm_mday != tm.tm_mday) /* timegm() bends 31 February */
             continue;
         *wall_ms = seconds * 1000 + ms;
         return ERR_NONE;

@@ -50,7 +50,7 @@
 #define COUNTER_BLOCK 1024      /* numbers made durable at a time */
 #define RESERVE_DEFAULT ((int64_t)64 << 20)
 #define RESERVE_CHECK_MS 50
-#define CHECKPOINT_DEFAULT ((int64_t)32 << 20)
+#define CHECKPOINT_DEFAULT ((int64_t)8 << 20)
 #define PAGE_BYTES 8192
 #define PROGRESS_OPCODES 20000 /* a few milliseconds between two looks at the clock */
 #define WRITER_CACHE_KIB 16384

@@ -40,7 +40,7 @@ struct db_schema {
 struct db_options {
     const char *path;          /* of the database file; made if missing, mode 0600 */
     struct db_schema schema;   /* newer database than `count`: ERR_UNSUPPORTED */
-    int64_t checkpoint_bytes;  /* WAL size at which the writer checkpoints; 0 = 32 MiB */
+    int64_t checkpoint_bytes;  /* WAL size at which the writer checkpoints; 0 = 8 MiB */
     bool unsafe_no_sync;       /* PLANTED BUG for the crash harness: synchronous=OFF */
 };
 

@@ -31,7 +31,7 @@
 #include <sys/socket.h>
 
 #define HTTP_HEADERS_MAX 100
-#define HTTP_HEADER_BYTES_MAX (32u << 10) /* request line and fields together */
+#define HTTP_HEADER_BYTES_MAX (16u << 10) /* request line and fields together */
 #define HTTP_QUERY_MAX 64                 /* query parameters */
 #define HTTP_REQUEST_MEMORY_MAX (1u << 20) /* the arena; collected bodies are counted apart */
 #define HTTP_DRAIN_MAX (1u << 20)         /* body bytes read and dropped before an early reply */

@@ -46,7 +46,8 @@
 #include <unistd.h>
 
 #define SERVER_MAGIC 0x5e77e401u
-#define CONNECTION_MEMORY (64u << 10)
+/* Twice the largest head. libmicrohttpd clears all of it for every request, so it costs. */
+#define CONNECTION_MEMORY (32u << 10)
 #define THREADS_MAX 64
 #define LISTEN_BACKLOG 4096
 

@@ -485,12 +485,13 @@ s3_end(struct http_request *r)
         q->op->run(q);
 }
 
-/* One line: info for what changed something, debug for the rest. */
+/* One line: info for changes of buckets and their settings, debug for the rest. A line per object
+ * costs 3 us of a 10 KB PUT's 90, and explain tells an object's story better. */
 static void
 log_request(const struct s3_request *q)
 {
     bool changed = (q->op->flags & S3_MUTATES) && q->status >= 200 && q->status < 300;
-    enum log_level level = changed ? LOG_INFO : LOG_DEBUG;
+    enum log_level level = changed && q->key.n == 0 ? LOG_INFO : LOG_DEBUG;
     char key[LOG_QUOTE_MAX];
     if (!log_enabled(level))
         return;
