@@ -14,8 +14,8 @@
 #define UNFINISHED_MAX 100
 #define TRIM_ROWS 100
 #define DROP_STEP 1000
-#define COLUMNS                                                                                    \
-    "id, bucket_id, bucket, prefix, function, cursor, state, seen, planned, done, skipped, "       \
+#define COLUMNS                                                                              \
+    "id, bucket_id, bucket, prefix, function, cursor, state, seen, planned, done, skipped, " \
     "failed, created_ms, finished_ms"
 
 static const char *const state_names[] = {
@@ -259,8 +259,8 @@ batch_apply_create(struct registry *r, struct db_conn *conn, struct batch *spec)
     struct arena *a = arena_new(RULE_ARENA_BYTES);
     if (a == NULL)
         return ERR_NOMEM;
-    int err = store_apply_bucket_get(registry_store(r), conn, spec->bucket, &spec->bucket_id, a,
-                                     &owner);
+    int err =
+        store_apply_bucket_get(registry_store(r), conn, spec->bucket, &spec->bucket_id, a, &owner);
     if (err == ERR_NOTFOUND)
         err = ERR_NOPARENT;
     if (err == ERR_NONE)

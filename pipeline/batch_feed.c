@@ -40,7 +40,8 @@ copy_batch(void *arg, const struct batch *b)
     return 0;
 }
 
-/* The oldest batch that is feeding, unless enough of its kind waits. batch.id = 0: nothing to do. */
+/* The oldest batch that is feeding, unless enough of its kind waits. batch.id = 0: nothing to do.
+ */
 static int
 choose(struct feed *f, struct db_conn *conn)
 {
@@ -168,8 +169,8 @@ feed_apply(struct db_op *op, struct db_conn *conn)
     for (size_t i = 0; i < f->key_count && err == ERR_NONE; i++) {
         const struct store_object *o = NULL;
         bool one = false;
-        err = store_apply_get(registry_store(f->registry), conn, f->batch.bucket_id, f->keys[i],
-                              &o);
+        err =
+            store_apply_get(registry_store(f->registry), conn, f->batch.bucket_id, f->keys[i], &o);
         if (err == ERR_NONE)
             err = add_object(f, conn, set, &rules, o, &one);
         else if (err == ERR_NOTFOUND || err == ERR_NOPARENT)

@@ -1,20 +1,22 @@
 /*
- * One thread, one loop. It sleeps until a commit, a worker, the pool or a timer wakes it, then pumps:
+ * One thread, one loop. It sleeps until a commit, a worker, the pool or a timer wakes it, then
+ * pumps:
  *
  *   1. LOADED tasks go to idle workers, most urgent lane first, then oldest
- *   2. while there is room to load ahead, ready events are leased into new tasks, lane by lane. For a
- *      lane, tasks of that lane and those above count; so waiting batch tasks never keep a live
- *      event from being loaded, and it is run before them.
+ *   2. while there is room to load ahead, ready events are leased into new tasks, lane by lane. For
+ * a lane, tasks of that lane and those above count; so waiting batch tasks never keep a live event
+ * from being loaded, and it is run before them.
  *
  * Candidates are read per (lane, function), so a function at its reserved concurrency hides nobody.
  * Leases are the tasks themselves: an event is leased while a task holds it. One task per key at a
  * time, so no key is worked on twice at once.
  *
- * Threads: the loop's thread owns everything but what `lock` guards. The writer calls on_commit() and
- * done()s, the pool runs jobs; they hand back through the inbox and uv_async_send().
+ * Threads: the loop's thread owns everything but what `lock` guards. The writer calls on_commit()
+ * and done()s, the pool runs jobs; they hand back through the inbox and uv_async_send().
  *
- * Shutdown: no new leases, LOADED tasks are dropped (their events stay), running ones may finish until
- * the grace ends, then workers are killed; the loop ends when no task, job or process is left.
+ * Shutdown: no new leases, LOADED tasks are dropped (their events stay), running ones may finish
+ * until the grace ends, then workers are killed; the loop ends when no task, job or process is
+ * left.
  */
 #include "base/chk.h"
 #include "base/clock.h"
@@ -160,6 +162,13 @@ copy_candidate(void *arg, const struct queue_event *e)
     return ++p->count == p->room;
 }
 
+/* The deadline and the memory limit are the process's, so only equals share one. */
+static bool
+same_limits(const struct function *a, const struct function *b)
+{
+    return a->timeout_s == b->timeout_s && a->memory_mb == b->memory_mb;
+}
+
 /* An event of the same object and generation joins the task of its first one. */
 static int
 join_event(void *arg, const struct queue_event *e)
@@ -168,7 +177,8 @@ join_event(void *arg, const struct queue_event *e)
     struct task *t = p->task;
     const struct function *f = registry_find(p->set, e->function);
     if (f == NULL || e->not_before_ms != 0 || e->generation != p->found->generation ||
-        t->call_count == FN_PER_REQUEST_MAX || at_limit(p->d, f))
+        t->call_count == FN_PER_REQUEST_MAX || at_limit(p->d, f) ||
+        (t->call_count > 0 && !same_limits(f, t->functions[0])))
         return 0;
     for (size_t i = 0; i < t->call_count; i++) {
         if (t->functions[i] == f)
@@ -268,8 +278,7 @@ memory_max(const struct function_set *set)
     return memory_mb;
 }
 
-static void
-on_delayed(uv_timer_t *timer);
+static void on_delayed(uv_timer_t *timer);
 
 /* Sets the timer to the earliest delayed event. */
 static int

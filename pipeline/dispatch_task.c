@@ -61,8 +61,8 @@ task_free(struct task *t)
     d->task_count--;
     for (size_t i = 0; i < t->call_count; i++) {
         const struct fn_answer *answer = t->calls[i].answer;
-        for (size_t k = 0; answer != NULL && t->calls[i].outputs != NULL && k < answer->output_count;
-             k++)
+        for (size_t k = 0;
+             answer != NULL && t->calls[i].outputs != NULL && k < answer->output_count; k++)
             store_put_end(&t->calls[i].outputs[k].put);
     }
     if (t->inv.source_fd >= 0)
@@ -131,9 +131,8 @@ commit(struct task *t)
     for (size_t i = 0; i < t->call_count; i++) {
         const struct fn_answer *answer = t->calls[i].answer;
         for (size_t k = 0; answer != NULL && k < answer->output_count; k++)
-            bytes += answer->outputs[k].bytes <= STORE_INLINE_MAX
-                         ? (size_t)answer->outputs[k].bytes
-                         : OP_BYTES;
+            bytes += answer->outputs[k].bytes <= STORE_INLINE_MAX ? (size_t)answer->outputs[k].bytes
+                                                                  : OP_BYTES;
     }
     t->result.registry = t->d->registry;
     t->result.retry_base_ms = conf_int(t->d->options.conf, CONF_RETRY_BASE);
@@ -234,7 +233,7 @@ static int
 request_fill(struct task *t)
 {
     struct fn_request *q = &t->inv.request;
-    int timeout_s = 1, memory_mb = FUNCTION_MEMORY_MB_MIN;
+    const struct function *limits = t->functions[0]; /* all have the same */
     for (size_t i = 0; i < t->call_count; i++) {
         const struct function *f = t->functions[i];
         struct buf config;
@@ -245,23 +244,20 @@ request_fill(struct task *t)
         buf_fini(&config);
         if (err != ERR_NONE)
             return err;
-        timeout_s = f->timeout_s > timeout_s ? f->timeout_s : timeout_s;
-        memory_mb = f->memory_mb > memory_mb ? f->memory_mb : memory_mb;
     }
     q->call_count = t->call_count;
     q->source_bytes = t->object->size;
     q->source_type = t->object->content_type;
     q->source_hints = hints_of(t);
-    q->memory_bytes_max = (int64_t)memory_mb << 20;
-    q->deadline_ms = (int64_t)timeout_s * 1000;
+    q->memory_bytes_max = (int64_t)limits->memory_mb << 20;
+    q->deadline_ms = (int64_t)limits->timeout_s * 1000;
     native_request_limits(t->d->options.conf, q);
     t->inv.timeout_ms = q->deadline_ms;
     t->inv.memory_bytes = q->memory_bytes_max;
     return ERR_NONE;
 }
 
-static void
-answered(struct invocation *inv);
+static void answered(struct invocation *inv);
 
 void
 task_run(struct task *t)

@@ -18,9 +18,14 @@ static const struct {
 
 /* Names S3 knows and this server never raises. */
 static const char *const foreign_types[] = {
-    "s3:ReducedRedundancyLostObject", "s3:ObjectRestore:", "s3:Replication:",
-    "s3:LifecycleExpiration:",        "s3:LifecycleTransition", "s3:IntelligentTiering",
-    "s3:ObjectTagging:",              "s3:ObjectAcl:Put",
+    "s3:ReducedRedundancyLostObject",
+    "s3:ObjectRestore:",
+    "s3:Replication:",
+    "s3:LifecycleExpiration:",
+    "s3:LifecycleTransition",
+    "s3:IntelligentTiering",
+    "s3:ObjectTagging:",
+    "s3:ObjectAcl:Put",
 };
 
 const char *

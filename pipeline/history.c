@@ -10,10 +10,10 @@
 static int
 trim(struct db_conn *conn)
 {
-    struct db_stmt *s = db_prepare(
-        conn, "DELETE FROM attempt WHERE id IN (SELECT id FROM "
-              "(SELECT id, started_ms FROM attempt ORDER BY id LIMIT ?1) AS oldest "
-              "WHERE started_ms < ?2 OR id <= (SELECT MAX(id) FROM attempt) - ?3)");
+    struct db_stmt *s =
+        db_prepare(conn, "DELETE FROM attempt WHERE id IN (SELECT id FROM "
+                         "(SELECT id, started_ms FROM attempt ORDER BY id LIMIT ?1) AS oldest "
+                         "WHERE started_ms < ?2 OR id <= (SELECT MAX(id) FROM attempt) - ?3)");
     db_bind_int(s, 1, HISTORY_TRIM_ROWS);
     db_bind_int(s, 2, clock_wall_ms() - HISTORY_AGE_MS_MAX);
     db_bind_int(s, 3, HISTORY_ROWS_MAX);

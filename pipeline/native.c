@@ -93,7 +93,8 @@ native_config_parse(enum native_kind kind, struct slice environment, struct nati
         json_decref(root);
         return ERR_INVALID;
     }
-    json_object_foreach(root, name, value) {
+    json_object_foreach(root, name, value)
+    {
         if (!json_is_string(value)) {
             buf_printf(why, "The environment variable %.64s is no string.", name);
             err = ERR_INVALID;
@@ -104,8 +105,8 @@ native_config_parse(enum native_kind kind, struct slice environment, struct nati
     struct slice derived = json_get_str(root, "DERIVED_BUCKET");
     struct slice table = json_get_str(root, "TABLE");
     if (err == ERR_NONE && kind == NATIVE_THUMBNAIL) {
-        err = pattern_set(out, derived.p == NULL ? SLICE_LIT(NATIVE_DERIVED_DEFAULT) : derived,
-                          why);
+        err =
+            pattern_set(out, derived.p == NULL ? SLICE_LIT(NATIVE_DERIVED_DEFAULT) : derived, why);
         if (err == ERR_NONE && presets.p == NULL)
             preset_defaults(&out->presets);
         else if (err == ERR_NONE)

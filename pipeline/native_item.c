@@ -99,8 +99,9 @@ static bool
 reserved(struct slice name)
 {
     static const char *const names[] = {
-        "bucket", "key",     "size",       "content_type", "etag",     "version",       "generation",
-        "state",  "uploaded_at", "thumbnails", "ready",    "ready_at", "metadata_state",
+        "bucket",  "key",        "size",           "content_type", "etag",
+        "version", "generation", "state",          "uploaded_at",  "thumbnails",
+        "ready",   "ready_at",   "metadata_state",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (slice_eqs(name, names[i]))
@@ -230,8 +231,8 @@ native_item_facts(struct db_conn *conn, struct arena *a, const struct function_s
     if (err == ERR_NONE)
         err = set_value(a, &set, "metadata_state", attr_s(state));
     if (err == ERR_NONE)
-        err = table_apply_update(conn, a, &place.table, &place.key, &set, remove, remove_count,
-                                 true);
+        err =
+            table_apply_update(conn, a, &place.table, &place.key, &set, remove, remove_count, true);
     if (err == ERR_TOOBIG) {
         set = attr_map_new();
         err = set_value(a, &set, "metadata_state", attr_s(SLICE_LIT("failed: item too large")));

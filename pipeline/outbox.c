@@ -8,8 +8,8 @@
  *                   ObjectRemoved rules of native functions need no event: this is their work.
  *   by a function   the same, but derived objects have no items
  *
- * Removing a derived object calls the store, which calls back here for the derived bucket; the graph
- * of buckets has no cycle (rule_graph.c), so that ends.
+ * Removing a derived object calls the store, which calls back here for the derived bucket; the
+ * graph of buckets has no cycle (rule_graph.c), so that ends.
  */
 #include "pipeline/outbox.h"
 #include "base/chk.h"

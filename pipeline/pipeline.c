@@ -29,9 +29,8 @@ pipeline_open(struct pipeline **out, const struct pipeline_options *options)
     p->worker_program = strdup(options->worker_program);
     CHK(p->worker_program != NULL);
     /* The commit hook must be set before the first operation, so this comes first. */
-    struct dispatch_options dispatch = {.db = options->db,
-                                        .conf = options->conf,
-                                        .worker_program = p->worker_program};
+    struct dispatch_options dispatch = {
+        .db = options->db, .conf = options->conf, .worker_program = p->worker_program};
     int err = dispatch_new(&p->dispatch, &dispatch);
     if (err == ERR_NONE)
         err = registry_open(&p->registry, options->db);
@@ -165,8 +164,8 @@ pipeline_apply_bucket(struct pipeline *p, struct db_conn *conn, struct slice buc
     bool same = false;
     CHK_MAGIC(p, PIPELINE_MAGIC);
     buf_reset(why);
-    int err = store_apply_bucket_create(registry_store(p->registry), conn, bucket, owner, region,
-                                        &same);
+    int err =
+        store_apply_bucket_create(registry_store(p->registry), conn, bucket, owner, region, &same);
     if (err == ERR_EXISTS && same)
         err = ERR_NONE;
     else if (err == ERR_EXISTS)

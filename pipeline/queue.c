@@ -12,10 +12,9 @@
 #include "base/digest.h"
 #include "base/err.h"
 
-
 #define DROP_STEP_MAX 10000
-#define COLUMNS                                                                                    \
-    "id, lane, function, bucket_id, bucket, key, generation, type, followup, batch_id, "           \
+#define COLUMNS                                                                          \
+    "id, lane, function, bucket_id, bucket, key, generation, type, followup, batch_id, " \
     "batch_worst, attempts, not_before_ms, created_ms, request_id, reason"
 
 static const char *const lane_names[LANE_COUNT] = {"live", "followup", "batch"};
@@ -237,8 +236,8 @@ struct event_list {
 };
 
 int
-queue_apply_supersede(struct db_conn *conn, int64_t bucket_id, struct slice key,
-                      int64_t generation, struct arena *a,
+queue_apply_supersede(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t generation,
+                      struct arena *a,
                       int (*fn)(void *arg, struct db_conn *conn, const struct queue_event *e),
                       void *arg)
 {

@@ -11,12 +11,12 @@
  */
 #include "pipeline/schema.h"
 
-#define EVENT_COLUMNS                                                                              \
-    "id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, function TEXT NOT NULL, "                      \
-    "bucket_id INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, "                        \
-    "generation INTEGER NOT NULL, type INTEGER NOT NULL, followup INTEGER NOT NULL, "              \
-    "batch_id INTEGER NOT NULL, batch_worst INTEGER NOT NULL, attempts INTEGER NOT NULL, "         \
-    "not_before_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, request_id TEXT NOT NULL, "      \
+#define EVENT_COLUMNS                                                                         \
+    "id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, function TEXT NOT NULL, "                 \
+    "bucket_id INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, "                   \
+    "generation INTEGER NOT NULL, type INTEGER NOT NULL, followup INTEGER NOT NULL, "         \
+    "batch_id INTEGER NOT NULL, batch_worst INTEGER NOT NULL, attempts INTEGER NOT NULL, "    \
+    "not_before_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, request_id TEXT NOT NULL, " \
     "reason TEXT NOT NULL"
 
 static const char *const steps[] = {

@@ -1,7 +1,7 @@
 /*
  * Rows `function` plus one row `function_version` that every change raises. A snapshot is cached
- * under its version: numbers are never used twice, so a snapshot loaded inside a transaction that is
- * rolled back later can never be taken for a committed one.
+ * under its version: numbers are never used twice, so a snapshot loaded inside a transaction that
+ * is rolled back later can never be taken for a committed one.
  *
  * `cached` is guarded by `lock`; the database is never read under it. Snapshots are immutable.
  */
@@ -275,8 +275,8 @@ range_check(bool given, const char *name, int64_t value, int64_t min, int64_t ma
 {
     if (!given || (value >= min && value <= max))
         return ERR_NONE;
-    buf_printf(why, "%s is %lld; allowed are %lld to %lld.", name, (long long)value,
-               (long long)min, (long long)max);
+    buf_printf(why, "%s is %lld; allowed are %lld to %lld.", name, (long long)value, (long long)min,
+               (long long)max);
     return ERR_RANGE;
 }
 
@@ -312,10 +312,10 @@ patch_check(const struct function_patch *p, const struct function *f, struct buf
 static int
 patch_store(struct db_conn *conn, const struct function_patch *p, const struct function *f)
 {
-    struct db_stmt *s = db_prepare(
-        conn, "UPDATE function SET memory_mb = ?2, timeout_s = ?3, environment = ?4, "
-              "reserved_concurrency = ?5, retries_max = ?6, event_age_max_s = ?7, "
-              "on_failure = ?8, revision = ?9, changed_ms = ?10 WHERE name = ?1");
+    struct db_stmt *s =
+        db_prepare(conn, "UPDATE function SET memory_mb = ?2, timeout_s = ?3, environment = ?4, "
+                         "reserved_concurrency = ?5, retries_max = ?6, event_age_max_s = ?7, "
+                         "on_failure = ?8, revision = ?9, changed_ms = ?10 WHERE name = ?1");
     db_bind_text(s, 1, f->name);
     db_bind_int(s, 2, p->has_memory ? p->memory_mb : f->memory_mb);
     db_bind_int(s, 3, p->has_timeout ? p->timeout_s : f->timeout_s);

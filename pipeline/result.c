@@ -252,8 +252,8 @@ result_apply(const struct result *r, struct db_conn *conn)
     const struct store_object *object = NULL;
     CHK(r->call_count > 0);
     const struct queue_event *first = &r->calls[0].event;
-    int err = store_apply_get(registry_store(r->registry), conn, first->bucket_id, first->key,
-                              &object);
+    int err =
+        store_apply_get(registry_store(r->registry), conn, first->bucket_id, first->key, &object);
     if (err == ERR_NOTFOUND || err == ERR_NOPARENT)
         err = ERR_NONE;
     if (err == ERR_NONE)

@@ -227,7 +227,8 @@ rule_load(struct db_conn *conn, int64_t bucket_id, struct arena *a, struct rule_
         r->events = (unsigned)db_column_int(s, 2);
         r->prefix = arena_dup(a, db_column_blob(s, 3));
         r->suffix = arena_dup(a, db_column_blob(s, 4));
-        if (r->id.p == NULL || r->function.p == NULL || r->prefix.p == NULL || r->suffix.p == NULL) {
+        if (r->id.p == NULL || r->function.p == NULL || r->prefix.p == NULL ||
+            r->suffix.p == NULL) {
             db_reset(s);
             return ERR_NOMEM;
         }

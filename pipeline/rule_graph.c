@@ -71,10 +71,9 @@ edge_add(struct graph *g, struct arena *a, struct db_stmt *s, const struct funct
     struct slice source = db_column_blob(s, 1);
     int err = native_derived_bucket(&f->native, source, target);
     if (err == ERR_TOOBIG || err == ERR_INVALID) {
-        buf_printf(why, "The derived bucket of %.*s for %.*s %s.", SLICE_FMT(source),
-                   SLICE_FMT(f->name),
-                   err == ERR_TOOBIG ? "would be longer than 63 characters"
-                                     : "would have no valid name");
+        buf_printf(
+            why, "The derived bucket of %.*s for %.*s %s.", SLICE_FMT(source), SLICE_FMT(f->name),
+            err == ERR_TOOBIG ? "would be longer than 63 characters" : "would have no valid name");
         return ERR_INVALID;
     }
     if (target[0] == '\0')

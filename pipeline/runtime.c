@@ -5,8 +5,8 @@
  * are granted in the order they came while their sum stays within the budget; one that is larger
  * than the whole budget is granted when nothing else holds any. So none starves.
  *
- * Replacement: at once after an invocation or a planned end; after WORKER_BACKOFF_MS, doubling, when
- * a worker ends again and again without having done any work.
+ * Replacement: at once after an invocation or a planned end; after WORKER_BACKOFF_MS, doubling,
+ * when a worker ends again and again without having done any work.
  */
 #include "pipeline/runtime_priv.h"
 #include "base/chk.h"
@@ -315,15 +315,15 @@ runtime_view(const struct runtime *rt, struct runtime_view *out)
     *out = (struct runtime_view){.configured = rt->options.count};
     for (int i = 0; i < rt->options.count; i++) {
         const struct worker *w = &rt->workers[i];
-        bool ready = w->state == WORKER_IDLE || w->state == WORKER_ADMITTING ||
-                     w->state == WORKER_RUNNING;
+        bool ready =
+            w->state == WORKER_IDLE || w->state == WORKER_ADMITTING || w->state == WORKER_RUNNING;
         out->ready += ready;
-        out->workers[out->worker_count++] = (struct runtime_worker_view){
-            .pid = w->has_process ? w->process.pid : 0,
-            .state = w->state,
-            .invocations = w->invocations,
-            .rss_bytes = w->rss_bytes,
-            .restarts = w->restarts};
+        out->workers[out->worker_count++] =
+            (struct runtime_worker_view){.pid = w->has_process ? w->process.pid : 0,
+                                         .state = w->state,
+                                         .invocations = w->invocations,
+                                         .rss_bytes = w->rss_bytes,
+                                         .restarts = w->restarts};
     }
     if (out->ready < out->configured)
         snprintf(out->problem, sizeof out->problem, "%s", rt->problem);

@@ -13,13 +13,13 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const char *steps[SCHEMA_STEPS_MAX];
 static struct db_schema schema = {.steps = steps};
 
-/* A room without anything new in a version has no text for it; the version ends when no room has. */
+/* A room without anything new in a version has no text for it; the version ends when no room has.
+ */
 static void
 join(void)
 {
     for (int version = 1; version <= SCHEMA_STEPS_MAX; version++) {
-        const char *texts[] = {store_schema(version), table_schema(version),
-                               queue_schema(version)};
+        const char *texts[] = {store_schema(version), table_schema(version), queue_schema(version)};
         struct buf step;
         bool any = false;
         buf_init(&step, SCHEMA_STEP_BYTES_MAX);

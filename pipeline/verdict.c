@@ -3,8 +3,8 @@
  *
  *   1. each preset of the pass: write its derived object and provenance, or note why there is none
  *   2. remove what the pass replaces: rows of presets no longer configured; rows of the pass's
- *      presets at another key; of other generations when there is no new object; everything of other
- *      generations when the source is no picture any more
+ *      presets at another key; of other generations when there is no new object; everything of
+ * other generations when the source is no picture any more
  *   3. item: state of every preset, thumbnails that exist, ready
  *
  * Names, extensions, types and hashes come from the configuration, never from the worker.
@@ -176,8 +176,7 @@ derive_one(struct work *w, const struct preset *p)
     struct buf key;
     size_t index = 0;
     *part = (struct part){.preset = p};
-    const struct fn_output *o =
-        v->status == FN_OK ? find_output(v->answer, p->name, &index) : NULL;
+    const struct fn_output *o = v->status == FN_OK ? find_output(v->answer, p->name, &index) : NULL;
     if (o == NULL || o->status != FN_OK) {
         part_without(w, part, o == NULL ? v->status : o->status, o == NULL ? v->reason : o->reason);
         return ERR_NONE;
@@ -337,8 +336,8 @@ item_update(struct work *w)
     struct attr_value item, set = attr_map_new();
     struct attr_value state = attr_map_new(), thumbs = attr_map_new();
     bool ready = presets->count > 0;
-    int err = native_item_place(w->conn, w->a, w->v->set, w->v->event->bucket, w->v->event->key,
-                                &place);
+    int err =
+        native_item_place(w->conn, w->a, w->v->set, w->v->event->bucket, w->v->event->key, &place);
     if (err == ERR_NONE)
         err = table_get(w->conn, w->a, &place.table, &place.key, &item);
     if (err != ERR_NONE) /* gone stays gone */
@@ -402,11 +401,10 @@ verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *out
         err = thumbnail(&w);
         break;
     case NATIVE_METADATA:
-        err = native_item_facts(conn, w.a, v->set, v->event->bucket_id, v->event->bucket,
-                                v->event->key, v->function->name,
-                                v->answer != NULL ? v->answer->attrs : NULL,
-                                v->answer != NULL ? v->answer->attr_count : 0,
-                                state_text(w.a, v->status, v->reason));
+        err = native_item_facts(
+            conn, w.a, v->set, v->event->bucket_id, v->event->bucket, v->event->key,
+            v->function->name, v->answer != NULL ? v->answer->attrs : NULL,
+            v->answer != NULL ? v->answer->attr_count : 0, state_text(w.a, v->status, v->reason));
         break;
     case NATIVE_NONE:
         break;

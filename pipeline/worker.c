@@ -2,10 +2,10 @@
  * One worker's process: spawn, hello, one invocation at a time, death. The drawing of its states is
  * in runtime.h. What it sends is checked against its state first, then by the readers of fn.c.
  *
- * A process has three handles: the process itself, its socket, its standard error. DYING begins with
- * SIGKILL or with the end seen on any of them, and is over when the exit was collected and all three
- * handles are closed; the invocation ends there and not before, so that its reason can hold how the
- * process ended and what it last wrote.
+ * A process has three handles: the process itself, its socket, its standard error. DYING begins
+ * with SIGKILL or with the end seen on any of them, and is over when the exit was collected and all
+ * three handles are closed; the invocation ends there and not before, so that its reason can hold
+ * how the process ended and what it last wrote.
  */
 #include "base/chk.h"
 #include "base/clock.h"
@@ -364,9 +364,9 @@ on_hello_late(uv_timer_t *timer)
 static void
 environment_pick(char *out[ENVIRONMENT_MAX + 1])
 {
-    static const char *const names[] = {"PATH=", "HOME=", "TMPDIR=", "LANG=", "LC_ALL=",
-                                        "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=",
-                                        "TSAN_OPTIONS=", "LD_LIBRARY_PATH="};
+    static const char *const names[] = {
+        "PATH=",         "HOME=",          "TMPDIR=",       "LANG=",         "LC_ALL=",
+        "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=", "LD_LIBRARY_PATH="};
     size_t count = 0;
     for (char **e = environ; *e != NULL; e++) {
         for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -388,8 +388,7 @@ spawn(struct worker *w, int child_sock)
     snprintf(memory, sizeof memory, "%d", o->memory_mb);
     char fd_flag[] = "--fd", fd_value[] = "3", sandbox_flag[] = "--sandbox";
     char memory_flag[] = "--memory-mb";
-    char *args[] = {program, fd_flag,     fd_value, sandbox_flag,
-                    sandbox, memory_flag, memory,   NULL};
+    char *args[] = {program, fd_flag, fd_value, sandbox_flag, sandbox, memory_flag, memory, NULL};
     uv_stdio_container_t stdio[4] = {
         {.flags = UV_IGNORE},
         {.flags = UV_IGNORE},

@@ -65,10 +65,8 @@ rig_reopen(struct rig *r, const char *worker)
     db_on_commit(r->db, rig_on_commit, r);
     struct pipeline_options p = {.db = r->db, .conf = r->conf, .worker_program = worker};
     CHK(pipeline_open(&r->pipeline, &p) == ERR_NONE);
-    struct store_options s = {.db = r->db,
-                              .dir = r->dir,
-                              .cache_bytes = 1 << 20,
-                              .hooks = pipeline_hooks(r->pipeline)};
+    struct store_options s = {
+        .db = r->db, .dir = r->dir, .cache_bytes = 1 << 20, .hooks = pipeline_hooks(r->pipeline)};
     CHK(store_open(&r->store, &s) == ERR_NONE);
     pipeline_bind(r->pipeline, r->store);
 }
@@ -212,8 +210,7 @@ rig_patch_fn(struct rig *r, struct db_conn *conn, void *arg)
 static RIG_UNUSED int
 rig_environment(struct rig *r, const char *function, const char *json)
 {
-    struct rig_patch p = {function,
-                          {.has_environment = true, .environment = slice_str(json)}};
+    struct rig_patch p = {function, {.has_environment = true, .environment = slice_str(json)}};
     return rig_call(r, rig_patch_fn, &p);
 }
 
@@ -261,10 +258,8 @@ rig_sealed(void *arg, int err)
 static RIG_UNUSED int64_t
 rig_put(struct rig *r, const char *bucket, const char *key, struct slice bytes, const char *type)
 {
-    struct rig_object o = {.bucket = slice_str(bucket),
-                           .key = slice_str(key),
-                           .bytes = bytes,
-                           .type = type};
+    struct rig_object o = {
+        .bucket = slice_str(bucket), .key = slice_str(key), .bytes = bytes, .type = type};
     struct rig_seal seal = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     uint8_t md5[MD5_BYTES];
     digest_md5(bytes.p, bytes.n, md5);
@@ -335,9 +330,8 @@ rig_count(struct rig *r, const char *bucket, const char *prefix)
 {
     int count = 0;
     bool truncated;
-    struct store_list_spec spec = {.bucket = slice_str(bucket),
-                                   .prefix = slice_str(prefix),
-                                   .max = STORE_LIST_MAX};
+    struct store_list_spec spec = {
+        .bucket = slice_str(bucket), .prefix = slice_str(prefix), .max = STORE_LIST_MAX};
     CHK(store_list(r->store, &spec, rig_count_entry, &count, &truncated) == ERR_NONE);
     return count;
 }
@@ -423,8 +417,7 @@ rig_wait(struct rig *r, rig_cond cond, void *arg)
         int64_t until = clock_mono_ms() + 20;
         struct timespec at = {until / 1000, until % 1000 * 1000000};
         pthread_mutex_lock(&r->mutex);
-        while (r->commits == seen &&
-               pthread_cond_timedwait(&r->commit, &r->mutex, &at) == 0)
+        while (r->commits == seen && pthread_cond_timedwait(&r->commit, &r->mutex, &at) == 0)
             ;
         pthread_mutex_unlock(&r->mutex);
     }

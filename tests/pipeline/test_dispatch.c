@@ -112,10 +112,10 @@ put_held(struct rig *r, const char *key)
     return generation;
 }
 
-#define NEED_WORKER(r)                                                                             \
-    do {                                                                                           \
-        if ((r) == NULL)                                                                           \
-            skip();                                                                                \
+#define NEED_WORKER(r)   \
+    do {                 \
+        if ((r) == NULL) \
+            skip();      \
     } while (0)
 
 /* ---- tests ---- */
@@ -225,8 +225,9 @@ killed_worker_costs_one_attempt(void **state)
     assert_int_equal(c.dead, 0);
 }
 
-#define TINY "{\"PRESETS\":\"[{\\\"name\\\":\\\"tiny\\\",\\\"width\\\":32,\\\"height\\\":32,"     \
-             "\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"png\\\"}]\"}"
+#define TINY                                                                         \
+    "{\"PRESETS\":\"[{\\\"name\\\":\\\"tiny\\\",\\\"width\\\":32,\\\"height\\\":32," \
+    "\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"png\\\"}]\"}"
 
 static void
 presets_changed_while_running(void **state)
@@ -298,8 +299,7 @@ timeout_is_kept_from_outside(void **state)
 {
     struct rig *r = *state;
     NEED_WORKER(r);
-    struct rig_patch p = {"thumbnail",
-                          {.has_timeout = true, .timeout_s = 1, .has_retries = true}};
+    struct rig_patch p = {"thumbnail", {.has_timeout = true, .timeout_s = 1, .has_retries = true}};
     assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
     p.function = "metadata";
     assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
@@ -315,10 +315,11 @@ timeout_is_kept_from_outside(void **state)
     assert_string_equal(rig_attr(r, "photos", "t2", "ready"), "true");
 }
 
-#define WITH_AVIF                                                                                  \
-    "{\"PRESETS\":\"[{\\\"name\\\":\\\"s\\\",\\\"width\\\":64,\\\"height\\\":64,"                  \
-    "\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"webp\\\"},{\\\"name\\\":\\\"a\\\","              \
-    "\\\"width\\\":64,\\\"height\\\":64,\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"avif\\\"}]\"}"
+#define WITH_AVIF                                                                                \
+    "{\"PRESETS\":\"[{\\\"name\\\":\\\"s\\\",\\\"width\\\":64,\\\"height\\\":64,"                \
+    "\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"webp\\\"},{\\\"name\\\":\\\"a\\\","            \
+    "\\\"width\\\":64,\\\"height\\\":64,\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"avif\\\"}]" \
+    "\"}"
 
 static void
 avif_follows(void **state)

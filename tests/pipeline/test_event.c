@@ -88,8 +88,8 @@ writes_records(void **state)
     assert_true(slice_eqs(json_get_str(record, "eventTime"), "1970-01-01T00:00:00.000Z"));
     assert_true(slice_eqs(json_get_str(record, "eventName"), "ObjectCreated:Put"));
     json_t *s3 = json_object_get(record, "s3");
-    assert_true(slice_eqs(json_get_str(json_object_get(s3, "bucket"), "arn"),
-                          "arn:aws:s3:::photos"));
+    assert_true(
+        slice_eqs(json_get_str(json_object_get(s3, "bucket"), "arn"), "arn:aws:s3:::photos"));
     json_t *object = json_object_get(s3, "object");
     assert_true(slice_eqs(json_get_str(object, "key"), "a+b"));
     assert_true(slice_eqs(json_get_str(object, "sequencer"), "00000000000000FF"));

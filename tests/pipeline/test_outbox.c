@@ -356,8 +356,7 @@ key_too_long_is_skipped(void **state)
     rig_put(r, "photos", key, SLICE_LIT("x"), "image/png");
     done(r, key, FN_OK);
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
-    assert_string_equal(rig_attr(r, "photos", key, "state.small"),
-                        "skipped: derived key too long");
+    assert_string_equal(rig_attr(r, "photos", key, "state.small"), "skipped: derived key too long");
     assert_string_equal(rig_attr(r, "photos", key, "ready"), "false");
 }
 

@@ -3,11 +3,11 @@
 
 #define ARN "arn:aws:lambda:us-east-1:000000000000:function:"
 #define DOC(body) "<NotificationConfiguration>" body "</NotificationConfiguration>"
-#define CONFIG(function, event, filter)                                                            \
-    "<CloudFunctionConfiguration><CloudFunction>" ARN function "</CloudFunction><Event>" event      \
+#define CONFIG(function, event, filter)                                                        \
+    "<CloudFunctionConfiguration><CloudFunction>" ARN function "</CloudFunction><Event>" event \
     "</Event>" filter "</CloudFunctionConfiguration>"
-#define FILTER(name, value)                                                                        \
-    "<Filter><S3Key><FilterRule><Name>" name "</Name><Value>" value                                \
+#define FILTER(name, value)                                         \
+    "<Filter><S3Key><FilterRule><Name>" name "</Name><Value>" value \
     "</Value></FilterRule></S3Key></Filter>"
 #define ALL "s3:ObjectCreated:*"
 
@@ -93,10 +93,10 @@ refuses(void **state)
     assert_int_equal(verdict(DOC(CONFIG("thumbnail", "s3:Nonsense", ""))), ERR_INVALID);
     assert_int_equal(verdict(DOC(CONFIG("thumbnail", "s3:Replication:*", ""))), ERR_INVALID);
     assert_int_equal(verdict(DOC(CONFIG("thumbnail", ALL, FILTER("middle", "x")))), ERR_INVALID);
-    assert_int_equal(verdict(DOC("<CloudFunctionConfiguration><CloudFunction>thumbnail"
-                                 "</CloudFunction><Event>" ALL
-                                 "</Event></CloudFunctionConfiguration>")),
-                     ERR_INVALID);
+    assert_int_equal(
+        verdict(DOC("<CloudFunctionConfiguration><CloudFunction>thumbnail"
+                    "</CloudFunction><Event>" ALL "</Event></CloudFunctionConfiguration>")),
+        ERR_INVALID);
     assert_int_equal(verdict(DOC("<CloudFunctionConfiguration><CloudFunction>" ARN "thumbnail"
                                  "</CloudFunction></CloudFunctionConfiguration>")),
                      ERR_INVALID);
