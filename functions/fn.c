@@ -322,8 +322,7 @@ attr_in_the_way(struct slice name, struct slice other)
 {
     struct slice shorter = name.n < other.n ? name : other;
     struct slice longer = name.n < other.n ? other : name;
-    return slice_starts(longer, shorter) &&
-           (longer.n == shorter.n || longer.p[shorter.n] == '.');
+    return slice_starts(longer, shorter) && (longer.n == shorter.n || longer.p[shorter.n] == '.');
 }
 
 /* Decimal text, as much as a table's number takes. */

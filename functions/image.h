@@ -75,7 +75,7 @@ int image_render(struct image *im, const struct preset *p, struct image_output *
 void image_output_free(struct image_output *out);
 
 struct image_sample {
-    int width, height; /* at most IMAGE_SAMPLE_SIDE */
+    int width, height;                                       /* at most IMAGE_SAMPLE_SIDE */
     uint8_t rgba[IMAGE_SAMPLE_SIDE * IMAGE_SAMPLE_SIDE * 4]; /* not premultiplied */
 };
 

@@ -30,8 +30,7 @@ image_resize(VipsImage *in, int width, int height, VipsImage **out)
     VipsImage *t[4] = {NULL};
     int rc = -1;
     if (vips_premultiply(in, &t[0], NULL) == 0 && vips_cast(t[0], &t[1], format, NULL) == 0 &&
-        resize_plain(t[1], width, height, &t[2]) == 0 &&
-        vips_unpremultiply(t[2], &t[3], NULL) == 0)
+        resize_plain(t[1], width, height, &t[2]) == 0 && vips_unpremultiply(t[2], &t[3], NULL) == 0)
         rc = vips_cast(t[3], out, format, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(t); i++)
         g_clear_object(&t[i]);
@@ -65,11 +64,10 @@ profile_matters(VipsImage *in, struct slice icc)
 static int
 transform(VipsImage *in, VipsImage **out)
 {
-    return vips_icc_transform(in, out, "srgb", "embedded", TRUE, "input_profile",
-                              vips_image_guess_interpretation(in) == VIPS_INTERPRETATION_CMYK
-                                  ? "cmyk"
-                                  : "srgb",
-                              "intent", VIPS_INTENT_RELATIVE, "depth", 8, NULL);
+    return vips_icc_transform(
+        in, out, "srgb", "embedded", TRUE, "input_profile",
+        vips_image_guess_interpretation(in) == VIPS_INTERPRETATION_CMYK ? "cmyk" : "srgb", "intent",
+        VIPS_INTENT_RELATIVE, "depth", 8, NULL);
 }
 
 /* One or two bands of grey, three or four of colour; anything further is no colour. */

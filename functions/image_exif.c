@@ -141,8 +141,8 @@ read_time(const struct tiff *t, size_t ifd, struct exif_facts *out)
     for (size_t i = 0; form[i] != '\0'; i++)
         if (form[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
             return;
-    bool known = strlen(offset) == sizeof(offset_form) - 1 &&
-                 (offset[0] == '+' || offset[0] == '-');
+    bool known =
+        strlen(offset) == sizeof(offset_form) - 1 && (offset[0] == '+' || offset[0] == '-');
     for (size_t i = 1; known && offset_form[i] != '\0'; i++)
         known = offset_form[i] == 'd' ? offset[i] >= '0' && offset[i] <= '9' : offset[i] == ':';
     text[4] = text[7] = '-';
@@ -194,7 +194,8 @@ exif_read(struct slice bytes, struct exif_facts *out)
         return;
     struct tiff t = {.p = (const uint8_t *)bytes.p, .n = bytes.n, .little = little};
     size_t ifd0 = u32(&t, 4);
-    size_t exif = (size_t)get_integer(&t, ifd0, 0x8769), gps = (size_t)get_integer(&t, ifd0, 0x8825);
+    size_t exif = (size_t)get_integer(&t, ifd0, 0x8769),
+           gps = (size_t)get_integer(&t, ifd0, 0x8825);
     get_text(&t, ifd0, 0x010f, out->camera_make, sizeof(out->camera_make));
     get_text(&t, ifd0, 0x0110, out->camera_model, sizeof(out->camera_model));
     get_text(&t, exif, 0xa434, out->lens, sizeof(out->lens));

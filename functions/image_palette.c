@@ -26,8 +26,8 @@ fill(struct bin bins[BINS], const uint8_t *rgba, size_t pixels)
     for (size_t i = 0; i < pixels; i++, rgba += 4) {
         if (rgba[3] < OPAQUE_MIN)
             continue;
-        struct bin *b = &bins[(rgba[0] >> 4) * LEVELS * LEVELS + (rgba[1] >> 4) * LEVELS +
-                              (rgba[2] >> 4)];
+        struct bin *b =
+            &bins[(rgba[0] >> 4) * LEVELS * LEVELS + (rgba[1] >> 4) * LEVELS + (rgba[2] >> 4)];
         b->count++;
         for (int c = 0; c < 3; c++)
             b->sum[c] += rgba[c];

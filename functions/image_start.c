@@ -119,9 +119,9 @@ check_maps(struct buf *why)
 static void
 block_loaders(void)
 {
-    static const char *const ours[] = {"VipsForeignLoadJpeg",  "VipsForeignLoadPng",
-                                       "VipsForeignLoadWebp",  "VipsForeignLoadNsgif",
-                                       "VipsForeignLoadTiff",  "VipsForeignLoadHeif"};
+    static const char *const ours[] = {"VipsForeignLoadJpeg", "VipsForeignLoadPng",
+                                       "VipsForeignLoadWebp", "VipsForeignLoadNsgif",
+                                       "VipsForeignLoadTiff", "VipsForeignLoadHeif"};
     vips_block_untrusted_set(TRUE);
     vips_operation_block_set("VipsForeignLoad", TRUE);
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
@@ -230,7 +230,8 @@ warm_round(int bands, VipsInterpretation space, struct buf *why)
 int
 image_warm_up(struct buf *why)
 {
-    static const char gif[] = "GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;";
+    static const char gif[] =
+        "GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;";
     struct preset p = {.width = 1, .height = 1, .quality = 80};
     struct image_output made = {0};
     int err = warm_trip(slice_of(gif, sizeof(gif) - 1), &p, &made, why);

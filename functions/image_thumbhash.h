@@ -12,7 +12,6 @@
 #define THUMBHASH_SIDE_MAX 100
 
 /* `rgba` is not premultiplied; both sides 1..THUMBHASH_SIDE_MAX. Returns the bytes written. */
-size_t thumbhash_make(const uint8_t *rgba, int width, int height,
-                      uint8_t out[THUMBHASH_BYTES_MAX]);
+size_t thumbhash_make(const uint8_t *rgba, int width, int height, uint8_t out[THUMBHASH_BYTES_MAX]);
 
 #endif

@@ -6,8 +6,8 @@
  *   run      every function called, on the one decoded picture
  *   answer   results and sealed memfds
  *
- * A source that ends the road early (no picture, over budget, unreadable) still runs every function:
- * each says what it can about it. No step loops on what the source says.
+ * A source that ends the road early (no picture, over budget, unreadable) still runs every
+ * function: each says what it can about it. No step loops on what the source says.
  */
 #include "functions/invoke.h"
 #include "base/err.h"
@@ -73,7 +73,8 @@ read_header(struct invocation *in)
     const struct fn_request *req = in->job.req;
     struct image_limits limits = {req->pixels_frame_max, req->pixels_total_max};
     if (req->source_bytes > req->memory_bytes_max) {
-        verdict(in, FN_FAILED, "memory budget: the source alone is larger than the function's memory");
+        verdict(in, FN_FAILED,
+                "memory budget: the source alone is larger than the function's memory");
         return;
     }
     size_t n = (size_t)req->source_bytes;

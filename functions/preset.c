@@ -60,9 +60,9 @@ preset_hash(const struct preset *p, char out[PRESET_HASH_TEXT])
     int quality = p->format == PRESET_PNG ? 0 : p->quality;
     const char *focus = p->fit == PRESET_COVER ? preset_focus_names[p->focus] : "";
     char text[128];
-    int n = snprintf(text, sizeof(text), "%d %d %d %s %s %d %s", PRESET_REVISION, p->width,
-                     p->height, preset_fit_names[p->fit], preset_format_names[p->format], quality,
-                     focus);
+    int n =
+        snprintf(text, sizeof(text), "%d %d %d %s %s %d %s", PRESET_REVISION, p->width, p->height,
+                 preset_fit_names[p->fit], preset_format_names[p->format], quality, focus);
     CHK(n > 0 && (size_t)n < sizeof(text));
     uint8_t digest[SHA256_BYTES];
     digest_sha256(text, (size_t)n, digest);

@@ -72,7 +72,8 @@ check_members(struct reading *rd, json_t *o)
                                         "format", "quality", "focus",  NULL};
     const char *member;
     json_t *value;
-    json_object_foreach(o, member, value) {
+    json_object_foreach(o, member, value)
+    {
         if (preset_choice(known, slice_str(member)) >= 0)
             continue;
         buf_reset(rd->why);

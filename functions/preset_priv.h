@@ -10,7 +10,7 @@
 #define PRESET_QUALITY_DEFAULT 80
 #define PRESET_QUALITY_MAX 100
 
-extern const char *const preset_fit_names[];    /* NULL-terminated, as the other two */
+extern const char *const preset_fit_names[]; /* NULL-terminated, as the other two */
 extern const char *const preset_format_names[];
 extern const char *const preset_focus_names[];
 

@@ -40,7 +40,7 @@
 #endif
 
 #define NICENESS 10
-#define FILES_MAX 64 /* its own few, and the source */
+#define FILES_MAX 64    /* its own few, and the source */
 #define THREADS_MAX 512 /* of all workers of this uid together */
 /* Stacks of the codecs' threads are address space and hardly memory. */
 #define STACKS_BYTES ((int64_t)256 << 20)
@@ -246,8 +246,8 @@ static const int memory_calls[] = {SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(
 
 /* The codecs' threads. clone is added with an argument: threads, not processes. */
 static const int thread_calls[] = {
-    SCMP_SYS(futex),       SCMP_SYS(set_robust_list),   SCMP_SYS(rseq),
-    SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_getparam),
+    SCMP_SYS(futex),       SCMP_SYS(set_robust_list),    SCMP_SYS(rseq),
+    SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity),  SCMP_SYS(sched_getparam),
     SCMP_SYS(gettid),      SCMP_SYS(sched_getscheduler), SCMP_SYS(getcpu),
     SCMP_SYS(exit),        SCMP_SYS(exit_group),
 };
@@ -255,29 +255,46 @@ static const int thread_calls[] = {
 /* The descriptors that the server passed, the socket, and memfds for results. No call here can
  * make a descriptor for anything that exists outside. */
 static const int file_calls[] = {
-    SCMP_SYS(read),   SCMP_SYS(pread64), SCMP_SYS(write),     SCMP_SYS(pwrite64), SCMP_SYS(lseek),
-    SCMP_SYS(close),  SCMP_SYS(fstat),   SCMP_SYS(newfstatat), SCMP_SYS(fcntl),
-    SCMP_SYS(memfd_create), SCMP_SYS(ftruncate),
+    SCMP_SYS(read),  SCMP_SYS(pread64),      SCMP_SYS(write),     SCMP_SYS(pwrite64),
+    SCMP_SYS(lseek), SCMP_SYS(close),        SCMP_SYS(fstat),     SCMP_SYS(newfstatat),
+    SCMP_SYS(fcntl), SCMP_SYS(memfd_create), SCMP_SYS(ftruncate),
 };
 
 /* Clocks, limits of ourselves, random numbers, the way out of a failed assertion. */
 static const int self_calls[] = {
-    SCMP_SYS(clock_gettime),  SCMP_SYS(clock_getres),    SCMP_SYS(gettimeofday),
+    SCMP_SYS(clock_gettime),   SCMP_SYS(clock_getres),   SCMP_SYS(gettimeofday),
     SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),      SCMP_SYS(getrusage),
-    SCMP_SYS(getpid),         SCMP_SYS(getrandom),       SCMP_SYS(restart_syscall),
-    SCMP_SYS(rt_sigaction),   SCMP_SYS(rt_sigprocmask),  SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sigaltstack),    SCMP_SYS(uname),           SCMP_SYS(getuid),
-    SCMP_SYS(geteuid),        SCMP_SYS(getgid),          SCMP_SYS(getegid),
+    SCMP_SYS(getpid),          SCMP_SYS(getrandom),      SCMP_SYS(restart_syscall),
+    SCMP_SYS(rt_sigaction),    SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(sigaltstack),     SCMP_SYS(uname),          SCMP_SYS(getuid),
+    SCMP_SYS(geteuid),         SCMP_SYS(getgid),         SCMP_SYS(getegid),
 };
 
-/* Libraries look for files, terminals and features that they can do without: refused, not killed. */
+/* Libraries look for files, terminals and features that they can do without: refused, not killed.
+ */
 static const int refused_calls[] = {
-    SCMP_SYS(openat),   SCMP_SYS(open),     SCMP_SYS(access),  SCMP_SYS(faccessat),
-    SCMP_SYS(faccessat2), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(stat),
-    SCMP_SYS(lstat),    SCMP_SYS(statx),    SCMP_SYS(statfs),  SCMP_SYS(getcwd),
-    SCMP_SYS(ioctl),    SCMP_SYS(sysinfo),  SCMP_SYS(prctl),   SCMP_SYS(set_mempolicy),
-    SCMP_SYS(sched_setscheduler), SCMP_SYS(sched_setaffinity), SCMP_SYS(sched_getattr),
-    SCMP_SYS(sched_setattr), SCMP_SYS(setpriority), SCMP_SYS(getpriority),
+    SCMP_SYS(openat),
+    SCMP_SYS(open),
+    SCMP_SYS(access),
+    SCMP_SYS(faccessat),
+    SCMP_SYS(faccessat2),
+    SCMP_SYS(readlink),
+    SCMP_SYS(readlinkat),
+    SCMP_SYS(stat),
+    SCMP_SYS(lstat),
+    SCMP_SYS(statx),
+    SCMP_SYS(statfs),
+    SCMP_SYS(getcwd),
+    SCMP_SYS(ioctl),
+    SCMP_SYS(sysinfo),
+    SCMP_SYS(prctl),
+    SCMP_SYS(set_mempolicy),
+    SCMP_SYS(sched_setscheduler),
+    SCMP_SYS(sched_setaffinity),
+    SCMP_SYS(sched_getattr),
+    SCMP_SYS(sched_setattr),
+    SCMP_SYS(setpriority),
+    SCMP_SYS(getpriority),
 };
 
 static int

@@ -12,17 +12,20 @@
 struct magic {
     enum sniff_format format;
     struct slice bytes;
-    size_t at2;          /* a second mark; bytes2.n = 0: none */
+    size_t at2; /* a second mark; bytes2.n = 0: none */
     struct slice bytes2;
 };
 
-#define M(format, bytes)                                                                           \
-    {                                                                                              \
-        SNIFF_##format, SLICE_LIT(bytes), 0, { NULL, 0 }                                        \
+#define M(format, bytes)                     \
+    {                                        \
+        SNIFF_##format, SLICE_LIT(bytes), 0, \
+        {                                    \
+            NULL, 0                          \
+        }                                    \
     }
-#define M2(format, bytes, at2, bytes2)                                                             \
-    {                                                                                              \
-        SNIFF_##format, SLICE_LIT(bytes), at2, SLICE_LIT(bytes2)                                \
+#define M2(format, bytes, at2, bytes2)                           \
+    {                                                            \
+        SNIFF_##format, SLICE_LIT(bytes), at2, SLICE_LIT(bytes2) \
     }
 
 static const struct magic magics[] = {
@@ -83,9 +86,9 @@ brand_format(struct slice brand)
         char brand[5];
         enum sniff_format format;
     } brands[] = {
-        {"avif", SNIFF_AVIF}, {"avis", SNIFF_AVIF}, {"heic", SNIFF_HEIC}, {"heix", SNIFF_HEIC},
-        {"heim", SNIFF_HEIC}, {"heis", SNIFF_HEIC}, {"hevc", SNIFF_HEIC}, {"hevx", SNIFF_HEIC},
-        {"crx ", SNIFF_CR3},
+        {"avif", SNIFF_AVIF}, {"avis", SNIFF_AVIF}, {"heic", SNIFF_HEIC},
+        {"heix", SNIFF_HEIC}, {"heim", SNIFF_HEIC}, {"heis", SNIFF_HEIC},
+        {"hevc", SNIFF_HEIC}, {"hevx", SNIFF_HEIC}, {"crx ", SNIFF_CR3},
     };
     for (size_t i = 0; i < ARRAY_LEN(brands); i++)
         if (slice_eqs(brand, brands[i].brand))
@@ -104,8 +107,8 @@ sniff_iso_media(struct slice head)
     end = end < head.n ? end : head.n;
     struct slice major = slice_of(head.p + 8, 4);
     enum sniff_format f = brand_format(major);
-    if (f != SNIFF_UNKNOWN || !(slice_eqs(major, "mif1") || slice_eqs(major, "msf1") ||
-                                slice_eqs(major, "miaf")))
+    if (f != SNIFF_UNKNOWN ||
+        !(slice_eqs(major, "mif1") || slice_eqs(major, "msf1") || slice_eqs(major, "miaf")))
         return f;
     for (size_t at = 16; at + 4 <= end && f == SNIFF_UNKNOWN; at += 4)
         f = brand_format(slice_of(head.p + at, 4));
@@ -139,8 +142,8 @@ is_bmp(struct slice h)
     if (h.n < 18 || !has(h, 0, SLICE_LIT("BM")))
         return false;
     uint8_t size = (uint8_t)h.p[14];
-    bool known = size == 12 || size == 16 || size == 40 || size == 52 || size == 56 ||
-                 size == 64 || size == 108 || size == 124;
+    bool known = size == 12 || size == 16 || size == 40 || size == 52 || size == 56 || size == 64 ||
+                 size == 108 || size == 124;
     return known && h.p[15] == 0 && h.p[16] == 0 && h.p[17] == 0;
 }
 

@@ -9,36 +9,36 @@
 #define SNIFF_BYTES 1024 /* enough of the beginning for every answer */
 
 /* X(id, name, content type). Up to HEIC: decoded. Below: recognised, and refused by name. */
-#define SNIFF_LIST(X)                                                                              \
-    X(JPEG, "jpeg", "image/jpeg")                                                                  \
-    X(PNG, "png", "image/png")                                                                     \
-    X(WEBP, "webp", "image/webp")                                                                  \
-    X(GIF, "gif", "image/gif")                                                                     \
-    X(TIFF, "tiff", "image/tiff")                                                                  \
-    X(AVIF, "avif", "image/avif")                                                                  \
-    X(HEIC, "heic", "image/heic")                                                                  \
-    X(PDF, "pdf", "application/pdf")                                                               \
-    X(POSTSCRIPT, "postscript", "application/postscript")                                          \
-    X(SVG, "svg", "image/svg+xml")                                                                 \
-    X(JXL, "jxl", "image/jxl")                                                                     \
-    X(ICO, "ico", "image/vnd.microsoft.icon")                                                      \
-    X(BMP, "bmp", "image/bmp")                                                                     \
-    X(PSD, "psd", "image/vnd.adobe.photoshop")                                                     \
-    X(EXR, "exr", "image/x-exr")                                                                   \
-    X(HDR, "hdr", "image/vnd.radiance")                                                            \
-    X(FITS, "fits", "image/fits")                                                                  \
-    X(MAT, "mat", "application/x-matlab-data")                                                     \
-    X(JP2, "jp2", "image/jp2")                                                                     \
-    X(CR2, "cr2", "image/x-canon-cr2")                                                             \
-    X(CR3, "cr3", "image/x-canon-cr3")                                                             \
-    X(RAF, "raf", "image/x-fuji-raf")                                                              \
-    X(RW2, "rw2", "image/x-panasonic-rw2")                                                         \
-    X(ORF, "orf", "image/x-olympus-orf")                                                           \
-    X(NIFTI, "nifti", "image/x-nifti")                                                             \
-    X(PNM, "pnm", "image/x-portable-anymap")                                                       \
-    X(QOI, "qoi", "image/qoi")                                                                     \
-    X(DDS, "dds", "image/vnd.ms-dds")                                                              \
-    X(XCF, "xcf", "image/x-xcf")                                                                   \
+#define SNIFF_LIST(X)                                     \
+    X(JPEG, "jpeg", "image/jpeg")                         \
+    X(PNG, "png", "image/png")                            \
+    X(WEBP, "webp", "image/webp")                         \
+    X(GIF, "gif", "image/gif")                            \
+    X(TIFF, "tiff", "image/tiff")                         \
+    X(AVIF, "avif", "image/avif")                         \
+    X(HEIC, "heic", "image/heic")                         \
+    X(PDF, "pdf", "application/pdf")                      \
+    X(POSTSCRIPT, "postscript", "application/postscript") \
+    X(SVG, "svg", "image/svg+xml")                        \
+    X(JXL, "jxl", "image/jxl")                            \
+    X(ICO, "ico", "image/vnd.microsoft.icon")             \
+    X(BMP, "bmp", "image/bmp")                            \
+    X(PSD, "psd", "image/vnd.adobe.photoshop")            \
+    X(EXR, "exr", "image/x-exr")                          \
+    X(HDR, "hdr", "image/vnd.radiance")                   \
+    X(FITS, "fits", "image/fits")                         \
+    X(MAT, "mat", "application/x-matlab-data")            \
+    X(JP2, "jp2", "image/jp2")                            \
+    X(CR2, "cr2", "image/x-canon-cr2")                    \
+    X(CR3, "cr3", "image/x-canon-cr3")                    \
+    X(RAF, "raf", "image/x-fuji-raf")                     \
+    X(RW2, "rw2", "image/x-panasonic-rw2")                \
+    X(ORF, "orf", "image/x-olympus-orf")                  \
+    X(NIFTI, "nifti", "image/x-nifti")                    \
+    X(PNM, "pnm", "image/x-portable-anymap")              \
+    X(QOI, "qoi", "image/qoi")                            \
+    X(DDS, "dds", "image/vnd.ms-dds")                     \
+    X(XCF, "xcf", "image/x-xcf")                          \
     X(DJVU, "djvu", "image/vnd.djvu")
 
 enum sniff_format {
@@ -47,7 +47,7 @@ enum sniff_format {
 #define X(id, name, type) SNIFF_##id,
     SNIFF_LIST(X)
 #undef X
-    SNIFF_COUNT
+        SNIFF_COUNT
 };
 
 /* `head`: the beginning of the file, SNIFF_BYTES of it or all. */

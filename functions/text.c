@@ -21,8 +21,8 @@ text_clean(struct slice in, char *out, size_t out_size)
         size_t len = character(in);
         uint8_t first = (uint8_t)in.p[0];
         /* C1 controls are C2 80..9F in UTF-8. */
-        bool control = first <= ' ' || first == 0x7f ||
-                       (len == 2 && first == 0xc2 && (uint8_t)in.p[1] < 0xa0);
+        bool control =
+            first <= ' ' || first == 0x7f || (len == 2 && first == 0xc2 && (uint8_t)in.p[1] < 0xa0);
         if (len == 0 || control) {
             blank = true;
         } else {

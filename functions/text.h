@@ -8,7 +8,8 @@
 #include "base/slice.h"
 
 /* Ends at the first NUL; every malformed byte and run of blanks or control characters becomes one
- * blank, none at the ends. `out_size` counts the NUL; cut between characters. Returns the length. */
+ * blank, none at the ends. `out_size` counts the NUL; cut between characters. Returns the length.
+ */
 size_t text_clean(struct slice in, char *out, size_t out_size);
 
 /* Writes the character (at most four bytes) and returns how many. */

@@ -194,10 +194,8 @@ kit_init(struct answer_kit *k)
                                            .reason = SLICE_LIT("why"),
                                            .attrs = k->attrs,
                                            .attr_count = 3};
-    k->res.answers[1] = (struct fn_answer){.name = SLICE_LIT("thumbnail"),
-                                           .status = FN_OK,
-                                           .outputs = k->outputs,
-                                           .output_count = 2};
+    k->res.answers[1] = (struct fn_answer){
+        .name = SLICE_LIT("thumbnail"), .status = FN_OK, .outputs = k->outputs, .output_count = 2};
 }
 
 /* Sends the kit and reads it as the server would; whatever comes of it, no descriptor stays. */
@@ -250,16 +248,16 @@ test_result(void **state)
     fn_result_close(&k.res);
 }
 
-#define SPOILED(change)                                                                            \
-    do {                                                                                           \
-        struct answer_kit k;                                                                       \
-        kit_init(&k);                                                                              \
-        int own = k.outputs[0].fd;                                                                 \
-        k.change;                                                                                  \
-        int err = read_result(&k);                                                                 \
-        close(own);                                                                                \
-        if (err != ERR_INVALID)                                                                    \
-            fail_msg("%s: %s", #change, err_name(err));                                            \
+#define SPOILED(change)                                 \
+    do {                                                \
+        struct answer_kit k;                            \
+        kit_init(&k);                                   \
+        int own = k.outputs[0].fd;                      \
+        k.change;                                       \
+        int err = read_result(&k);                      \
+        close(own);                                     \
+        if (err != ERR_INVALID)                         \
+            fail_msg("%s: %s", #change, err_name(err)); \
     } while (0)
 
 static void
@@ -449,9 +447,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_natives),        cmocka_unit_test(test_request),
-        cmocka_unit_test(test_request_bad),    cmocka_unit_test(test_result),
-        cmocka_unit_test(test_result_bad),     cmocka_unit_test(test_result_bad_fds),
+        cmocka_unit_test(test_natives),         cmocka_unit_test(test_request),
+        cmocka_unit_test(test_request_bad),     cmocka_unit_test(test_result),
+        cmocka_unit_test(test_result_bad),      cmocka_unit_test(test_result_bad_fds),
         cmocka_unit_test(test_result_too_much), cmocka_unit_test(test_result_cut_and_bent),
         cmocka_unit_test(test_small_messages),
     };

@@ -178,7 +178,7 @@ test_icc(void **state)
 
 /* ---- JPEG ---- */
 
-#define SOF(type)                                                                                  \
+#define SOF(type) \
     "\xff\xd8\xff" type "\x00\x11\x08\x00\x20\x00\x30\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01"
 #define SOS "\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x12\x34\xff\x00\x56\xff\xd1\x78"
 #define SOS3 "\xff\xda\x00\x0c\x03\x01\x00\x02\x00\x03\x00\x00\x3f\x00\x12"
@@ -199,10 +199,10 @@ test_jpeg(void **state)
     assert_int_equal(f.scans, 3);
     assert_int_equal(f.coefficient_bytes, 3 * 2 * 6 * 128);
     /* Progressive; a marker inside a segment counts for nothing, nor what follows the end. */
-    assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc2") SOS3 "\xff\xfe\x00\x06\xff\xda\xff\xda" SOS EOI
-                                             SOS),
-                               9, &f),
-                     ERR_NONE);
+    assert_int_equal(
+        jpeg_read(SLICE_LIT(SOF("\xc2") SOS3 "\xff\xfe\x00\x06\xff\xda\xff\xda" SOS EOI SOS), 9,
+                  &f),
+        ERR_NONE);
     assert_int_equal(f.scans, 2);
     /* Counting stops behind the maximum. */
     assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc2") SOS SOS SOS SOS SOS), 3, &f), ERR_NONE);
@@ -221,18 +221,18 @@ test_webp(void **state)
 {
     (void)state;
     static const char plain[] = RIFF("\x0f", CHUNK("VP8 ", "\3", "abc"));
-    char odd[] = RIFF("\x3a", CHUNK("VP8X", "\x0a", "\x08\0\0\0\1\0\0\1\0\0")
-                                   CHUNK("ICCP", "\2", "zz") CHUNK("VP8 ", "\3", "abc\0")
-                                       CHUNK("EXIF", "\4", "Exif"));
+    char odd[] =
+        RIFF("\x3a", CHUNK("VP8X", "\x0a", "\x08\0\0\0\1\0\0\1\0\0") CHUNK("ICCP", "\2", "zz")
+                         CHUNK("VP8 ", "\3", "abc\0") CHUNK("EXIF", "\4", "Exif"));
     size_t n = webp_strip(odd, sizeof(odd) - 1);
     assert_int_equal(n, 12 + 8 + 4);
     assert_int_equal(odd[4], 4 + 8 + 4);
     assert_memory_equal(odd + 12, plain + 12, 11);
 
     /* With alpha the first chunk stays, its other flags do not. */
-    char alpha[] = RIFF("\x3a", CHUNK("VP8X", "\x0a", "\x38\0\0\0\1\0\0\1\0\0")
-                                     CHUNK("ALPH", "\2", "zz") CHUNK("VP8 ", "\4", "abcd")
-                                         CHUNK("XMP ", "\4", "Exif"));
+    char alpha[] =
+        RIFF("\x3a", CHUNK("VP8X", "\x0a", "\x38\0\0\0\1\0\0\1\0\0") CHUNK("ALPH", "\2", "zz")
+                         CHUNK("VP8 ", "\4", "abcd") CHUNK("XMP ", "\4", "Exif"));
     assert_int_equal(webp_strip(alpha, sizeof(alpha) - 1), sizeof(alpha) - 1 - 12);
     assert_int_equal(alpha[20], 0x10);
     assert_memory_equal(alpha + 30, "ALPH", 4);
@@ -262,9 +262,8 @@ test_torture(void **state)
     torture(exif_block(), read_exif);
     torture(slice_of(p, sizeof(p)), read_icc);
     torture(slice_of(picture_jpeg, sizeof(picture_jpeg)), read_jpeg);
-    static const char webp[] = RIFF("\x2e", CHUNK("VP8X", "\x0a", "\x08\0\0\0\1\0\0\1\0\0")
-                                                CHUNK("VP8 ", "\4", "abcd")
-                                                    CHUNK("EXIF", "\4", "Exif"));
+    static const char webp[] = RIFF("\x2e", CHUNK("VP8X", "\x0a", "\x08\0\0\0\1\0\0\1\0\0") CHUNK(
+                                                "VP8 ", "\4", "abcd") CHUNK("EXIF", "\4", "Exif"));
     torture(slice_of(webp, sizeof(webp) - 1), read_webp);
     torture(slice_of(picture_tiff, sizeof(picture_tiff)), read_exif);
 }

@@ -29,7 +29,8 @@ view(struct bytes b)
     return slice_of(b.p, b.n);
 }
 
-static const uint8_t quadrants[4][3] = {{220, 30, 30}, {30, 200, 40}, {40, 50, 210}, {240, 230, 60}};
+static const uint8_t quadrants[4][3] = {
+    {220, 30, 30}, {30, 200, 40}, {40, 50, 210}, {240, 230, 60}};
 
 /* Colour of the upright test picture of w x h at (x, y). */
 static const uint8_t *
@@ -109,18 +110,13 @@ save_png(VipsImage *im)
 static struct preset
 preset_of(int w, int h, enum preset_fit fit, enum preset_format format)
 {
-    return (struct preset){.name = "p",
-                           .width = w,
-                           .height = h,
-                           .fit = fit,
-                           .format = format,
-                           .quality = 90};
+    return (struct preset){
+        .name = "p", .width = w, .height = h, .fit = fit, .format = format, .quality = 90};
 }
 
 /* Opens, decodes and renders; the open image in `*im_out` if wanted. */
 static int
-render(struct slice bytes, const struct preset *p, struct image_output *out,
-       struct image **im_out)
+render(struct slice bytes, const struct preset *p, struct image_output *out, struct image **im_out)
 {
     struct image *im = NULL;
     struct buf why;
@@ -208,15 +204,21 @@ test_dimensions(void **state)
         enum preset_fit fit;
         int want_w, want_h;
     } cases[] = {
-        {400, 200, 100, 100, PRESET_INSIDE, 100, 50}, {200, 400, 100, 100, PRESET_INSIDE, 50, 100},
-        {400, 200, 100, 100, PRESET_COVER, 100, 100}, {400, 200, 50, 100, PRESET_COVER, 50, 100},
+        {400, 200, 100, 100, PRESET_INSIDE, 100, 50},
+        {200, 400, 100, 100, PRESET_INSIDE, 50, 100},
+        {400, 200, 100, 100, PRESET_COVER, 100, 100},
+        {400, 200, 50, 100, PRESET_COVER, 50, 100},
         {400, 200, 100, 100, PRESET_CONTAIN, 100, 100},
-        {333, 217, 100, 100, PRESET_INSIDE, 100, 65}, {999, 3, 100, 100, PRESET_INSIDE, 100, 1},
-        {1201, 799, 160, 160, PRESET_COVER, 160, 160}, {1201, 799, 157, 91, PRESET_COVER, 157, 91},
+        {333, 217, 100, 100, PRESET_INSIDE, 100, 65},
+        {999, 3, 100, 100, PRESET_INSIDE, 100, 1},
+        {1201, 799, 160, 160, PRESET_COVER, 160, 160},
+        {1201, 799, 157, 91, PRESET_COVER, 157, 91},
         {801, 533, 267, 267, PRESET_INSIDE, 267, 178},
         /* Nothing is enlarged; only padding fills a box. */
-        {40, 30, 100, 100, PRESET_INSIDE, 40, 30},    {40, 30, 100, 100, PRESET_COVER, 40, 30},
-        {40, 30, 20, 100, PRESET_COVER, 20, 30},      {40, 30, 100, 100, PRESET_CONTAIN, 100, 100},
+        {40, 30, 100, 100, PRESET_INSIDE, 40, 30},
+        {40, 30, 100, 100, PRESET_COVER, 40, 30},
+        {40, 30, 20, 100, PRESET_COVER, 20, 30},
+        {40, 30, 100, 100, PRESET_CONTAIN, 100, 100},
         {1, 1, 8, 8, PRESET_COVER, 1, 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -257,6 +259,22 @@ test_sizes_from_one_base(void **state)
     }
     image_free(&im);
     buf_fini(&why);
+    g_free(b.p);
+}
+
+static void
+test_centre(void **state)
+{
+    (void)state;
+    struct bytes b = save_png(make_quadrants(1, 400, 100));
+    struct preset p = preset_of(50, 50, PRESET_COVER, PRESET_PNG);
+    struct image_output out;
+    assert_int_equal(render(view(b), &p, &out, NULL), ERR_NONE);
+    VipsImage *seen = look(&out);
+    for (int q = 0; q < 4; q++)
+        assert_color(seen, 12 + 25 * (q % 2), 12 + 25 * (q / 2), quadrants[q], 3);
+    g_object_unref(seen);
+    image_output_free(&out);
     g_free(b.p);
 }
 
@@ -306,8 +324,7 @@ save_with_profile(const char *profile, const uint8_t color[3])
     for (size_t i = 0; i < sizeof(px); i++)
         px[i] = color[i % 3];
     VipsImage *in = from_pixels(px, 32, 32, 3, VIPS_INTERPRETATION_sRGB);
-    assert_int_equal(
-        vips_icc_transform(in, &out, profile, "input_profile", "srgb", NULL), 0);
+    assert_int_equal(vips_icc_transform(in, &out, profile, "input_profile", "srgb", NULL), 0);
     g_object_unref(in);
     return save_png(out);
 }
@@ -805,27 +822,17 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocked_loaders),
-        cmocka_unit_test(test_orientation),
-        cmocka_unit_test(test_dimensions),
-        cmocka_unit_test(test_sizes_from_one_base),
-        cmocka_unit_test(test_focus),
-        cmocka_unit_test(test_profiles),
-        cmocka_unit_test(test_cmyk),
-        cmocka_unit_test(test_grey_and_16_bit),
-        cmocka_unit_test(test_alpha),
-        cmocka_unit_test(test_contain_padding),
-        cmocka_unit_test(test_stripped),
-        cmocka_unit_test(test_exif_is_found),
-        cmocka_unit_test(test_progressive_only_when_large),
-        cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_sample),
-        cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_cut_short),
-        cmocka_unit_test(test_bomb_png),
-        cmocka_unit_test(test_bomb_scans),
-        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_blocked_loaders), cmocka_unit_test(test_orientation),
+        cmocka_unit_test(test_dimensions),      cmocka_unit_test(test_sizes_from_one_base),
+        cmocka_unit_test(test_centre),          cmocka_unit_test(test_focus),
+        cmocka_unit_test(test_profiles),        cmocka_unit_test(test_cmyk),
+        cmocka_unit_test(test_grey_and_16_bit), cmocka_unit_test(test_alpha),
+        cmocka_unit_test(test_contain_padding), cmocka_unit_test(test_stripped),
+        cmocka_unit_test(test_exif_is_found),   cmocka_unit_test(test_progressive_only_when_large),
+        cmocka_unit_test(test_formats),         cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_sample),          cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_cut_short),       cmocka_unit_test(test_bomb_png),
+        cmocka_unit_test(test_bomb_scans),      cmocka_unit_test(test_unreadable),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

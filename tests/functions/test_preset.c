@@ -110,7 +110,8 @@ test_too_many(void **state)
     for (int n = PRESETS_MAX; n <= PRESETS_MAX + 1; n++) {
         buf_reset(&json);
         for (int i = 0; i < n; i++)
-            buf_printf(&json, "%s{\"name\":\"p%d\",\"width\":9,\"height\":9}", i == 0 ? "[" : ",", i);
+            buf_printf(&json, "%s{\"name\":\"p%d\",\"width\":9,\"height\":9}", i == 0 ? "[" : ",",
+                       i);
         buf_putc(&json, ']');
         int want = n <= PRESETS_MAX ? ERR_NONE : ERR_INVALID;
         assert_int_equal(preset_parse(buf_slice(&json), &l, &why), want);
@@ -148,12 +149,12 @@ test_hash(void **state)
     preset_hash(&p, base);
     assert_int_equal(strlen(base), 16);
 
-#define DIFFERS(change)                                                                            \
-    do {                                                                                           \
-        struct preset q = p;                                                                       \
-        q.change;                                                                                  \
-        preset_hash(&q, other);                                                                    \
-        assert_string_not_equal(base, other);                                                      \
+#define DIFFERS(change)                       \
+    do {                                      \
+        struct preset q = p;                  \
+        q.change;                             \
+        preset_hash(&q, other);               \
+        assert_string_not_equal(base, other); \
     } while (0)
     DIFFERS(width = 161);
     DIFFERS(height = 161);

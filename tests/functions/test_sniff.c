@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#define T(text, format)                                                                            \
-    {                                                                                              \
-        SLICE_LIT(text), format                                                                    \
+#define T(text, format)         \
+    {                           \
+        SLICE_LIT(text), format \
     }
 
 static const struct {
@@ -33,15 +33,33 @@ static const struct {
     T("MM\0*\0\0\0\10", SNIFF_TIFF),
     T("II+\0\10\0\0\0", SNIFF_TIFF),
     T("II*\0\20\0\0\0CR\2\0", SNIFF_CR2),
-    T("\0\0\0\x1c""ftypavif\0\0\0\0mif1miaf", SNIFF_AVIF),
-    T("\0\0\0\x1c""ftypmif1\0\0\0\0mif1avif", SNIFF_AVIF),
-    T("\0\0\0\x18""ftypmif1\0\0\0\0mif1heic", SNIFF_HEIC),
-    T("\0\0\0\x18""ftypheic\0\0\0\0mif1heic", SNIFF_HEIC),
-    T("\0\0\0\x14""ftypmif1\0\0\0\0mif1heic", SNIFF_UNKNOWN), /* heic lies behind the box */
-    T("\0\0\0\x18""ftypmp42\0\0\0\0isomheic", SNIFF_UNKNOWN),
-    T("\0\0\0\x18""ftypqt  \0\0\0\0qt  ", SNIFF_UNKNOWN),
-    T("\0\0\0\x18""ftypcrx \0\0\0\1crx isom", SNIFF_CR3),
-    T("\0\0\0\x18""ftyp", SNIFF_UNKNOWN),
+    T("\0\0\0\x1c"
+      "ftypavif\0\0\0\0mif1miaf",
+      SNIFF_AVIF),
+    T("\0\0\0\x1c"
+      "ftypmif1\0\0\0\0mif1avif",
+      SNIFF_AVIF),
+    T("\0\0\0\x18"
+      "ftypmif1\0\0\0\0mif1heic",
+      SNIFF_HEIC),
+    T("\0\0\0\x18"
+      "ftypheic\0\0\0\0mif1heic",
+      SNIFF_HEIC),
+    T("\0\0\0\x14"
+      "ftypmif1\0\0\0\0mif1heic",
+      SNIFF_UNKNOWN), /* heic lies behind the box */
+    T("\0\0\0\x18"
+      "ftypmp42\0\0\0\0isomheic",
+      SNIFF_UNKNOWN),
+    T("\0\0\0\x18"
+      "ftypqt  \0\0\0\0qt  ",
+      SNIFF_UNKNOWN),
+    T("\0\0\0\x18"
+      "ftypcrx \0\0\0\1crx isom",
+      SNIFF_CR3),
+    T("\0\0\0\x18"
+      "ftyp",
+      SNIFF_UNKNOWN),
     T("%PDF-1.7", SNIFF_PDF),
     T("%!PS-Adobe-3.0", SNIFF_POSTSCRIPT),
     T("<svg xmlns=", SNIFF_SVG),

@@ -1,0 +1,13 @@
+/*
+ * The container of a WebP file.
+ */
+#ifndef DARKROOM_FUNCTIONS_IMAGE_WEBP_H
+#define DARKROOM_FUNCTIONS_IMAGE_WEBP_H
+
+#include <stddef.h>
+
+/* Takes everything but the picture and its alpha out of a still WebP file, in place; returns the
+ * new length. What is not well-formed is left as it is. */
+size_t webp_strip(void *file, size_t n);
+
+#endif

@@ -1,0 +1,688 @@
+/* The real darkroom-worker at the other end of a socket pair: what a server sees of it. */
+#include "functions/fn.h"
+#include "functions/preset.h"
+#include "base/chk.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/fsio.h"
+#include "tests/functions/pictures.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define FORMATS "jpeg png webp gif tiff avif heic"
+#define RSS_WARM_MAX_KB (60 << 10)
+
+struct worker {
+    pid_t pid;
+    int sock;
+    struct wire_reader r;
+    struct arena *arena; /* of the last answer */
+    struct fn_hello hello;
+    int64_t admitted; /* bytes asked for in the last invocation, -1 when it did not ask */
+};
+
+static char program[PATH_MAX];
+static bool plain_build;
+
+/* ---- the worker as a child ---- */
+
+static pid_t
+spawn(int sock, const char *sandbox)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        char fd[16];
+        snprintf(fd, sizeof(fd), "%d", sock);
+        fcntl(sock, F_SETFD, 0);
+        execl(program, "darkroom-worker", "--fd", fd, "--sandbox", sandbox, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void
+worker_start(struct worker *w)
+{
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+    *w = (struct worker){.sock = fds[0], .pid = spawn(fds[1], "auto")};
+    close(fds[1]);
+    assert_int_equal(wire_reader_init(&w->r), ERR_NONE);
+    w->arena = arena_new(8 << 20);
+    assert_int_equal(wire_recv(w->sock, &w->r), ERR_NONE);
+    assert_int_equal(fn_hello_read(&w->r, w->arena, &w->hello), ERR_NONE);
+    if (w->hello.problem.n > 0)
+        fail_msg("%.*s", SLICE_FMT(w->hello.problem));
+}
+
+static int
+worker_status(struct worker *w)
+{
+    int status;
+    assert_int_equal(waitpid(w->pid, &status, 0), w->pid);
+    return status;
+}
+
+/* Closes our end: it ends by itself, with success. */
+static void
+worker_stop(struct worker *w)
+{
+    close(w->sock);
+    assert_int_equal(worker_status(w), 0);
+    wire_reader_fini(&w->r);
+    arena_free(&w->arena);
+}
+
+/* ---- one invocation ---- */
+
+static const char defaults[] = "small 16 16 cover webp 80 centre\n"
+                               "large 40 40 inside jpeg 80 centre\n";
+
+static struct fn_request
+request_for(size_t bytes)
+{
+    static int64_t id = 1000;
+    return (struct fn_request){
+        .id = ++id,
+        .source_bytes = (int64_t)bytes,
+        .source_type = SLICE_LIT("application/x-claim"),
+        .pixels_frame_max = 1000000,
+        .pixels_total_max = 2000000,
+        .memory_bytes_max = 256 << 20,
+        .deadline_ms = 30000,
+        .calls = {{SLICE_LIT("thumbnail"), SLICE_LIT(defaults)},
+                  {SLICE_LIT("metadata"), {NULL, 0}}},
+        .call_count = 2,
+    };
+}
+
+static void
+send_request(struct worker *w, const struct fn_request *req, int fd)
+{
+    struct wire_msg m;
+    fn_request_write(&m, req, fd);
+    assert_int_equal(wire_send(w->sock, &m), ERR_NONE);
+    wire_msg_fini(&m);
+}
+
+static void
+send_grant(struct worker *w, int64_t id)
+{
+    struct wire_msg m;
+    fn_grant_write(&m, id);
+    assert_int_equal(wire_send(w->sock, &m), ERR_NONE);
+    wire_msg_fini(&m);
+}
+
+/* Sends it, grants what is asked for, reads the result. */
+static void
+invoke_fd(struct worker *w, const struct fn_request *req, int fd, struct fn_result *res)
+{
+    arena_free(&w->arena);
+    w->arena = arena_new(8 << 20);
+    w->admitted = -1;
+    send_request(w, req, fd);
+    for (;;) {
+        int64_t id;
+        assert_int_equal(wire_recv(w->sock, &w->r), ERR_NONE);
+        if (w->r.type != FN_MSG_ADMIT)
+            break;
+        assert_int_equal(fn_admit_read(&w->r, &id, &w->admitted), ERR_NONE);
+        assert_int_equal(id, req->id);
+        send_grant(w, id);
+    }
+    assert_int_equal(fn_result_read(&w->r, w->arena, req, res), ERR_NONE);
+}
+
+static void
+invoke(struct worker *w, const struct fn_request *req, struct slice source, struct fn_result *res)
+{
+    int fd = fsio_memfd("source", source);
+    assert_true(fd >= 0);
+    invoke_fd(w, req, fd, res);
+    close(fd);
+}
+
+static const struct fn_answer *
+answer_of(const struct fn_result *res, const char *name)
+{
+    for (size_t i = 0; i < res->answer_count; i++)
+        if (slice_eqs(res->answers[i].name, name))
+            return &res->answers[i];
+    fail_msg("no answer of %s", name);
+    return NULL;
+}
+
+/* "T" and "F" for those two types, the value else, "" when absent. */
+static struct slice
+attr(const struct fn_answer *a, const char *name)
+{
+    for (size_t i = 0; i < a->attr_count; i++)
+        if (slice_eqs(a->attrs[i].name, name))
+            return a->attrs[i].value.n > 0 ? a->attrs[i].value : slice_of(&a->attrs[i].type, 1);
+    return SLICE_LIT("");
+}
+
+static void
+assert_attr(const struct fn_answer *a, const char *name, const char *want)
+{
+    struct slice got = attr(a, name);
+    if (!slice_eqs(got, want))
+        fail_msg("%s is \"%.*s\", want \"%s\"", name, SLICE_FMT(got), want);
+}
+
+#define PICTURE(array) slice_of(array, sizeof(array))
+
+/* ---- tests ---- */
+
+static void
+read_proc(pid_t pid, const char *leaf, struct buf *out)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, leaf);
+    buf_init(out, 4 << 20);
+    if (fsio_read_file(path, out) != ERR_NONE)
+        buf_reset(out);
+}
+
+static void
+test_hello(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct buf text;
+    worker_start(&w);
+    assert_int_equal(w.hello.pid, w.pid);
+    assert_true(slice_eqs(w.hello.formats, FORMATS));
+    if (w.hello.missing.n == 0) {
+        read_proc(w.pid, "status", &text);
+        assert_true(slice_find(buf_slice(&text), SLICE_LIT("Seccomp:\t2")) >= 0);
+        assert_true(slice_find(buf_slice(&text), SLICE_LIT("NoNewPrivs:\t1")) >= 0);
+        if (geteuid() == 0)
+            assert_true(
+                slice_find(buf_slice(&text), SLICE_LIT("Uid:\t65534\t65534\t65534\t65534")) >= 0);
+        buf_fini(&text);
+    }
+    read_proc(w.pid, "maps", &text); /* empty when we may not */
+    static const char *const foreign[] = {"poppler", "Magick", "openslide", "sqlite", "microhttpd"};
+    for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
+        assert_true(slice_find(buf_slice(&text), slice_str(foreign[i])) < 0);
+    buf_fini(&text);
+    worker_stop(&w);
+}
+
+static void
+test_both_functions(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct fn_result res;
+    uint8_t digest[SHA256_BYTES];
+    char hex[2 * SHA256_BYTES + 1];
+    struct slice source = PICTURE(picture_jpeg);
+    struct fn_request req = request_for(source.n);
+    worker_start(&w);
+    invoke(&w, &req, source, &res);
+    assert_true(w.admitted > 0);
+    assert_true(res.rss_peak_bytes > 0);
+
+    const struct fn_answer *t = answer_of(&res, "thumbnail");
+    assert_int_equal(t->status, FN_OK);
+    assert_int_equal(t->output_count, 2);
+    assert_true(slice_eqs(t->outputs[0].extension, "webp"));
+    assert_true(slice_eqs(t->outputs[1].content_type, "image/jpeg"));
+    assert_int_equal(t->outputs[0].width, 16);
+    assert_int_equal(t->outputs[0].height, 16);
+    assert_int_equal(t->outputs[1].width, 27); /* upright: 32x48 inside 40 */
+    assert_int_equal(t->outputs[1].height, 40);
+    struct preset_list list;
+    char hash[PRESET_HASH_TEXT], magic[3];
+    assert_int_equal(preset_config_read(SLICE_LIT(defaults), &list), ERR_NONE);
+    preset_hash(&list.presets[1], hash);
+    assert_true(slice_eqs(t->outputs[1].config_hash, hash));
+    assert_int_equal(fsio_pread_all(t->outputs[1].fd, magic, 3, 0), ERR_NONE);
+    assert_memory_equal(magic, "\xff\xd8\xff", 3);
+
+    const struct fn_answer *m = answer_of(&res, "metadata");
+    assert_int_equal(m->status, FN_OK);
+    digest_sha256(source.p, source.n, digest);
+    hex_encode(digest, SHA256_BYTES, hex);
+    assert_attr(m, "sha256", hex);
+    assert_attr(m, "size", "566");
+    assert_attr(m, "content_type", "image/jpeg");
+    assert_attr(m, "format", "jpeg");
+    assert_attr(m, "width", "32");
+    assert_attr(m, "height", "48");
+    assert_attr(m, "orientation", "6");
+    assert_attr(m, "pages", "1");
+    assert_attr(m, "alpha", "F");
+    assert_attr(m, "damaged", "F");
+    assert_attr(m, "exif.camera_make", "Pinhole");
+    assert_attr(m, "exif.iso", "200");
+    assert_attr(m, "exif.exposure_time", "1/250");
+    assert_attr(m, "exif.taken_at", "2016-05-01T12:34:56");
+    assert_attr(m, "gps.latitude", "-33.856");
+    assert_attr(m, "gps.longitude", "151.21");
+    assert_int_equal(attr(m, "dominant_color").n, 7);
+    assert_true(slice_starts(attr(m, "palette"), attr(m, "dominant_color")));
+    assert_true(attr(m, "thumbhash").n >= 5 && attr(m, "thumbhash").n <= 25);
+    fn_result_close(&res);
+    worker_stop(&w);
+}
+
+/* Each function alone, in any order, and one that no worker has. */
+static void
+test_alone(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct fn_result res;
+    struct slice source = PICTURE(picture_png);
+    worker_start(&w);
+    struct fn_request req = request_for(source.n);
+    req.call_count = 1;
+    invoke(&w, &req, source, &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->output_count, 2);
+    fn_result_close(&res);
+
+    req = request_for(source.n);
+    req.calls[0] = req.calls[1];
+    req.call_count = 1;
+    invoke(&w, &req, source, &res);
+    assert_attr(answer_of(&res, "metadata"), "width", "48");
+    assert_true(attr(answer_of(&res, "metadata"), "thumbhash").n > 0);
+    fn_result_close(&res);
+
+    req = request_for(source.n);
+    req.calls[1].name = SLICE_LIT("resize-me");
+    invoke(&w, &req, source, &res);
+    assert_int_equal(answer_of(&res, "resize-me")->status, FN_ERROR);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_OK);
+    fn_result_close(&res);
+
+    req = request_for(source.n);
+    req.calls[0].config = SLICE_LIT("not a config");
+    invoke(&w, &req, source, &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_ERROR);
+    assert_int_equal(answer_of(&res, "metadata")->status, FN_OK);
+    fn_result_close(&res);
+
+    /* No preset at all: nothing to make, nothing wrong. */
+    req = request_for(source.n);
+    req.calls[0].config = SLICE_NONE;
+    req.call_count = 1;
+    invoke(&w, &req, source, &res);
+    assert_int_equal(w.admitted, -1);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_OK);
+    fn_result_close(&res);
+    worker_stop(&w);
+}
+
+static void
+test_formats(void **state)
+{
+    (void)state;
+    static const struct {
+        struct slice bytes;
+        const char *format, *width;
+    } pictures[] = {
+        {{(const char *)picture_jpeg, sizeof(picture_jpeg)}, "jpeg", "32"},
+        {{(const char *)picture_png, sizeof(picture_png)}, "png", "48"},
+        {{(const char *)picture_webp, sizeof(picture_webp)}, "webp", "48"},
+        {{(const char *)picture_gif, sizeof(picture_gif)}, "gif", "48"},
+        {{(const char *)picture_tiff, sizeof(picture_tiff)}, "tiff", "48"},
+        {{(const char *)picture_avif, sizeof(picture_avif)}, "avif", "48"},
+        {{(const char *)picture_heic, sizeof(picture_heic)}, "heic", "96"},
+    };
+    static const char config[] = "w 30 30 inside webp 80 centre\nj 30 30 contain jpeg 80 centre\n"
+                                 "p 30 30 cover png 80 attention\na 30 30 inside avif 50 centre\n";
+    struct worker w;
+    worker_start(&w);
+    for (size_t i = 0; i < ARRAY_LEN(pictures); i++) {
+        struct fn_result res;
+        struct fn_request req = request_for(pictures[i].bytes.n);
+        req.calls[0].config = SLICE_LIT(config);
+        invoke(&w, &req, pictures[i].bytes, &res);
+        const struct fn_answer *t = answer_of(&res, "thumbnail");
+        assert_int_equal(t->status, FN_OK);
+        assert_int_equal(t->output_count, 4);
+        for (size_t k = 0; k < 4; k++)
+            if (t->outputs[k].status != FN_OK)
+                fail_msg("%s, preset %zu: %.*s", pictures[i].format, k,
+                         SLICE_FMT(t->outputs[k].reason));
+        assert_attr(answer_of(&res, "metadata"), "format", pictures[i].format);
+        assert_attr(answer_of(&res, "metadata"), "width", pictures[i].width);
+        fn_result_close(&res);
+    }
+    worker_stop(&w);
+}
+
+static void
+test_no_picture(void **state)
+{
+    (void)state;
+    static const struct {
+        struct slice bytes;
+        enum fn_status status;
+        const char *reason, *type;
+    } sources[] = {
+        {{"", 0}, FN_SKIPPED, "empty object", "application/x-claim"},
+        {{"just text", 9}, FN_SKIPPED, "not an image", "application/x-claim"},
+        {{"%PDF-1.7 in a .jpg", 18}, FN_SKIPPED, "unsupported format: pdf", "application/pdf"},
+        {{"<svg></svg>", 11}, FN_SKIPPED, "unsupported format: svg", "image/svg+xml"},
+        {{"GIF89a junk", 11}, FN_FAILED, "unreadable: ", "image/gif"},
+    };
+    struct worker w;
+    worker_start(&w);
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+        struct fn_result res;
+        struct fn_request req = request_for(sources[i].bytes.n);
+        invoke(&w, &req, sources[i].bytes, &res);
+        assert_int_equal(w.admitted, -1);
+        for (size_t k = 0; k < 2; k++) {
+            assert_int_equal(res.answers[k].status, sources[i].status);
+            assert_true(slice_starts(res.answers[k].reason, slice_str(sources[i].reason)));
+            assert_int_equal(res.answers[k].output_count, 0);
+        }
+        char size[16];
+        snprintf(size, sizeof(size), "%zu", sources[i].bytes.n);
+        const struct fn_answer *m = answer_of(&res, "metadata");
+        assert_attr(m, "size", size);
+        assert_attr(m, "content_type", sources[i].type);
+        assert_int_equal(attr(m, "sha256").n, 64);
+        fn_result_close(&res);
+    }
+    worker_stop(&w);
+}
+
+static void
+test_budgets(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct fn_result res;
+    struct slice source = PICTURE(picture_png);
+    worker_start(&w);
+    struct fn_request req = request_for(source.n);
+    req.pixels_frame_max = 48 * 32 - 1;
+    invoke(&w, &req, source, &res);
+    assert_int_equal(w.admitted, -1);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_FAILED);
+    assert_true(
+        slice_starts(answer_of(&res, "thumbnail")->reason, SLICE_LIT("pixel budget: 48x32")));
+    fn_result_close(&res);
+    req = request_for(source.n);
+    req.pixels_frame_max = 48 * 32;
+    invoke(&w, &req, source, &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_OK);
+    fn_result_close(&res);
+
+    req = request_for(source.n);
+    req.memory_bytes_max = 2000; /* more than the file, less than its pixels */
+    invoke(&w, &req, source, &res);
+    assert_int_equal(answer_of(&res, "metadata")->status, FN_FAILED);
+    assert_true(slice_starts(answer_of(&res, "metadata")->reason, SLICE_LIT("memory budget")));
+    fn_result_close(&res);
+    worker_stop(&w);
+}
+
+/* A source as the server passes it: a read-only descriptor of a file, standing anywhere. */
+static void
+test_source_file(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct fn_result res;
+    char path[] = "/tmp/darkroom-worker-test-XXXXXX";
+    int rw = mkstemp(path);
+    assert_true(rw >= 0);
+    assert_int_equal(fsio_write_all(rw, picture_webp, sizeof(picture_webp)), ERR_NONE);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    unlink(path);
+    close(rw);
+    lseek(fd, 100, SEEK_SET);
+    worker_start(&w);
+    struct fn_request req = request_for(sizeof(picture_webp));
+    invoke_fd(&w, &req, fd, &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_OK);
+    fn_result_close(&res);
+    /* Shorter than announced: this attempt went wrong, the picture is not to blame. */
+    req = request_for(sizeof(picture_webp) + 1);
+    invoke_fd(&w, &req, fd, &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_ERROR);
+    fn_result_close(&res);
+    close(fd);
+    worker_stop(&w);
+}
+
+static size_t
+count_fds(pid_t pid)
+{
+    char path[64];
+    size_t n = 0;
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    DIR *d = opendir(path);
+    while (d != NULL && readdir(d) != NULL)
+        n++;
+    if (d != NULL)
+        closedir(d);
+    return n;
+}
+
+static int64_t
+rss_kb(pid_t pid)
+{
+    struct buf text;
+    struct slice rest;
+    uint64_t pages = 0;
+    read_proc(pid, "statm", &text);
+    slice_cut(buf_slice(&text), ' ', &rest);
+    assert_int_equal(slice_to_u64(slice_cut(rest, ' ', &rest), &pages), ERR_NONE);
+    buf_fini(&text);
+    return (int64_t)pages * sysconf(_SC_PAGESIZE) / 1024;
+}
+
+/* One worker, many invocations: no descriptor stays open on either side, memory stays flat. */
+static void
+test_many(void **state)
+{
+    (void)state;
+    static const struct slice sources[] = {
+        {(const char *)picture_jpeg, sizeof(picture_jpeg)},
+        {(const char *)picture_avif, sizeof(picture_avif)},
+        {"nothing", 7},
+        {(const char *)picture_heic, sizeof(picture_heic)},
+        {(const char *)picture_jpeg, 400},
+        {(const char *)picture_tiff, sizeof(picture_tiff)},
+    };
+    struct worker w;
+    worker_start(&w);
+    size_t own = count_fds(getpid());
+    int64_t early_kb = 0;
+    for (size_t i = 0; i < 200; i++) {
+        struct fn_result res;
+        struct slice source = sources[i % ARRAY_LEN(sources)];
+        struct fn_request req = request_for(source.n);
+        invoke(&w, &req, source, &res);
+        fn_result_close(&res);
+        if (i == 50)
+            early_kb = rss_kb(w.pid);
+    }
+    assert_int_equal(count_fds(getpid()), own);
+    /* Its own limit is 64: two hundred invocations that leave one each open would have ended it. */
+    if (plain_build) {
+        assert_true(early_kb <= RSS_WARM_MAX_KB);
+        assert_true(rss_kb(w.pid) <= early_kb + (8 << 10));
+    }
+    worker_stop(&w);
+}
+
+static void
+test_killed(void **state)
+{
+    (void)state;
+    size_t before = count_fds(getpid());
+    struct worker w;
+    struct slice source = PICTURE(picture_jpeg);
+    struct fn_request req = request_for(source.n);
+    int64_t id, bytes;
+    worker_start(&w);
+    int fd = fsio_memfd("source", source);
+    send_request(&w, &req, fd);
+    close(fd);
+    assert_int_equal(wire_recv(w.sock, &w.r), ERR_NONE);
+    assert_int_equal(fn_admit_read(&w.r, &id, &bytes), ERR_NONE);
+    kill(w.pid, SIGKILL);
+    assert_int_equal(wire_recv(w.sock, &w.r), ERR_CLOSED);
+    int status = worker_status(&w);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    close(w.sock);
+    wire_reader_fini(&w.r);
+    arena_free(&w.arena);
+    assert_int_equal(count_fds(getpid()), before);
+}
+
+/* The server goes while the worker waits for its grant: it ends, and that is no failure. */
+static void
+test_server_goes(void **state)
+{
+    (void)state;
+    struct worker w;
+    struct slice source = PICTURE(picture_jpeg);
+    struct fn_request req = request_for(source.n);
+    worker_start(&w);
+    int fd = fsio_memfd("source", source);
+    send_request(&w, &req, fd);
+    close(fd);
+    assert_int_equal(wire_recv(w.sock, &w.r), ERR_NONE);
+    worker_stop(&w);
+}
+
+/* What is no request, and a grant of something else, end the worker: both are bugs of its server.
+ */
+static void
+test_wrong_messages(void **state)
+{
+    (void)state;
+    for (int grant = 0; grant < 2; grant++) {
+        struct worker w;
+        struct slice source = PICTURE(picture_jpeg);
+        struct fn_request req = request_for(source.n);
+        worker_start(&w);
+        if (grant) {
+            int fd = fsio_memfd("source", source);
+            send_request(&w, &req, fd);
+            close(fd);
+            assert_int_equal(wire_recv(w.sock, &w.r), ERR_NONE);
+        }
+        send_grant(&w, req.id + 1);
+        assert_int_equal(wire_recv(w.sock, &w.r), ERR_CLOSED);
+        int status = worker_status(&w);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+        close(w.sock);
+        wire_reader_fini(&w.r);
+        arena_free(&w.arena);
+    }
+}
+
+static void
+test_usage(void **state)
+{
+    (void)state;
+    static const char *const wrong[][3] = {
+        {NULL},
+        {"--fd", "x"},
+        {"--fd", "2"},
+        {"--fd=5", "--sandbox=maybe"},
+        {"--fd=5", "more"},
+        {"--fd=5", "--memory-mb=0"},
+        {"--fd=5", "--uid=0"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        int status;
+        pid_t pid = fork();
+        if (pid == 0) {
+            int null = open("/dev/null", O_WRONLY);
+            dup2(null, STDERR_FILENO);
+            execl(program, "darkroom-worker", wrong[i][0], wrong[i][1], (char *)NULL);
+            _exit(127);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 2)
+            fail_msg("line %zu: status %x", i, status);
+    }
+}
+
+/* The private module directory does not outlive the start. */
+static void
+test_leaves_nothing(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/darkroom-worker-tmp-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    const char *old = getenv("TMPDIR");
+    char *kept = old == NULL ? NULL : strdup(old);
+    setenv("TMPDIR", dir, 1);
+    struct worker w;
+    worker_start(&w);
+    assert_int_equal(rmdir(dir), 0); /* empty */
+    worker_stop(&w);
+    if (kept == NULL)
+        unsetenv("TMPDIR");
+    else
+        setenv("TMPDIR", kept, 1);
+    free(kept);
+}
+
+/* Beside the variant's other programs, else in the root: two folders above build/<variant>. */
+static bool
+find_program(void)
+{
+    char self[PATH_MAX] = "";
+    if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+        return false;
+    for (int up = 0; up < 5; up++) {
+        char *slash = strrchr(self, '/');
+        if (slash == NULL)
+            return false;
+        *slash = '\0';
+        snprintf(program, sizeof(program), "%.*s/darkroom-worker", PATH_MAX - 32, self);
+        plain_build = up == 4;
+        if (access(program, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hello),          cmocka_unit_test(test_both_functions),
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_no_picture),     cmocka_unit_test(test_budgets),
+        cmocka_unit_test(test_source_file),    cmocka_unit_test(test_many),
+        cmocka_unit_test(test_killed),         cmocka_unit_test(test_server_goes),
+        cmocka_unit_test(test_wrong_messages), cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_leaves_nothing),
+    };
+    if (!find_program()) {
+        fprintf(stderr, "no darkroom-worker above this program: build it first\n");
+        return 1;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
