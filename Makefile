@@ -174,7 +174,7 @@ clean: ## Remove what was built
 	rm -rf build darkroomd darkroom-worker darkroom
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s'|'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s'|'
 
 .PHONY: all deps deps-test unit-programs check-unit check-structure check-e2e check-crash soak-kill9 \
         soak-powercut test demo run bench format install clean help

@@ -472,7 +472,8 @@ class PictureWorker(Worker):
             self.delete(key)
 
 
-MIXED = (SmallWorker, SmallWorker, LargeWorker, MultipartWorker, PictureWorker)
+MIXED = (SmallWorker, SmallWorker, SmallWorker, SmallWorker, LargeWorker, LargeWorker,
+         MultipartWorker, PictureWorker)
 
 
 class Load:

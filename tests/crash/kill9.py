@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """kill -9 under load, again and again on one data directory, each time compared with what the clients
-were told. COUNT kills (20), SEED to repeat a run, KEEP=DIR to keep the data of a failed one.
+were told. COUNT kills (20), SEED to repeat its choices, KEEP=DIR to keep the data of a failed one.
 
 A killed process loses nothing that it had given to the kernel, so this finds what is wrong with
 transactions and recovery, not missing syncs: those are powercut.py's.

@@ -64,6 +64,7 @@ within() {
         fi
         read -r -t 0.1 -u 9 _
     done
+    return 0
 }
 
 # start_server [OPTIONS...]: sets $url, the AWS keys, and $server_pid
