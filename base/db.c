@@ -517,6 +517,19 @@ counter_save(struct db_conn *conn, int64_t *ceiling)
 
 /* ---- the writer ---- */
 
+int
+db_part_begin(struct db_conn *conn)
+{
+    return db_run(db_prepare(conn, "SAVEPOINT part"));
+}
+
+int
+db_part_end(struct db_conn *conn, bool keep)
+{
+    int err = keep ? ERR_NONE : db_run(db_prepare(conn, "ROLLBACK TO part"));
+    return err != ERR_NONE ? err : db_run(db_prepare(conn, "RELEASE part"));
+}
+
 static int
 apply_one(struct db_conn *conn, struct db_op *op, bool alone)
 {

@@ -116,6 +116,11 @@ int db_call(struct db *db, struct db_op *op);
  * every call, is durable with the transaction, is never reused. Inside apply() only. */
 int64_t db_next(struct db_conn *conn);
 
+/* Inside apply(): a part that may fail alone. What was done since db_part_begin() stays when `keep`,
+ * else it is undone. Parts do not nest. */
+int db_part_begin(struct db_conn *conn);
+int db_part_end(struct db_conn *conn, bool keep);
+
 /* Called on the writer thread after each COMMIT, before any done() of that batch: cache
  * invalidation, then waking others. At most DB_HOOKS_MAX hooks, set before the first db_submit(). */
 #define DB_HOOKS_MAX 8

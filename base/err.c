@@ -30,6 +30,13 @@ err_text(int err)
     }
 }
 
+bool
+err_is_storage(int err)
+{
+    return err == ERR_BUSY || err == ERR_FULL || err == ERR_SYNC || err == ERR_IO ||
+           err == ERR_CANCELED;
+}
+
 int
 err_from_errno(int errnum)
 {

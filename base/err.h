@@ -8,6 +8,8 @@
 #ifndef DARKROOM_BASE_ERR_H
 #define DARKROOM_BASE_ERR_H
 
+#include <stdbool.h>
+
 #define ERR_LIST(X)                                                                                \
     X(NONE, 0, "no error")                                                                         \
     X(NOMEM, -1, "out of memory, or a memory ceiling was reached")                                 \
@@ -46,6 +48,9 @@ const char *err_name(int err);
 
 /* One lower-case sentence without a full stop. Static, any thread. */
 const char *err_text(int err);
+
+/* The storage's state, not the operation: trying again later may help, blaming the caller does not. */
+bool err_is_storage(int err);
 
 /* The code for an errno value: ENOSPC/EDQUOT -> FULL, ENOMEM -> NOMEM, ENOENT -> NOTFOUND ... */
 int err_from_errno(int errnum);

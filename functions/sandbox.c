@@ -257,8 +257,11 @@ static const int thread_calls[] = {
 static const int file_calls[] = {
     SCMP_SYS(read),  SCMP_SYS(pread64),      SCMP_SYS(write),     SCMP_SYS(pwrite64),
     SCMP_SYS(lseek), SCMP_SYS(close),        SCMP_SYS(fstat),     SCMP_SYS(newfstatat),
-    SCMP_SYS(fcntl), SCMP_SYS(memfd_create), SCMP_SYS(ftruncate),
+    SCMP_SYS(memfd_create), SCMP_SYS(ftruncate),
 };
+
+/* fcntl by command: F_SETOWN and F_SETSIG would send any signal to any process of this uid. */
+static const int fcntl_commands[] = {F_GETFD, F_SETFD, F_GETFL, F_ADD_SEALS, F_GET_SEALS};
 
 /* Clocks, limits of ourselves, random numbers, the way out of a failed assertion. */
 static const int self_calls[] = {
@@ -326,6 +329,10 @@ add_guarded(scmp_filter_ctx ctx, const struct sandbox *s)
                            SCMP_A2(SCMP_CMP_MASKED_EQ, exec, exec));
     rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
                            SCMP_A0(SCMP_CMP_MASKED_EQ, thread, thread));
+    for (size_t i = 0; i < sizeof fcntl_commands / sizeof fcntl_commands[0]; i++)
+        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+                               SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu,
+                                       (scmp_datum_t)fcntl_commands[i]));
     /* Its flags lie in memory, out of a filter's reach; the library falls back to clone. */
     rc |= seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,

@@ -10,6 +10,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define EXIT_START 1
@@ -131,6 +132,17 @@ signal_pending(void *arg)
     return sigtimedwait(arg, NULL, &none) > 0;
 }
 
+/* Connections, blobs on their way in and out, workers: as many descriptors as we may have. */
+static void
+raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int
 serve(const struct conf *conf, struct accounts *accounts, struct buf *why)
 {
@@ -138,6 +150,7 @@ serve(const struct conf *conf, struct accounts *accounts, struct buf *why)
     sigset_t signals;
     int got = 0;
     block_signals(&signals);
+    raise_file_limit();
     int err = server_open(&server, conf, accounts, why);
     if (err != ERR_NONE)
         return err;

@@ -40,6 +40,7 @@ struct task {
     size_t call_count;
     const struct store_object *object;
     bool superseded;
+    bool unfit;                /* the result could not be committed for what it is */
     struct invocation inv;
     struct result result;
     struct pool_job job;

@@ -51,6 +51,17 @@ task_new(struct dispatch *d)
     return t;
 }
 
+static void
+drop_outputs(struct task *t)
+{
+    for (size_t i = 0; i < t->call_count; i++) {
+        struct result_call *call = &t->calls[i];
+        bool any = call->answer != NULL && call->outputs != NULL;
+        for (size_t k = 0; any && k < call->answer->output_count; k++)
+            store_put_end(&call->outputs[k].put);
+    }
+}
+
 void
 task_free(struct task *t)
 {
@@ -59,12 +70,7 @@ task_free(struct task *t)
     if (t->next != NULL)
         t->next->prev = t->prev;
     d->task_count--;
-    for (size_t i = 0; i < t->call_count; i++) {
-        const struct fn_answer *answer = t->calls[i].answer;
-        for (size_t k = 0;
-             answer != NULL && t->calls[i].outputs != NULL && k < answer->output_count; k++)
-            store_put_end(&t->calls[i].outputs[k].put);
-    }
+    drop_outputs(t);
     if (t->inv.source_fd >= 0)
         close(t->inv.source_fd);
     fn_result_close(&t->inv.result);
@@ -150,10 +156,30 @@ commit(struct task *t)
     task_submit(t);
 }
 
+/* The storage is well and yet this result cannot be committed: that is an attempt, so that it ends as
+ * a dead letter and not in an endless round. */
+static void
+commit_failure(struct task *t)
+{
+    char reason[128];
+    snprintf(reason, sizeof reason, "the result cannot be committed: %s", err_text(t->err));
+    drop_outputs(t);
+    for (size_t i = 0; i < t->call_count; i++)
+        t->calls[i].answer = NULL;
+    task_fail(t, "error", reason);
+    t->unfit = true;
+    t->sent = false;
+    task_submit(t);
+}
+
 static void
 committed(struct task *t)
 {
     struct dispatch *d = t->d;
+    if (t->err != ERR_NONE && !err_is_storage(t->err) && !t->unfit) {
+        commit_failure(t);
+        return;
+    }
     if (t->err != ERR_NONE) {
         log_line(LOG_WARN, "result_not_committed", "error=%s", err_name(t->err));
         dispatch_pause(d);
@@ -164,20 +190,32 @@ committed(struct task *t)
 
 /* ---- LOADING ---- */
 
+static int
+load_once(struct task *t)
+{
+    struct store *s = registry_store(t->d->registry);
+    const struct queue_event *e = &t->calls[0].event;
+    store_object_unref(&t->object);
+    int err = store_get(s, e->bucket, e->key, &t->object);
+    t->superseded = err == ERR_NOTFOUND || err == ERR_NOPARENT ||
+                    (err == ERR_NONE && (t->object->generation != e->generation ||
+                                         t->object->bucket_id != e->bucket_id));
+    if (t->superseded)
+        return ERR_NONE;
+    return err == ERR_NONE ? store_source_fd(s, t->object, &t->inv.source_fd) : err;
+}
+
+/* Bytes that are gone may have been overtaken: look again. Still current and still not there means
+ * that they are lost. */
 static void
 load_run(struct pool_job *job)
 {
     struct task *t = CONTAINER_OF(job, struct task, job);
-    struct store *s = registry_store(t->d->registry);
-    const struct queue_event *e = &t->calls[0].event;
-    t->err = store_get(s, e->bucket, e->key, &t->object);
-    t->superseded = t->err == ERR_NOTFOUND || t->err == ERR_NOPARENT ||
-                    (t->err == ERR_NONE && (t->object->generation != e->generation ||
-                                            t->object->bucket_id != e->bucket_id));
-    if (t->superseded)
-        t->err = ERR_NONE;
-    else if (t->err == ERR_NONE)
-        t->err = store_source_fd(s, t->object, &t->inv.source_fd);
+    t->err = load_once(t);
+    if (t->err == ERR_STALE)
+        t->err = load_once(t);
+    if (t->err == ERR_STALE)
+        t->err = ERR_CORRUPT;
     dispatch_post(t);
 }
 
@@ -193,9 +231,15 @@ static void
 loaded(struct task *t)
 {
     char reason[128];
-    if (t->superseded || t->err == ERR_STALE || t->err == ERR_NOMEM || t->err == ERR_BUSY) {
+    if (t->superseded) {
         task_uncount(t);
         commit(t);
+    } else if (t->err == ERR_NOMEM || t->err == ERR_BUSY) {
+        struct dispatch *d = t->d;
+        log_line(LOG_WARN, "source_not_opened", "error=%s", err_name(t->err));
+        dispatch_pause(d);
+        task_free(t);
+        d->dirty = true;
     } else if (t->err != ERR_NONE) {
         snprintf(reason, sizeof reason, "the source cannot be read: %s", err_text(t->err));
         task_fail(t, "error", reason);

@@ -71,8 +71,8 @@ native_item_pending(struct db_conn *conn, struct arena *a, const struct function
         err = set_pending(a, &set, thumbnail, metadata);
     if (err == ERR_NONE)
         err = table_apply_update(conn, a, &place.table, &place.key, &set, &no_moment, 1, false);
-    /* A user has filled the item to its limit: the object must not fail for that. */
-    return err == ERR_TOOBIG ? ERR_NONE : err;
+    /* A user has filled the item to a limit: the object must not fail for that. */
+    return err == ERR_TOOBIG || err == ERR_INVALID ? ERR_NONE : err;
 }
 
 int

@@ -15,6 +15,7 @@
 #include "base/chk.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/stat.h"
 #include "pipeline/batch.h"
 #include "pipeline/verdict.h"
@@ -150,11 +151,28 @@ conclude(const struct judge *j, enum fn_status status, struct slice reason,
     return verdict_apply(&v, j->conn, worst);
 }
 
+/* The verdict of a dead event. An item or a derived object that cannot be changed must not keep the
+ * event from its dead letter: then it would be tried for ever. */
+static int
+bury(const struct judge *j, struct slice reason)
+{
+    enum fn_status worst;
+    int err = db_part_begin(j->conn);
+    if (err != ERR_NONE)
+        return err;
+    int verdict = conclude(j, FN_FAILED, reason, NULL, &worst);
+    if (err_is_storage(verdict))
+        return verdict;
+    if (verdict != ERR_NONE)
+        log_line(LOG_WARN, "verdict_not_written", "event=%lld error=%s", (long long)j->event.id,
+                 err_name(verdict));
+    return db_part_end(j->conn, verdict == ERR_NONE);
+}
+
 static int
 failed(const struct judge *j, const char *outcome, struct slice reason)
 {
     bool dead = false;
-    enum fn_status worst;
     struct queue_retry retry = {.retries_max = j->function->retries_max,
                                 .event_age_max_s = j->function->event_age_max_s,
                                 .base_ms = j->r->retry_base_ms};
@@ -164,7 +182,7 @@ failed(const struct judge *j, const char *outcome, struct slice reason)
     if (err == ERR_NONE)
         err = queue_apply_fail(j->conn, &j->event, reason, &retry, &dead);
     if (err == ERR_NONE && dead)
-        err = conclude(j, FN_FAILED, reason, NULL, &worst);
+        err = bury(j, reason);
     if (err == ERR_NONE && dead)
         err = batch_ended(j, BATCH_OUTCOME_FAILED);
     return err;

@@ -25,10 +25,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define SERVER_MAGIC 0x5e27e201u
 #define DEFAULT_BUCKET "photos"
 #define STOP_TICK_MS 10
+#define FDS_RESERVED 512 /* descriptors for storage and workers */
 
 enum sigv2 { SIGV2_OFF, SIGV2_LOOPBACK, SIGV2_ON };
 
@@ -287,16 +289,35 @@ make_defaults(struct server *s, struct buf *why)
 
 /* ---- serving ---- */
 
+/* As many connections as descriptors allow, the storage's and the workers' share left alone. */
+static int
+connections_max(const struct conf *c)
+{
+    struct rlimit limit;
+    int64_t wanted = conf_int(c, CONF_HTTP_CONNECTIONS);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return (int)wanted;
+    int64_t all = (int64_t)limit.rlim_cur;
+    int64_t most = all - (all / 2 < FDS_RESERVED ? all / 2 : FDS_RESERVED);
+    if (most >= wanted)
+        return (int)wanted;
+    log_line(LOG_WARN, "http_connections_lowered", "wanted=%lld now=%lld open_files=%lld",
+             (long long)wanted, (long long)most, (long long)all);
+    return (int)most;
+}
+
 static int
 start_http(struct server *s, struct buf *why)
 {
     const struct conf *c = s->conf;
+    int most = connections_max(c);
+    int per_address = (int)conf_int(c, CONF_HTTP_CONNECTIONS_PER_ADDRESS);
     struct http_options options = {
         .host = s->host,
         .port = s->port,
         .threads = (int)conf_int(c, CONF_HTTP_THREADS),
-        .connections_max = (int)conf_int(c, CONF_HTTP_CONNECTIONS),
-        .connections_per_address_max = (int)conf_int(c, CONF_HTTP_CONNECTIONS_PER_ADDRESS),
+        .connections_max = most,
+        .connections_per_address_max = per_address < most / 2 ? per_address : most / 2,
         .header_deadline_ms = (int)conf_int(c, CONF_HTTP_HEADER_DEADLINE),
         .idle_timeout_ms = (int)conf_int(c, CONF_HTTP_IDLE),
         .body_rate_min = conf_int(c, CONF_HTTP_BODY_RATE),

@@ -34,6 +34,7 @@ struct work {
     struct arena *a;
     char bucket[NATIVE_BUCKET_MAX + 1]; /* derived */
     int64_t bucket_id;                  /* 0: it does not exist */
+    const char *bucket_trouble;         /* why bucket_id is 0 */
     struct slice bucket_owner;
     struct part parts[PRESETS_MAX];
     size_t part_count;
@@ -193,7 +194,7 @@ derive_one(struct work *w, const struct preset *p)
     if (err != ERR_NONE || part->key.p == NULL)
         return ERR_NOMEM;
     if (w->bucket_id == 0) {
-        part_without(w, part, FN_FAILED, SLICE_LIT("the derived bucket does not exist"));
+        part_without(w, part, FN_FAILED, slice_str(w->bucket_trouble));
         return ERR_NONE;
     }
     part->output = &v->outputs[index];
@@ -364,6 +365,27 @@ item_update(struct work *w)
 
 /* ---- the whole ---- */
 
+/* Somebody else may have made a bucket of that name since the rule was set: nothing of this account's
+ * pictures goes there. */
+static int
+keep_owner(struct work *w)
+{
+    const struct verdict *v = w->v;
+    struct slice source_owner;
+    int64_t source_id = 0;
+    if (w->bucket_id == 0)
+        return ERR_NONE;
+    int err = store_apply_bucket_get(registry_store(v->registry), w->conn, v->event->bucket,
+                                     &source_id, w->a, &source_owner);
+    if (err != ERR_NONE)
+        return err;
+    if (!slice_eq(source_owner, w->bucket_owner)) {
+        w->bucket_id = 0;
+        w->bucket_trouble = "the derived bucket belongs to another account";
+    }
+    return ERR_NONE;
+}
+
 static int
 thumbnail(struct work *w)
 {
@@ -378,6 +400,8 @@ thumbnail(struct work *w)
         err = ERR_NONE;
     }
     if (err == ERR_NONE)
+        err = keep_owner(w);
+    if (err == ERR_NONE)
         err = provenance_list(w->conn, w->a, v->event->bucket_id, v->event->key, &w->rows);
     for (size_t i = 0; i < presets->count && err == ERR_NONE; i++) {
         if (native_in_pass(&v->function->native, &presets->presets[i], v->event->followup))
@@ -391,7 +415,8 @@ thumbnail(struct work *w)
 int
 verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *outcome)
 {
-    struct work w = {.v = v, .conn = conn, .worst = v->status};
+    struct work w = {.v = v, .conn = conn, .worst = v->status,
+                     .bucket_trouble = "the derived bucket does not exist"};
     int err = ERR_NONE;
     w.a = arena_new(ITEM_ARENA_BYTES);
     if (w.a == NULL)

@@ -1,11 +1,11 @@
 """What the crash tests share: a load, a ledger of what was acknowledged, and the comparison.
 
 The ledger keeps, per key, every write that may still be what the key holds. A write leaves it when
-another one that began after this one's answer was answered itself; a write without an answer (it was
-under way at the crash) may or may not have happened, so it stays until somebody looked. What is found
-after a restart must be one of those states, whole: ETag, size and MD5 of the bytes.
+another one that began after this one's answer was answered itself; a write without an answer (it
+was under way at the crash) may or may not have happened, so it stays until somebody looked. What is
+found after a restart must be one of those states, whole: ETag, size and MD5 of the bytes.
 
-    ledger, then per cycle:  server.start -> Survey (compare, settle) -> Load.start -> crash -> Load.stop
+    each cycle:  server.start -> survey (compare, settle) -> Load.start -> crash -> Load.stop
 """
 import collections
 import contextlib
@@ -34,7 +34,7 @@ REGION = "us-east-1"
 PLAIN, PHOTOS, DERIVED = "load", "photos", "photos-derived"
 SMALL_MAX = 64 << 10
 PART_MIN = 5 << 20
-BUCKET_FOLDER_IDS = 4096  # files per folder below blobs/
+FOLDER_IDS = 4096  # ids per folder below blobs/
 REQUEST_SECONDS = 30
 PROBLEMS_SHOWN = 8
 PICTURES = ("grey.jpg", "phone-gps.jpg")
@@ -173,6 +173,10 @@ class Server(darkroom.Server):
     def kill(self):
         if self.process is not None and self.process.returncode is None:
             super().kill()
+
+    def check_alive(self):
+        """It must not end by itself, whatever the disk does."""
+        darkroom.equal(self.process.poll(), None, "exit code before the crash was made")
 
     def signed(self, method, target, body=b"", headers=None):
         with contextlib.closing(Client(self)) as c:
@@ -432,7 +436,8 @@ class MultipartWorker(Worker):
                 self.problems.add("UploadPart was answered %d %s", reply.status, reply.body[:200])
                 return
         digests = [hashlib.md5(part) for part in parts]
-        etag = "%s-%d" % (hashlib.md5(b"".join(d.digest() for d in digests)).hexdigest(), len(parts))
+        whole = hashlib.md5(b"".join(d.digest() for d in digests))
+        etag = "%s-%d" % (whole.hexdigest(), len(parts))
         state = state_of(b"".join(parts), etag)
         numbers = [d.hexdigest() for d in digests]
         if rng.random() < 0.15:
@@ -528,7 +533,8 @@ def survey(server, ledger, problems, rng, sample=60, everything=False):
                                  state and state[:3])
                 ledger.settle(key, state)
             elif listed.get(key) not in {s and (s.etag, s.size) for s in possible}:
-                problems.add("%s/%s: listed as %s; %s", *key, listed.get(key), states_text(possible))
+                problems.add("%s/%s: listed as %s; %s", *key, listed.get(key),
+                             states_text(possible))
         ledger.touched.clear()
         if PHOTOS in buckets:
             orphans_check(c, problems)
@@ -568,7 +574,7 @@ def uploads_finish(c, ledger, problems, rng):
 
 def pictures_check(server, ledger, problems):
     """With an empty queue: each picture has thumbnails and an item of its last version, and nothing
-    else has any. Bytes of the same picture make the same thumbnails, whatever their comment says."""
+    else has any. The same picture makes the same thumbnails, whatever its comment says."""
     with contextlib.closing(Client(server)) as c:
         items, derived, sources = c.items(), c.list(DERIVED), c.list(PHOTOS)
         looks = collections.defaultdict(set)
@@ -696,7 +702,7 @@ def files_check(db, data, problems, clean):
         for name in names:
             files[os.path.join(folder, name)] = os.path.getsize(os.path.join(folder, name))
     for blob, size in rows.items():
-        path = os.path.join(data, "blobs", str(blob // BUCKET_FOLDER_IDS), str(blob))
+        path = os.path.join(data, "blobs", str(blob // FOLDER_IDS), str(blob))
         if files.pop(path, None) != size:
             problems.add("blob %d: its file is missing or not of %d bytes", blob, size)
     if clean and files:

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""kill -9 under load, again and again on one data directory, each time compared with what the clients
-were told. COUNT kills (20), SEED to repeat its choices, KEEP=DIR to keep the data of a failed one.
+"""kill -9 under load, again and again on one data directory, each time compared with what the
+clients were told. COUNT kills (20), SEED to repeat its choices, KEEP=DIR to keep the data of a
+failed run.
 
 A killed process loses nothing that it had given to the kernel, so this finds what is wrong with
 transactions and recovery, not missing syncs: those are powercut.py's.
@@ -9,6 +10,7 @@ import os
 import random
 import shutil
 import threading
+import time
 
 import crashlib
 import darkroom
@@ -33,13 +35,16 @@ def kill_in_startup(server, rng):
 def crash(server, load, problems, rng):
     """In mid-load, or while SIGTERM is being obeyed."""
     load.start()
-    wait(rng.uniform(0.2, 1.2))
-    moment = crashlib.time.monotonic()
-    if rng.random() < 0.15:
-        server.process.terminate()
-        wait(rng.random() * 0.1)
-    server.kill()
-    load.stop()
+    try:
+        wait(rng.uniform(0.2, 1.2))
+        server.check_alive()
+        moment = time.monotonic()
+        if rng.random() < 0.15:
+            server.process.terminate()
+            wait(rng.random() * 0.1)
+    finally:
+        server.kill()
+        load.stop()
     problems.before(moment)
 
 

@@ -10,9 +10,11 @@ samples=$DARKROOM_TOP/samples
 failures=0
 server_pid=
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+user_home=$HOME
 export AWS_EC2_METADATA_DISABLED=true AWS_PAGER= HOME=$PWD
 unset AWS_PROFILE AWS_ENDPOINT_URL AWS_DEFAULT_REGION AWS_REGION AWS_SESSION_TOKEN
-unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+unset AWS_CA_BUNDLE
+export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
 unset DARKROOM_ACCESS_KEY_ID DARKROOM_SECRET_ACCESS_KEY
 
 ok() { echo "ok $1"; }
