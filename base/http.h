@@ -114,6 +114,11 @@ bool http_has_param(const struct http_request *r, const char *name);
  * `too_big(r)`, or 413 when NULL. */
 void http_collect(struct http_request *r, size_t max_bytes, void (*too_big)(struct http_request *r));
 
+#define HTTP_BODIES_MEMORY_MAX ((int64_t)256 << 20) /* bodies kept in memory, of all requests */
+/* Counts `n` bytes of a body that a service keeps by itself until the request is gone;
+ * http_collect() does so too. ERR_BUSY above HTTP_BODIES_MEMORY_MAX. HTTP thread. */
+int http_body_reserve(struct http_request *r, size_t n);
+
 /* Percent-decodes once into the arena; '+' becomes a space only with `plus_is_space`.
  * p = NULL: malformed escape or out of memory. */
 struct slice http_unescape(struct arena *a, struct slice s, bool plus_is_space);

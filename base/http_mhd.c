@@ -83,6 +83,21 @@ send_reply(struct http_conn *c)
 
 /* ---- collecting a body ---- */
 
+static _Atomic int64_t bodies_memory;
+
+int
+http_body_reserve(struct http_request *r, size_t n)
+{
+    struct http_conn *c = r->conn;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    if (atomic_fetch_add(&bodies_memory, (int64_t)n) + (int64_t)n > HTTP_BODIES_MEMORY_MAX) {
+        atomic_fetch_sub(&bodies_memory, (int64_t)n);
+        return ERR_BUSY;
+    }
+    c->body_reserved += (int64_t)n;
+    return ERR_NONE;
+}
+
 static void
 too_big(struct http_conn *c)
 {
@@ -109,11 +124,17 @@ http_collect(struct http_request *r, size_t max_bytes, void (*too_big_fn)(struct
 static void
 collect(struct http_conn *c, const void *p, size_t n)
 {
-    buf_put(&c->collected, p, n);
-    if (c->collected.err == ERR_TOOBIG)
+    int err = http_body_reserve(&c->request, n);
+    if (err == ERR_NONE) {
+        buf_put(&c->collected, p, n);
+        err = c->collected.err;
+    }
+    if (err == ERR_TOOBIG) {
         too_big(c);
-    else if (c->collected.err != 0)
-        http_reply_text(&c->request, 503, "out of memory", false);
+    } else if (err != ERR_NONE) {
+        http_header(&c->request, "Retry-After", SLICE_LIT("1"));
+        http_reply_text(&c->request, 503, "too many request bodies in memory", false);
+    }
 }
 
 /* ---- suspending ---- */
@@ -392,6 +413,7 @@ on_completed(void *arg, struct MHD_Connection *mhd, void **slot,
     }
     if (c->collecting)
         buf_fini(&c->collected);
+    atomic_fetch_sub(&bodies_memory, c->body_reserved);
     c->magic = 0;
     arena_free(&(struct arena *){r->arena});
 }

@@ -40,6 +40,7 @@ struct http_conn {
     atomic_bool lent; /* between http_suspend() and http_resume() */
 
     /* http_collect() */
+    int64_t body_reserved;
     bool collecting;
     struct buf collected;
     void (*too_big)(struct http_request *r);

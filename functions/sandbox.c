@@ -60,7 +60,7 @@ static int
 die_with_parent(const struct sandbox *s)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
-        return ERR_UNSUPPORTED;
+        miss(s, "parent death signal");
     /* It may have died before that. */
     return getppid() == s->parent ? ERR_NONE : ERR_CLOSED;
 }
@@ -78,14 +78,9 @@ close_others(int sock)
     close_range((unsigned)sock + 1, ~0u, 0);
 }
 
-int
+void
 sandbox_prepare(const struct sandbox *s)
 {
-    int err = die_with_parent(s);
-    if (err == ERR_CLOSED)
-        return err;
-    if (err != ERR_NONE)
-        miss(s, "parent death signal");
     close_others(s->sock);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         miss(s, "no new privileges");
@@ -94,20 +89,18 @@ sandbox_prepare(const struct sandbox *s)
     setpriority(PRIO_PROCESS, 0, NICENESS);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* the write fails with EFBIG instead */
-    return ERR_NONE;
 }
 
-/* Forgets the death signal and dumpable: both are set again afterwards. */
-static int
+/* A change of user makes the process inspectable again and forgets its death signal. */
+static void
 drop_user(const struct sandbox *s)
 {
     if (geteuid() != 0)
-        return ERR_NONE;
+        return;
     if (setgroups(0, NULL) != 0 || setresgid(s->uid, s->uid, s->uid) != 0 ||
         setresuid(s->uid, s->uid, s->uid) != 0 || geteuid() == 0)
         miss(s, "unprivileged user");
     prctl(PR_SET_DUMPABLE, 0);
-    return die_with_parent(s);
 }
 
 /* ---- files: Landlock ---- */
@@ -173,7 +166,8 @@ landlock_nothing(void)
 int
 sandbox_close_files(const struct sandbox *s)
 {
-    int err = drop_user(s);
+    drop_user(s);
+    int err = die_with_parent(s);
     statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     if (!landlock_nothing())
         miss(s, "landlock");
@@ -255,8 +249,8 @@ static const int thread_calls[] = {
 /* The descriptors that the server passed, the socket, and memfds for results. No call here can
  * make a descriptor for anything that exists outside. */
 static const int file_calls[] = {
-    SCMP_SYS(read),  SCMP_SYS(pread64),      SCMP_SYS(write),     SCMP_SYS(pwrite64),
-    SCMP_SYS(lseek), SCMP_SYS(close),        SCMP_SYS(fstat),     SCMP_SYS(newfstatat),
+    SCMP_SYS(read),         SCMP_SYS(pread64),   SCMP_SYS(write), SCMP_SYS(pwrite64),
+    SCMP_SYS(lseek),        SCMP_SYS(close),     SCMP_SYS(fstat), SCMP_SYS(newfstatat),
     SCMP_SYS(memfd_create), SCMP_SYS(ftruncate),
 };
 
@@ -330,9 +324,9 @@ add_guarded(scmp_filter_ctx ctx, const struct sandbox *s)
     rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
                            SCMP_A0(SCMP_CMP_MASKED_EQ, thread, thread));
     for (size_t i = 0; i < sizeof fcntl_commands / sizeof fcntl_commands[0]; i++)
-        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-                               SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu,
-                                       (scmp_datum_t)fcntl_commands[i]));
+        rc |= seccomp_rule_add(
+            ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+            SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu, (scmp_datum_t)fcntl_commands[i]));
     /* Its flags lie in memory, out of a filter's reach; the library falls back to clone. */
     rc |= seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,

@@ -19,10 +19,11 @@ struct sandbox {
     struct buf *missing;  /* gets a comma separated list of what the kernel does not offer */
 };
 
-/* Closes all other descriptors, dies with its parent, gives up ever gaining privileges, gets less
- * of the processor. ERR_CLOSED: the parent is gone already. */
-int sandbox_prepare(const struct sandbox *s);
-/* Unprivileged user when started by root; no file can be opened from here on. */
+/* Closes all other descriptors, gives up ever gaining privileges, gets less of the processor. */
+void sandbox_prepare(const struct sandbox *s);
+/* Unprivileged user when started by root; dies with its parent from here on (not before: what the
+ * start makes in the file system is removed again); no file can be opened. ERR_CLOSED: the parent
+ * is gone already. */
 int sandbox_close_files(const struct sandbox *s);
 /* Limits and the list of allowed system calls, for all threads. */
 void sandbox_seal(const struct sandbox *s);

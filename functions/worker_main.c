@@ -2,9 +2,9 @@
  * darkroom-worker: one sandboxed image process. Started by the server with one end of a socket
  * pair; reads a request, runs its functions, answers, and so on until the server closes the pair.
  *
- *   prepare   descriptors, parent, privileges             (sandbox.c)
+ *   prepare   descriptors, privileges                     (sandbox.c)
  *   start     libvips, without foreign modules            (image_start.c)
- *   close     user, files: nothing can be opened any more (sandbox.c)
+ *   close     user, parent, files: nothing can be opened  (sandbox.c)
  *   warm up   every codec once, on pictures of our own    (image_start.c)
  *   seal      limits, system calls                        (sandbox.c)
  *   hello     what it can do, what confines it
@@ -110,9 +110,8 @@ start(const struct options *o, struct buf *missing, struct buf *problem)
     set_environment();
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     mallopt(M_ARENA_MAX, 1);
-    int err = sandbox_prepare(&sandbox);
-    if (err == ERR_NONE)
-        err = image_start(problem);
+    sandbox_prepare(&sandbox);
+    int err = image_start(problem);
     if (err == ERR_NONE)
         err = sandbox_close_files(&sandbox);
     if (err == ERR_NONE)

@@ -191,13 +191,28 @@ too_big(struct http_request *r)
     refuse(r, DDB_TOO_LARGE, "The request body is larger than this operation may have");
 }
 
+/* Only root may use tables, and only who claims to be root makes us keep a body: the signature over it
+ * is judged in end(). true: answered. */
+static bool
+refuse_stranger(struct http_request *r)
+{
+    const struct ddb_service *service = r->service_arg;
+    const struct account *account = r->auth->account;
+    if (account == NULL)
+        account = accounts_by_access_key(service->options.accounts, r->auth->access_key_id);
+    if (account != NULL && account->is_root)
+        return false;
+    refuse(r, DDB_ACCESS_DENIED, "This account is not authorized to use tables");
+    return true;
+}
+
 static void
 begin(struct http_request *r)
 {
     const struct ddb_operation *operation = find_operation(r);
     if (operation == NULL)
         refuse(r, DDB_UNKNOWN_OPERATION, "");
-    else if (!refuse_signature(r))
+    else if (!refuse_signature(r) && !refuse_stranger(r))
         http_collect(r, operation->body_max, too_big);
 }
 
@@ -329,12 +344,8 @@ end(struct http_request *r)
         refuse(r, DDB_INTERNAL, "out of memory");
         return;
     }
-    if (refuse_signature(r))
+    if (refuse_signature(r) || refuse_stranger(r))
         return;
-    if (!r->auth->account->is_root) {
-        refuse(r, DDB_ACCESS_DENIED, "This account is not authorized to use tables");
-        return;
-    }
     struct ddb_request *q = request_new(r);
     if (q == NULL) {
         refuse(r, DDB_INTERNAL, "out of memory");

@@ -133,6 +133,14 @@ answer_removals(struct s3_request *q, int err)
     s3_reply_xml(q, 200, &b);
 }
 
+/* Each key is judged by itself; strangers who can have none are told before their document. */
+void
+s3_prepare_delete_objects(struct s3_request *q)
+{
+    if (q->account == NULL && q->bucket->policy == NULL && !s3_may(q, q->bucket, "s3:DeleteObject", SLICE_NONE))
+        s3_fail(q, S3_ACCESS_DENIED);
+}
+
 void
 s3_run_delete_objects(struct s3_request *q)
 {

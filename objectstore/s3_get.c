@@ -13,6 +13,7 @@
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/stat.h"
 
 #include <stdio.h>
@@ -304,6 +305,13 @@ s3_run_get_object(struct s3_request *q)
     int err = ERR_STALE;
     for (int i = 0; i < GET_ATTEMPTS && err == ERR_STALE; i++)
         err = get_once(q);
+    if (err == ERR_STALE) { /* looked up again, and still without its bytes */
+        char key[LOG_QUOTE_MAX];
+        log_line(LOG_ERROR, "bytes_missing", "req=%s bucket=%.*s key=%s", q->r->id,
+                 SLICE_FMT(q->bucket_name), log_quote(q->key, key));
+        STAT_INC(blocks_corrupt_total);
+        err = ERR_CORRUPT;
+    }
     if (err == ERR_NOTFOUND)
         s3_fail_missing(q);
     else if (err != ERR_NONE)

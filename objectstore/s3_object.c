@@ -161,6 +161,8 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
     enum s3_fault fault = refused_header(r);
     if (fault == S3_FAULT_COUNT && describe && !keep_headers(q))
         fault = q->w->meta.err == ERR_NOMEM ? S3_SLOW_DOWN : S3_METADATA_TOO_LARGE;
+    if (fault == S3_FAULT_COUNT && http_field(r, "Content-Type").n > STORE_CONTENT_TYPE_MAX)
+        fault = S3_METADATA_TOO_LARGE;
     if (fault != S3_FAULT_COUNT) {
         s3_fail(q, fault);
         return false;

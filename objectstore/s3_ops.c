@@ -80,7 +80,7 @@ static const struct s3_op ops[] = {
     {"ListMultipartUploads", HTTP_GET, S3_BUCKET, "uploads", "s3:ListBucketMultipartUploads",
      NO_BODY, S3_LISTS, NULL, s3_run_list_uploads, NULL, 0},
     {"DeleteObjects", HTTP_POST, S3_BUCKET, "delete", "s3:DeleteObject", DOC(S3_DOC_DELETE),
-     S3_MUTATES | S3_FREES | S3_JUDGES, NULL, s3_run_delete_objects, NULL, 0},
+     S3_MUTATES | S3_FREES | S3_JUDGES, s3_prepare_delete_objects, s3_run_delete_objects, NULL, 0},
     {"PostObject", HTTP_POST, S3_BUCKET, NULL, "s3:PutObject", NO_BODY, S3_JUDGES, run_canned,
      run_canned, NULL, S3_NOT_IMPLEMENTED},
     {"CreateBucket", HTTP_PUT, S3_BUCKET, NULL, "s3:CreateBucket", DOC(S3_DOC_SMALL),

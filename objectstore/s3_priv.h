@@ -188,6 +188,7 @@ void s3_run_put_object(struct s3_request *q);
 void s3_run_get_object(struct s3_request *q);
 void s3_run_delete_object(struct s3_request *q);
 void s3_run_copy_object(struct s3_request *q);
+void s3_prepare_delete_objects(struct s3_request *q);
 void s3_run_delete_objects(struct s3_request *q);
 void s3_run_object_acl(struct s3_request *q);
 void s3_run_object_tagging(struct s3_request *q);

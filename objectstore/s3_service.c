@@ -269,6 +269,9 @@ static int
 doc_sink(void *arg, const void *p, size_t n)
 {
     struct s3_request *q = arg;
+    int err = http_body_reserve(q->r, n);
+    if (err != ERR_NONE)
+        return err;
     buf_put(&q->doc, p, n);
     return q->doc.err;
 }

@@ -35,6 +35,7 @@
 #define STORE_OBJECT_BYTES_MAX ((int64_t)5 << 40)
 #define STORE_PUT_BYTES_MAX ((int64_t)5 << 30)
 #define STORE_META_BYTES_MAX (16u << 10)  /* all headers kept with an object */
+#define STORE_CONTENT_TYPE_MAX 1024
 #define STORE_USER_META_MAX (2u << 10)    /* x-amz-meta-* names and values together */
 #define STORE_PART_MAX 10000
 #define STORE_PART_BYTES_MIN ((int64_t)5 << 20)

@@ -172,6 +172,10 @@ refusal(const struct admin_service *s, const struct http_request *r, enum admin_
         return "this needs a request signed with the root keys";
     if (auth->result != AUTH_OK)
         return auth_message(auth->result);
+    if (!slice_eqs(auth->service, "s3") || auth->scope.n == 0 || auth->presigned)
+        return "this needs a Version 4 signature (service s3) in the Authorization header";
+    if (r->has_body && auth->payload != AUTH_PAYLOAD_SHA256)
+        return "the body must be signed: x-amz-content-sha256 must be its SHA-256";
     return auth->account->is_root ? NULL : "only the root account may do this";
 }
 
@@ -192,11 +196,29 @@ route_find(const struct http_request *r, bool *path_known)
 
 /* ---- the service ---- */
 
+/* Nobody but root makes us keep a body: with AUTH_NEEDS_BODY at least the key must be root's. */
+static bool
+body_welcome(const struct admin_service *s, const struct http_request *r)
+{
+    const struct auth *auth = r->auth;
+    if (auth->result == AUTH_OK)
+        return auth->account->is_root;
+    const struct account *claimed =
+        auth->result == AUTH_NEEDS_BODY
+            ? accounts_by_access_key(s->options.auth.accounts, auth->access_key_id)
+            : NULL;
+    return claimed != NULL && claimed->is_root;
+}
+
 static void
 begin(struct http_request *r)
 {
-    if (r->has_body)
+    if (!r->has_body)
+        return;
+    if (body_welcome(r->service_arg, r))
         http_collect(r, ADMIN_BODY_MAX, NULL);
+    else
+        admin_reply_error(r, ERR_DENIED, SLICE_LIT("a body here must be signed with the root keys"));
 }
 
 static void

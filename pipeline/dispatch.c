@@ -306,7 +306,7 @@ lease_all(struct dispatch *d, struct db_conn *conn)
         err = fill_lane(d, conn, set, (enum queue_lane)lane, &more);
     if (err == ERR_NONE)
         err = arm_delayed(d, conn);
-    d->dirty = more;
+    d->dirty = more || err != ERR_NONE;
     registry_unref(&set);
     return err;
 }
@@ -346,9 +346,9 @@ static void
 wake_done(struct db_op *op, int err)
 {
     struct dispatch *d = CONTAINER_OF(op, struct dispatch, wake_op);
-    (void)err; /* if it failed, the next look at the queue arms the timer again */
     lock_take(&d->lock);
     d->wake_done = true;
+    d->again = d->again || err != ERR_NONE;
     uv_async_send(&d->wake);
     lock_release(&d->lock);
 }
@@ -377,6 +377,7 @@ feed_run(struct pool_job *job)
         log_line(LOG_WARN, "batch_feed_failed", "error=%s", err_name(err));
     lock_take(&d->lock);
     d->feed_done = true;
+    d->again = d->again || err != ERR_NONE;
     d->fed = err == ERR_NONE ? fed : 0;
     uv_async_send(&d->wake);
     lock_release(&d->lock);
@@ -455,11 +456,15 @@ on_tick(uv_timer_t *timer)
         if (t->state == TASK_COMMITTING && !t->sent)
             task_submit(t);
     }
+    lock_take(&d->lock);
+    bool again = d->again; /* an operation failed: keep looking until it does not */
+    d->again = false;
+    lock_release(&d->lock);
     refresh(d);
     publish(d);
     feed(d);
     dispatch_pump(d);
-    if (d->task_count > 0 || (!d->stopping && (d->dirty || workers_missing(d))))
+    if (again || d->task_count > 0 || (!d->stopping && (d->dirty || workers_missing(d))))
         uv_timer_start(timer, on_tick, TICK_MS, 0);
 }
 
@@ -534,7 +539,7 @@ on_wake(uv_async_t *async)
     bool stop = d->stop_asked && !d->stopping;
     bool fed = d->feed_done && d->fed > 0;
     int64_t grace_ms = d->grace_ms;
-    bool news = d->committed || inbox != NULL || fed || stop;
+    bool news = d->committed || inbox != NULL || fed || stop || d->again;
     d->dirty = d->dirty || d->committed;
     d->inbox = NULL;
     d->feed_sent = d->feed_sent && !d->feed_done;
@@ -565,6 +570,13 @@ on_idle(void *arg)
     struct dispatch *d = arg;
     dispatch_pump(d);
     arm_tick(d);
+}
+
+/* Health must tell it, also when nothing else happens. */
+static void
+on_down(void *arg)
+{
+    arm_tick(arg);
 }
 
 /* ---- life ---- */
@@ -627,6 +639,7 @@ thread_main(void *arg)
         .recycle_rss_bytes = conf_int(c, CONF_WORKER_RSS),
         .memory_budget_bytes = conf_int(c, CONF_PIXEL_MEMORY),
         .on_idle = on_idle,
+        .on_down = on_down,
         .arg = d,
     };
     CHK(runtime_start(&d->runtime, &options) == ERR_NONE);

@@ -81,6 +81,7 @@ struct dispatch {
     int64_t grace_ms;
     bool committed;       /* since the loop last looked */
     bool wake_done, feed_done;
+    bool again;           /* waking or feeding failed; the tick tries again */
     int fed;
     struct task *inbox;
     struct dispatch_state *published;

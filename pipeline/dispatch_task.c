@@ -78,6 +78,7 @@ task_free(struct task *t)
     registry_unref(&t->set);
     arena_free(&t->arena);
     free(t);
+    uv_async_send(&d->wake); /* the last one may be what a shutdown waits for */
 }
 
 /* The whole task failed, each of its events alike. */
@@ -124,9 +125,11 @@ task_submit(struct task *t)
     t->sent = err == ERR_NONE;
     if (err == ERR_NONE || err == ERR_BUSY) /* a full queue: the tick tries again */
         return;
+    struct dispatch *d = t->d;
     log_line(LOG_WARN, "result_not_committed", "error=%s", err_name(err));
-    dispatch_pause(t->d);
+    dispatch_pause(d);
     task_free(t);
+    d->dirty = true; /* its events are free again */
 }
 
 static void
@@ -291,7 +294,9 @@ request_fill(struct task *t)
     }
     q->call_count = t->call_count;
     q->source_bytes = t->object->size;
-    q->source_type = t->object->content_type;
+    q->source_type = t->object->content_type; /* a hint only */
+    if (q->source_type.n > STORE_CONTENT_TYPE_MAX)
+        q->source_type = SLICE_NONE;
     q->source_hints = hints_of(t);
     q->memory_bytes_max = (int64_t)limits->memory_mb << 20;
     q->deadline_ms = (int64_t)limits->timeout_s * 1000;

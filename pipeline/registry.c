@@ -353,7 +353,7 @@ registry_apply_set(struct registry *r, struct db_conn *conn, struct slice name,
     if (err == ERR_NONE)
         err = version_raise(conn);
     if (err == ERR_NONE && patch->has_environment) {
-        err = registry_get(r, conn, &after);
+        err = set_load(conn, 0, &after); /* not cached: it may be rolled back */
         if (err == ERR_NONE)
             err = rule_graph_check(r, conn, after, why);
         if (err == ERR_NONE)

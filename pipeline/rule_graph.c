@@ -251,7 +251,7 @@ rule_graph_check(struct registry *r, struct db_conn *conn, const struct function
                  struct buf *why)
 {
     int err = rule_graph_judge(conn, set, why);
-    if ((err == ERR_LOOP || err == ERR_INVALID) && drop_stale(r, conn)) {
+    if ((err == ERR_LOOP || err == ERR_INVALID || err == ERR_NOMEM) && drop_stale(r, conn)) {
         buf_reset(why);
         err = rule_graph_judge(conn, set, why);
     }

@@ -189,6 +189,7 @@ runtime_worker_down(struct runtime *rt, struct worker *w)
         close_if_all_down(rt);
         return;
     }
+    rt->options.on_down(rt->options.arg);
     if (w->failures > 0) {
         delay = WORKER_BACKOFF_MS;
         for (int i = 1; i < w->failures && delay < WORKER_BACKOFF_MS_MAX; i++)

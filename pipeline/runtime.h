@@ -89,6 +89,7 @@ struct runtime_options {
     int64_t recycle_rss_bytes;
     int64_t memory_budget_bytes; /* of all running invocations, as they announce it */
     void (*on_idle)(void *arg);  /* a worker became free */
+    void (*on_down)(void *arg);  /* a worker's process is gone */
     void *arg;
 };
 

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define EXIT_LATE_MS 1000
 #define WORKER_NICE 5
 #define HELLO_ARENA_BYTES (64u << 10)
 #define ENVIRONMENT_MAX 16
@@ -312,6 +313,13 @@ on_message(struct worker *w, struct wire_reader *reader)
     worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a message out of turn");
 }
 
+/* A worker may close its socket and live: libvips with a wrong descriptor, a hostile picture. */
+static void
+on_exit_late(uv_timer_t *timer)
+{
+    worker_kill(timer->data, INVOKE_CRASHED, "worker closed its connection");
+}
+
 static void
 on_readable(uv_poll_t *poll, int status, int events)
 {
@@ -326,7 +334,8 @@ on_readable(uv_poll_t *poll, int status, int events)
             continue;
         }
         if (err == ERR_CLOSED) {
-            uv_poll_stop(poll); /* the exit follows and says why */
+            uv_poll_stop(poll); /* the exit should follow and say why */
+            uv_timer_start(&w->timer, on_exit_late, EXIT_LATE_MS, 0);
             return;
         }
         worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a malformed packet");
@@ -480,14 +489,13 @@ worker_invoke(struct worker *w, struct invocation *inv)
     wire_msg_fini(&m);
     close(inv->source_fd);
     inv->source_fd = -1;
-    if (err == ERR_CLOSED)
-        return; /* its exit is on the way */
-    if (err != ERR_NONE) {
-        worker_kill(w, INVOKE_CRASHED, "the request could not be sent to the worker");
-        return;
-    }
+    /* Closed: it has just died, or only seems to; the deadline stands in any case. */
     uv_timer_start(&w->timer, on_deadline, (uint64_t)inv->timeout_ms, 0);
     runtime_watch_on(w->rt);
+    if (err == ERR_CLOSED)
+        uv_timer_start(&w->timer, on_exit_late, EXIT_LATE_MS, 0);
+    else if (err != ERR_NONE)
+        worker_kill(w, INVOKE_CRASHED, "the request could not be sent to the worker");
 }
 
 void
