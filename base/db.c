@@ -51,6 +51,7 @@
 #define RESERVE_DEFAULT ((int64_t)64 << 20)
 #define RESERVE_CHECK_MS 50
 #define CHECKPOINT_DEFAULT ((int64_t)8 << 20)
+#define WAL_LIMITS_MAX 4 /* times checkpoint_bytes */
 #define PAGE_BYTES 8192
 #define PROGRESS_OPCODES 20000 /* a few milliseconds between two looks at the clock */
 #define WRITER_CACHE_KIB 16384
@@ -623,14 +624,17 @@ batch_run(struct db *db, struct db_op *ops)
 }
 
 /* The log grows until a checkpoint copies it into the database file and the next writer starts it
- * over, which works only when no reader looks at it: PASSIVE never waits for one. */
+ * over, which works only when no reader looks at it. PASSIVE never waits for one; short reads that
+ * overlap all the time would let the log grow for ever, so when it is long RESTART waits for those
+ * inside (nobody writes meanwhile, so new ones do not prolong it; the watchdog bounds them). */
 static void
 checkpoint(struct db *db)
 {
     if (db->wal_bytes < db->checkpoint_bytes || atomic_load(&db->sync_failed))
         return;
-    int rc =
-        sqlite3_wal_checkpoint_v2(db->writer->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    int mode = db->wal_bytes < WAL_LIMITS_MAX * db->checkpoint_bytes ? SQLITE_CHECKPOINT_PASSIVE
+                                                                     : SQLITE_CHECKPOINT_RESTART;
+    int rc = sqlite3_wal_checkpoint_v2(db->writer->handle, NULL, mode, NULL, NULL);
     if (rc != SQLITE_OK && rc != SQLITE_BUSY)
         translate(db->writer, rc, "checkpoint");
     db->wal_bytes = 0; /* the next commit tells the true length */

@@ -41,7 +41,7 @@ is_clean(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char ch = (unsigned char)s.p[i];
-        if (ch < 0x20 || ch == 0x7f)
+        if ((ch < 0x20 && ch != '\t') || ch == 0x7f)
             return false;
     }
     return true;
@@ -55,7 +55,7 @@ http_header(struct http_request *r, const char *name, struct slice value)
     char quoted[LOG_QUOTE_MAX];
 
     if (!is_clean(name_slice) || !is_clean(value) || name_slice.n == 0) {
-        log_line(LOG_WARN, "http_header_dropped", "req=%s name=%s", r->id,
+        log_line(LOG_DEBUG, "http_header_dropped", "req=%s name=%s", r->id,
                  log_quote(name_slice, quoted));
         return;
     }
@@ -70,6 +70,8 @@ http_header(struct http_request *r, const char *name, struct slice value)
         c->header_lost = true;
         return;
     }
+    for (char *tab = (char *)(uintptr_t)value_copy.p; (tab = strchr(tab, '\t')) != NULL;)
+        *tab = ' '; /* the library refuses what RFC 9110 section 5.5 allows */
     h->name = name_copy.p;
     h->value = value_copy.p;
     *c->headers_tail = h;

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 /* A bomb has thousands; encoders write about ten. */
+#define DAMAGED_BITS_PER_PIXEL_MIN 0.02
 #define JPEG_SCANS_MAX 100
 /* Decoders may shrink while they load as long as so much is left for the good filter. */
 #define SHRINK_MARGIN 1.75
@@ -344,6 +345,16 @@ out:
     return rc;
 }
 
+/* A file that breaks off before any of its picture: the decoder would give grey for it. The least
+ * that a codec needs for a picture of one colour is well above this. */
+static bool
+too_little(const struct image *im)
+{
+    double bits = (double)im->bytes.n * 8;
+    return im->damaged &&
+           bits < DAMAGED_BITS_PER_PIXEL_MIN * im->facts.width * (double)im->facts.height;
+}
+
 int
 image_decode(struct image *im, double scale, struct buf *why)
 {
@@ -357,6 +368,12 @@ image_decode(struct image *im, double scale, struct buf *why)
         vips_error_clear();
         im->damaged = true;
         rc = stream(im, &g, VIPS_FAIL_ON_NONE, &small);
+    }
+    if (rc == 0 && too_little(im)) {
+        g_clear_object(&small);
+        buf_printf(why, "truncated: %zu bytes hold nothing of %d x %d pixels", im->bytes.n,
+                   im->facts.width, im->facts.height);
+        return ERR_CORRUPT;
     }
     if (rc != 0 || finish(im, &small, &im->base) != 0)
         return image_vips_error(why, "unreadable");

@@ -196,8 +196,9 @@ store_open(struct store **out, const struct store_options *options)
         atomic_store(&s->next_id, epoch.epoch << STORE_EPOCH_SHIFT);
         err = blob_drain(s);
     }
-    if (err == ERR_NONE)
-        err = store_sweep(s, &removed);
+    int swept = err == ERR_NONE ? store_sweep(s, &removed) : ERR_NONE;
+    if (swept != ERR_NONE) /* leftovers take room and harm nobody */
+        log_line(LOG_WARN, "sweep_put_off", "error=%s", err_name(swept));
     if (err != ERR_NONE) {
         log_line(LOG_ERROR, "store_open_failed", "dir=%s error=%s", options->dir, err_name(err));
         store_close(&s);

@@ -14,11 +14,12 @@ struct sweep {
 };
 
 /* Those of `ids` that have no row. */
+enum { SWEEP_STEP = 128 }; /* look-ups per read */
+
 static int
-orphans_find(struct store *s, const int64_t *ids, size_t count, int64_t *orphans, size_t *found)
+orphans_among(struct store *s, const int64_t *ids, size_t count, int64_t *orphans, size_t *found)
 {
     struct db_conn *conn = NULL;
-    *found = 0;
     int rc = db_read_begin(s->db, &conn);
     if (rc != ERR_NONE)
         return rc;
@@ -33,6 +34,19 @@ orphans_find(struct store *s, const int64_t *ids, size_t count, int64_t *orphans
     }
     db_read_end(s->db, &conn);
     return rc < 0 ? rc : ERR_NONE;
+}
+
+/* A few at a time: each read is short, also where every page comes from a slow disk. Each snapshot is
+ * later than the mark, which is all that is asked of it. */
+static int
+orphans_find(struct store *s, const int64_t *ids, size_t count, int64_t *orphans, size_t *found)
+{
+    int err = ERR_NONE;
+    *found = 0;
+    for (size_t i = 0; i < count && err == ERR_NONE; i += SWEEP_STEP)
+        err = orphans_among(s, ids + i, count - i < SWEEP_STEP ? count - i : SWEEP_STEP, orphans,
+                            found);
+    return err;
 }
 
 static int

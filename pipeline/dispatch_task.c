@@ -148,7 +148,7 @@ commit(struct task *t)
     t->result.calls = t->calls;
     t->result.call_count = t->call_count;
     t->result.pid = t->inv.pid;
-    t->result.started_ms = t->inv.started_ms;
+    t->result.started_ms = t->inv.started_ms != 0 ? t->inv.started_ms : clock_wall_ms();
     t->result.run_us = t->inv.run_us;
     t->result.cpu_us = t->inv.result.cpu_us;
     t->result.rss_bytes = t->inv.rss_peak_bytes;

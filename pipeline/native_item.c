@@ -62,8 +62,9 @@ native_item_pending(struct db_conn *conn, struct arena *a, const struct function
     if (err != ERR_NONE)
         return err == ERR_NOPARENT ? ERR_NONE : err;
     clock_iso8601(o->mtime_ms, when);
+    struct slice type = slice_is_utf8(o->content_type) ? o->content_type : SLICE_NONE;
     if ((err = set_value(a, &set, "size", attr_int(a, o->size))) == ERR_NONE &&
-        (err = set_value(a, &set, "content_type", attr_s(o->content_type))) == ERR_NONE &&
+        (err = set_value(a, &set, "content_type", attr_s(type))) == ERR_NONE &&
         (err = set_value(a, &set, "etag", attr_s(slice_str(o->etag)))) == ERR_NONE &&
         (err = set_value(a, &set, "version", attr_s(o->version_id))) == ERR_NONE &&
         (err = set_value(a, &set, "generation", attr_int(a, o->generation))) == ERR_NONE &&

@@ -421,9 +421,12 @@ dead_take(struct db_conn *conn, int64_t id, int max, bool redrive, int *taken)
         struct arena *a = arena_new(64u << 10);
         if (a == NULL)
             return ERR_NOMEM;
-        struct db_stmt *s = db_prepare(conn, "SELECT " COLUMNS " FROM dead_letter "
-                                             "WHERE ?1 = 0 OR id = ?1 ORDER BY id LIMIT 1");
-        db_bind_int(s, 1, id);
+        /* Two texts, so that each is a seek. */
+        struct db_stmt *s =
+            id == 0 ? db_prepare(conn, "SELECT " COLUMNS " FROM dead_letter ORDER BY id LIMIT 1")
+                    : db_prepare(conn, "SELECT " COLUMNS " FROM dead_letter WHERE id = ?1");
+        if (id != 0)
+            db_bind_int(s, 1, id);
         int rc = db_step(s);
         if (rc == DB_ROW) {
             struct queue_event lent;

@@ -21,8 +21,8 @@
 #include "pipeline/rule.h"
 #include "pipeline/schema.h"
 
+#include <arpa/inet.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -61,6 +61,7 @@ listen_parse(struct server *s, struct buf *why)
 {
     const char *text = conf_str(s->conf, CONF_LISTEN);
     const char *colon = strrchr(text, ':');
+    struct in_addr v4;
     uint64_t port = 0;
     struct slice host = slice_of(text, colon == NULL ? 0 : (size_t)(colon - text));
     if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
@@ -72,8 +73,11 @@ listen_parse(struct server *s, struct buf *why)
     }
     snprintf(s->host, sizeof s->host, "%.*s", SLICE_FMT(host));
     s->port = (int)port;
-    s->loopback = slice_starts(host, SLICE_LIT("127.")) || slice_eqs(host, "::1") ||
-                  slice_eqs(host, "localhost");
+    /* By number, not by look: "127.example.com" is somebody's name. */
+    if (inet_pton(AF_INET, s->host, &v4) == 1)
+        s->loopback = ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+    else
+        s->loopback = slice_eqs(host, "::1") || slice_eqs(host, "localhost");
     return ERR_NONE;
 }
 

@@ -191,8 +191,9 @@ on_process_exit(uv_process_t *process, int64_t status, int signum)
     if (!w->planned_end && w->fate == INVOKE_CRASHED)
         STAT_INC(workers_crashed_total);
     if (!w->planned_end) {
-        log_line(LOG_WARN, "worker_ended", "pid=%d outcome=\"%s\" reason=\"%s\"", process->pid,
-                 invoke_outcome_name(w->fate), w->fate_reason);
+        char quoted[LOG_QUOTE_MAX]; /* a worker's last words are in it */
+        log_line(LOG_WARN, "worker_ended", "pid=%d outcome=\"%s\" reason=%s", process->pid,
+                 invoke_outcome_name(w->fate), log_quote(slice_str(w->fate_reason), quoted));
         runtime_problem(w->rt, w->fate_reason);
         w->failures += !was_working;
     }
@@ -256,7 +257,7 @@ on_admit(struct worker *w, struct wire_reader *reader)
 {
     int64_t id = 0, bytes = 0;
     if (fn_admit_read(reader, &id, &bytes) != ERR_NONE || id != w->inv->request.id || bytes < 0 ||
-        w->wanted != 0) {
+        bytes > w->inv->request.memory_bytes_max || w->wanted != 0) {
         worker_kill(w, INVOKE_BAD_ANSWER, "worker asked for memory out of turn");
         return;
     }

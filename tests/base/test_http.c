@@ -421,14 +421,14 @@ test_pipelined(void **state)
             GET("/1") "PUT /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" GET("/later")
                 GET("/hello") "PUT /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n"
                               "5;ext=1\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: 1\r\n\r\n" GET("/2"));
+    /* Nothing may follow a chunked body: what the library takes for its end a proxy may not. */
     raw_expect(fd, 200, "/1");
     raw_expect(fd, 200, "abc");
     raw_expect(fd, 200, "late");
     raw_expect(fd, 200, "hello");
     raw_expect(fd, 200, "hello!");
-    raw_expect(fd, 200, "/2");
-    close(fd);
-    wait_for(&seen.gone, 6);
+    raw_expect_closed(fd);
+    wait_for(&seen.gone, 5);
     http_stop(&s);
 }
 
@@ -544,8 +544,8 @@ test_early_reply(void **state)
     raw_say(fd, "PUT /default-limit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
                 "b\r\n12345678901\r\n0\r\n\r\n");
     raw_expect(fd, 413, NULL);
-    raw_say(fd, GET("/hello"));
-    raw_expect(fd, 200, "hello");
+    raw_expect_closed(fd);
+    fd = raw_dial(http_address(s));
 
     /* A large one: the answer comes at once, and a client that goes on sending is not reset. */
     static const char *const large[] = {"Content-Length: 9000000\r\n\r\n",
@@ -568,7 +568,7 @@ test_early_reply(void **state)
     fd = raw_dial(http_address(s));
     raw_say(fd, "PUT /no-reply HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
     raw_expect_closed(fd);
-    wait_for(&seen.gone, 8);
+    wait_for(&seen.gone, 7);
     assert_int_equal(atomic_load(&seen.ended), 0);
     http_stop(&s);
 }
