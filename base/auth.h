@@ -31,21 +31,36 @@
     X(OK, "", 200, "")                                                                             \
     X(ANONYMOUS, "", 200, "")                                                                      \
     X(NEEDS_BODY, "", 200, "")                                                                     \
-    X(MALFORMED, "AuthorizationHeaderMalformed", 400, "The authorization header that you provided is not valid.") \
-    X(QUERY_MALFORMED, "AuthorizationQueryParametersError", 400, "The query parameters of the signature are not valid.") \
+    X(MALFORMED, "AuthorizationHeaderMalformed", 400,                                              \
+      "The authorization header that you provided is not valid.")                                  \
+    X(QUERY_MALFORMED, "AuthorizationQueryParametersError", 400,                                   \
+      "The query parameters of the signature are not valid.")                                      \
     X(UNSUPPORTED, "InvalidArgument", 400, "Unsupported Authorization Type")                       \
-    X(NO_DATE, "AccessDenied", 403, "AWS authentication requires a valid Date or x-amz-date header") \
-    X(SKEWED, "RequestTimeTooSkewed", 403, "The difference between the request time and the server's time is too large.") \
+    X(NO_DATE, "AccessDenied", 403,                                                                \
+      "AWS authentication requires a valid Date or x-amz-date header")                             \
+    X(SKEWED, "RequestTimeTooSkewed", 403,                                                         \
+      "The difference between the request time and the server's time is too large.")               \
     X(EXPIRED, "AccessDenied", 403, "Request has expired")                                         \
     X(NOT_YET, "AccessDenied", 403, "Request is not yet valid")                                    \
-    X(UNKNOWN_KEY, "InvalidAccessKeyId", 403, "The AWS Access Key Id you provided does not exist in our records.") \
-    X(MISMATCH, "SignatureDoesNotMatch", 403, "The request signature we calculated does not match the signature you provided. Check your key and signing method.") \
-    X(UNSIGNED_HEADER, "AccessDenied", 403, "There were headers present in the request which were not signed") \
-    X(BAD_PAYLOAD_HASH, "InvalidArgument", 400, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-..., or a valid sha256 value.") \
-    X(NO_PAYLOAD_HASH, "InvalidRequest", 400, "Missing required header for this request: x-amz-content-sha256") \
-    X(BODY_HASH, "XAmzContentSHA256Mismatch", 400, "The provided 'x-amz-content-sha256' header does not match what was computed.") \
-    X(V2_REFUSED, "InvalidRequest", 400, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.") \
-    X(TWO_MECHANISMS, "InvalidArgument", 400, "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")
+    X(UNKNOWN_KEY, "InvalidAccessKeyId", 403,                                                      \
+      "The AWS Access Key Id you provided does not exist in our records.")                         \
+    X(MISMATCH, "SignatureDoesNotMatch", 403,                                                      \
+      "The request signature we calculated does not match the signature you provided. Check your " \
+      "key and signing method.")                                                                   \
+    X(UNSIGNED_HEADER, "AccessDenied", 403,                                                        \
+      "There were headers present in the request which were not signed")                           \
+    X(BAD_PAYLOAD_HASH, "InvalidArgument", 400,                                                    \
+      "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-..., or a valid sha256 value.")    \
+    X(NO_PAYLOAD_HASH, "InvalidRequest", 400,                                                      \
+      "Missing required header for this request: x-amz-content-sha256")                            \
+    X(BODY_HASH, "XAmzContentSHA256Mismatch", 400,                                                 \
+      "The provided 'x-amz-content-sha256' header does not match what was computed.")              \
+    X(V2_REFUSED, "InvalidRequest", 400,                                                           \
+      "The authorization mechanism you have provided is not supported. Please use "                \
+      "AWS4-HMAC-SHA256.")                                                                         \
+    X(TWO_MECHANISMS, "InvalidArgument", 400,                                                      \
+      "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "      \
+      "query string parameter or the Authorization header should be specified")
 
 enum auth_result {
 #define X(name, code, status, message) AUTH_##name,
@@ -54,12 +69,12 @@ enum auth_result {
 };
 
 enum auth_payload {
-    AUTH_PAYLOAD_NONE,              /* anonymous or V2: nothing said about the body */
-    AUTH_PAYLOAD_SHA256,            /* x-amz-content-sha256 is the body's digest */
-    AUTH_PAYLOAD_UNSIGNED,          /* UNSIGNED-PAYLOAD, and every presigned request without one */
-    AUTH_PAYLOAD_CHUNKED,           /* STREAMING-AWS4-HMAC-SHA256-PAYLOAD */
-    AUTH_PAYLOAD_CHUNKED_TRAILER,   /* STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER */
-    AUTH_PAYLOAD_UNSIGNED_TRAILER   /* STREAMING-UNSIGNED-PAYLOAD-TRAILER */
+    AUTH_PAYLOAD_NONE,            /* anonymous or V2: nothing said about the body */
+    AUTH_PAYLOAD_SHA256,          /* x-amz-content-sha256 is the body's digest */
+    AUTH_PAYLOAD_UNSIGNED,        /* UNSIGNED-PAYLOAD, and every presigned request without one */
+    AUTH_PAYLOAD_CHUNKED,         /* STREAMING-AWS4-HMAC-SHA256-PAYLOAD */
+    AUTH_PAYLOAD_CHUNKED_TRAILER, /* STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER */
+    AUTH_PAYLOAD_UNSIGNED_TRAILER /* STREAMING-UNSIGNED-PAYLOAD-TRAILER */
 };
 
 struct sigv4_claim; /* base/auth_priv.h */
@@ -67,16 +82,16 @@ struct sigv4_claim; /* base/auth_priv.h */
 struct auth {
     enum auth_result result;
     const struct account *account; /* NULL when anonymous or failed */
-    struct slice service;          /* scope service: "s3", "dynamodb"; n = 0 when anonymous, "s3" for V2 */
+    struct slice service; /* scope service: "s3", "dynamodb"; n = 0 when anonymous, "s3" for V2 */
     struct slice region;
-    bool presigned;                /* by query, V4 or V2 */
+    bool presigned; /* by query, V4 or V2 */
     enum auth_payload payload;
-    uint8_t payload_sha256[32];    /* AUTH_PAYLOAD_SHA256 */
+    uint8_t payload_sha256[32]; /* AUTH_PAYLOAD_SHA256 */
     /* For chunk signatures: */
     uint8_t signing_key[32];
-    char seed_signature[65];       /* hex */
-    char timestamp[17];            /* YYYYMMDDTHHMMSSZ */
-    struct slice scope;            /* date/region/service/aws4_request */
+    char seed_signature[65]; /* hex */
+    char timestamp[17];      /* YYYYMMDDTHHMMSSZ */
+    struct slice scope;      /* date/region/service/aws4_request */
     /* For the body of a SignatureDoesNotMatch answer, as S3 gives it: */
     struct slice string_to_sign;
     struct slice canonical_request;
@@ -104,11 +119,11 @@ struct auth_options {
  * again: clients differ in what they escape), others encode the raw path once more. */
 int auth_check(struct http_request *r, const struct auth_options *options);
 /* After the body was collected. AUTH_NEEDS_BODY becomes AUTH_OK or a failure; AUTH_OK and
- * AUTH_ANONYMOUS with AUTH_PAYLOAD_SHA256 stay or become AUTH_BODY_HASH; anything else is left as it
- * is. ERR_NOMEM only. */
+ * AUTH_ANONYMOUS with AUTH_PAYLOAD_SHA256 stay or become AUTH_BODY_HASH; anything else is left as
+ * it is. ERR_NOMEM only. */
 int auth_check_body(struct http_request *r, const struct auth_options *options, struct slice body);
 
-const char *auth_code(enum auth_result result);    /* S3's error code */
+const char *auth_code(enum auth_result result); /* S3's error code */
 const char *auth_message(enum auth_result result);
 int auth_status(enum auth_result result);
 

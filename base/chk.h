@@ -11,10 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHK(cond)                                                                                  \
-    do {                                                                                           \
-        if (__builtin_expect(!(cond), 0))                                                          \
-            chk_failed(#cond, __FILE__, __LINE__, __func__);                                       \
+#define CHK(cond)                                            \
+    do {                                                     \
+        if (__builtin_expect(!(cond), 0))                    \
+            chk_failed(#cond, __FILE__, __LINE__, __func__); \
     } while (0)
 
 #define CHK_MAGIC(ptr, number) CHK((ptr) != NULL && (ptr)->magic == (number))

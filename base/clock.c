@@ -92,7 +92,7 @@ clock_parse(const char *text, int64_t *wall_ms)
 {
     enum { ISO_FORMS = 2 };
     static const char *const forms[] = {
-        "%Y%m%dT%H%M%S",             /* first: every signed request has one */
+        "%Y%m%dT%H%M%S", /* first: every signed request has one */
         "%Y-%m-%dT%H:%M:%S",
         "%a, %d %b %Y %H:%M:%S GMT", /* IMF-fixdate */
         "%a, %d %b %Y %H:%M:%S +0000",

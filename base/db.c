@@ -16,11 +16,10 @@
  *      |             hooks, done() of each op
  *      +--checkpoint when the log is long--+
  *
- * Invariants: (1) done() is called exactly once for each accepted op, after the COMMIT that holds
- * it, or after it is certain that no such COMMIT will be. (2) The counter's durable value is never
- * below a number that db_next() gave out. (3) A statement lives as long as its connection; it is
- * either idle in its cache or on the connection's in-use list, which is cleared after each op and
- * each read, so a forgotten db_reset() cannot hold a snapshot open.
+ * Invariants: (1) done() is called exactly once for each accepted op, when the fate of its COMMIT is
+ * certain. (2) The counter's durable value is never below a number that db_next() gave out. (3) A
+ * statement is idle in its cache or on its connection's in-use list, which is cleared after each op
+ * and each read: a forgotten db_reset() cannot hold a snapshot open.
  */
 #include "base/db.h"
 #include "base/chk.h"
@@ -90,7 +89,6 @@ struct db {
     char path[PATH_MAX];
     char dir[PATH_MAX];
     int64_t checkpoint_bytes;
-    bool unsafe_no_sync;
 
     struct db_conn *writer;
     pthread_t writer_thread;
@@ -224,8 +222,7 @@ conn_close(struct db_conn *conn)
     free(conn);
 }
 
-/* Ends a read that has gone on for too long: it would keep the write-ahead log from starting over.
- */
+/* Ends a read that has gone on for too long and keeps the write-ahead log from starting over. */
 static int
 read_watchdog(void *arg)
 {
@@ -271,8 +268,7 @@ static struct db_stmt *
 stmt_compile(struct db_conn *conn, const char *sql)
 {
     struct db_stmt *s = chk_calloc(1, sizeof *s);
-    int rc =
-        sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->handle, NULL);
+    int rc = sqlite3_prepare_v3(conn->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->handle, NULL);
     if (rc != SQLITE_OK) {
         log_line(LOG_ERROR, "bad_sql", "text=\"%s\" sql=\"%.500s\"", sqlite3_errmsg(conn->handle),
                  sql);
@@ -464,7 +460,7 @@ db_read_end(struct db *db, struct db_conn **connp)
     conn_check(conn);
     CHK(conn->db == db && conn->inside && !conn->is_writer);
     reset_all(conn);
-    conn->read_began_ms = clock_mono_ms(); /* ending must not be interrupted */
+    conn->read_began_ms = clock_mono_ms();     /* ending must not be interrupted */
     if (!sqlite3_get_autocommit(conn->handle)) /* an error may have ended it already */
         db_run(db_prepare(conn, "COMMIT"));
     conn->inside = false;
@@ -686,10 +682,8 @@ writer_main(void *arg)
     struct db *db = arg;
     pthread_setname_np(pthread_self(), "writer");
     db->writer->thread = pthread_self();
-    for (struct db_op *ops = batch_take(db); ops != NULL; ops = batch_take(db)) {
+    for (struct db_op *ops; (ops = batch_take(db)) != NULL; checkpoint(db))
         batch_run(db, ops);
-        checkpoint(db);
-    }
     if (!atomic_load(&db->sync_failed))
         sqlite3_wal_checkpoint_v2(db->writer->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     conn_close(db->writer);
@@ -823,8 +817,7 @@ schema_upgrade(struct db_conn *conn, const struct db_schema *schema)
     if (err == ERR_NONE)
         err = exec(conn, "COMMIT");
     if (err == ERR_NONE && version != 0 && version < schema->count)
-        log_line(LOG_INFO, "schema_upgraded", "from=%lld to=%d", (long long)version,
-                 schema->count);
+        log_line(LOG_INFO, "schema_upgraded", "from=%lld to=%d", (long long)version, schema->count);
     return err;
 }
 
@@ -838,8 +831,8 @@ writer_prepare(struct db *db, const struct db_options *options)
     sqlite3_wal_hook(db->writer->handle, wal_grew, db); /* replaces the automatic checkpoint */
     err = exec(db->writer, "PRAGMA page_size=8192; PRAGMA journal_mode=WAL");
     if (err == ERR_NONE)
-        err = exec(db->writer, db->unsafe_no_sync ? "PRAGMA synchronous=OFF"
-                                                  : "PRAGMA synchronous=FULL");
+        err = exec(db->writer,
+                   plant_no_sync ? "PRAGMA synchronous=OFF" : "PRAGMA synchronous=FULL");
     if (err == ERR_NONE)
         err = schema_upgrade(db->writer, &options->schema);
     if (err == ERR_NONE)
@@ -862,7 +855,6 @@ db_open(struct db **out, const struct db_options *options)
     snprintf(db->dir, sizeof db->dir, "%s", dirname(copy));
     db->checkpoint_bytes =
         options->checkpoint_bytes == 0 ? CHECKPOINT_DEFAULT : options->checkpoint_bytes;
-    db->unsafe_no_sync = options->unsafe_no_sync || plant_no_sync;
     db->tail = &db->head;
     atomic_store(&db->reserve, RESERVE_DEFAULT);
     atomic_store(&db->reserve_checked_ms, INT64_MIN / 2);

@@ -3,8 +3,8 @@
  *
  * SQLite up to 3.51.2 can corrupt a database when two connections write or checkpoint at once
  * (https://sqlite.org/wal.html); one writing connection in one thread rules it out, and db.c
- * asserts it. base/db.c alone includes sqlite3.h. Domain modules own their SQL and pass it here as static
- * strings with ?1 parameters; a statement is prepared once per connection and kept.
+ * asserts it. base/db.c alone includes sqlite3.h. Domain modules own their SQL and pass it here as
+ * static strings with ?1 parameters; a statement is prepared once per connection and kept.
  *
  * Writing: fill a struct db_op, db_submit() it, return. The writer takes what waits (at most
  * DB_BATCH_OPS or DB_BATCH_BYTES) into one transaction, runs each op's apply() inside a SAVEPOINT
@@ -38,10 +38,9 @@ struct db_schema {
 };
 
 struct db_options {
-    const char *path;          /* of the database file; made if missing, mode 0600 */
-    struct db_schema schema;   /* newer database than `count`: ERR_UNSUPPORTED */
-    int64_t checkpoint_bytes;  /* WAL size at which the writer checkpoints; 0 = 8 MiB */
-    bool unsafe_no_sync;       /* PLANTED BUG for the crash harness: synchronous=OFF */
+    const char *path;         /* of the database file; made if missing, mode 0600 */
+    struct db_schema schema;  /* newer database than `count`: ERR_UNSUPPORTED */
+    int64_t checkpoint_bytes; /* WAL size at which the writer checkpoints; 0 = 8 MiB */
 };
 
 /* Opens, recovers, upgrades the schema in one transaction, starts the writer thread. Logs the
@@ -116,13 +115,14 @@ int db_call(struct db *db, struct db_op *op);
  * every call, is durable with the transaction, is never reused. Inside apply() only. */
 int64_t db_next(struct db_conn *conn);
 
-/* Inside apply(): a part that may fail alone. What was done since db_part_begin() stays when `keep`,
- * else it is undone. Parts do not nest. */
+/* Inside apply(): a part that may fail alone. What was done since db_part_begin() stays when
+ * `keep`, else it is undone. Parts do not nest. */
 int db_part_begin(struct db_conn *conn);
 int db_part_end(struct db_conn *conn, bool keep);
 
 /* Called on the writer thread after each COMMIT, before any done() of that batch: cache
- * invalidation, then waking others. At most DB_HOOKS_MAX hooks, set before the first db_submit(). */
+ * invalidation, then waking others. At most DB_HOOKS_MAX hooks, set before the first db_submit().
+ */
 #define DB_HOOKS_MAX 8
 typedef void (*db_commit_fn)(void *arg);
 void db_on_commit(struct db *db, db_commit_fn fn, void *arg);
@@ -135,7 +135,8 @@ int db_health(struct db *db);
  * 50 ms at most. Any thread. */
 void db_set_reserve(struct db *db, int64_t reserve_bytes);
 
-/* Another file failed to sync (an object's): stop acknowledging writes, as after a failed COMMIT. */
+/* Another file failed to sync (an object's): stop acknowledging writes, as after a failed COMMIT.
+ */
 void db_fail_sync(struct db *db, const char *what);
 
 #endif

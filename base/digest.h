@@ -15,11 +15,11 @@
 #define DIGEST_BASE64_MAX 48
 
 /* The checksums of S3's x-amz-checksum-* headers: name as in the header, name as in XML. */
-#define CHECKSUM_LIST(X)                                                                           \
-    X(CRC32, "crc32", 4)                                                                           \
-    X(CRC32C, "crc32c", 4)                                                                         \
-    X(CRC64NVME, "crc64nvme", 8)                                                                   \
-    X(SHA1, "sha1", SHA1_BYTES)                                                                    \
+#define CHECKSUM_LIST(X)         \
+    X(CRC32, "crc32", 4)         \
+    X(CRC32C, "crc32c", 4)       \
+    X(CRC64NVME, "crc64nvme", 8) \
+    X(SHA1, "sha1", SHA1_BYTES)  \
     X(SHA256, "sha256", SHA256_BYTES)
 
 enum checksum {
@@ -27,7 +27,7 @@ enum checksum {
 #define X(id, name, bytes) CHECKSUM_##id,
     CHECKSUM_LIST(X)
 #undef X
-    CHECKSUM_COUNT
+        CHECKSUM_COUNT
 };
 
 /* CHECKSUM_NONE for an unknown name; case ignored ("CRC32C", "crc32c"). */

@@ -6,8 +6,8 @@ const char *
 err_name(int err)
 {
     switch (err) {
-#define X(name, value, text)                                                                       \
-    case (value):                                                                                  \
+#define X(name, value, text) \
+    case (value):            \
         return #name;
         ERR_LIST(X)
 #undef X
@@ -20,8 +20,8 @@ const char *
 err_text(int err)
 {
     switch (err) {
-#define X(name, value, text)                                                                       \
-    case (value):                                                                                  \
+#define X(name, value, text) \
+    case (value):            \
         return text;
         ERR_LIST(X)
 #undef X

@@ -31,11 +31,11 @@
 #include <sys/socket.h>
 
 #define HTTP_HEADERS_MAX 100
-#define HTTP_HEADER_BYTES_MAX (16u << 10) /* request line and fields together */
-#define HTTP_QUERY_MAX 64                 /* query parameters */
+#define HTTP_HEADER_BYTES_MAX (16u << 10)  /* request line and fields together */
+#define HTTP_QUERY_MAX 64                  /* query parameters */
 #define HTTP_REQUEST_MEMORY_MAX (1u << 20) /* the arena; collected bodies are counted apart */
-#define HTTP_DRAIN_MAX (1u << 20)         /* body bytes read and dropped before an early reply */
-#define HTTP_INLINE_REPLY_MAX (64u << 10) /* replies up to here go out in one send */
+#define HTTP_DRAIN_MAX (1u << 20)          /* body bytes read and dropped before an early reply */
+#define HTTP_INLINE_REPLY_MAX (64u << 10)  /* replies up to here go out in one send */
 
 enum http_method {
     HTTP_GET,
@@ -62,8 +62,8 @@ struct http_conn; /* the adapter's */
 
 struct http_request {
     uint32_t magic;
-    struct arena *arena;   /* everything below lives here, as may the service's own memory */
-    char id[20];           /* request id, upper-case hex; in the log and in every error body */
+    struct arena *arena; /* everything below lives here, as may the service's own memory */
+    char id[20];         /* request id, upper-case hex; in the log and in every error body */
     enum http_method method;
     struct slice method_name;
     struct slice raw_target; /* as sent, for signatures */
@@ -74,21 +74,21 @@ struct http_request {
     size_t param_count;
     struct http_field *fields;
     size_t field_count;
-    struct slice host;          /* of the Host header, without port */
+    struct slice host; /* of the Host header, without port */
     struct sockaddr_storage peer;
     bool peer_is_loopback;
-    int64_t content_length;     /* -1: chunked or none */
+    int64_t content_length; /* -1: chunked or none */
     bool chunked;
-    bool has_body;              /* content_length > 0 or chunked */
-    int64_t started_us;         /* clock_mono_us() at the request line */
+    bool has_body;      /* content_length > 0 or chunked */
+    int64_t started_us; /* clock_mono_us() at the request line */
 
-    struct slice body;          /* in end(), after http_collect() */
-    struct auth *auth;          /* base/auth.h; set by the router */
+    struct slice body; /* in end(), after http_collect() */
+    struct auth *auth; /* base/auth.h; set by the router */
 
     const struct http_service *service;
     void *service_arg;
-    void *ctx;                  /* the service's own */
-    struct http_conn *conn;     /* the adapter's own */
+    void *ctx;              /* the service's own */
+    struct http_conn *conn; /* the adapter's own */
 };
 
 struct http_service {
@@ -112,7 +112,8 @@ bool http_has_param(const struct http_request *r, const char *name);
 
 /* In begin(): keep the body instead of handing it to body(). A longer one is answered by
  * `too_big(r)`, or 413 when NULL. */
-void http_collect(struct http_request *r, size_t max_bytes, void (*too_big)(struct http_request *r));
+void http_collect(struct http_request *r, size_t max_bytes,
+                  void (*too_big)(struct http_request *r));
 
 #define HTTP_BODIES_MEMORY_MAX ((int64_t)256 << 20) /* bodies kept in memory, of all requests */
 /* Counts `n` bytes of a body that a service keeps by itself until the request is gone;
@@ -165,9 +166,9 @@ struct http_options {
     int threads;      /* 0: one per core */
     int connections_max;
     int connections_per_address_max;
-    int header_deadline_ms;      /* absolute, from accept or the last reply: 10 s */
-    int idle_timeout_ms;         /* keep-alive and stalled bodies */
-    int64_t body_rate_min;       /* bytes per second, averaged since the body began */
+    int header_deadline_ms; /* absolute, from accept or the last reply: 10 s */
+    int idle_timeout_ms;    /* keep-alive and stalled bodies */
+    int64_t body_rate_min;  /* bytes per second, averaged since the body began */
     http_router_fn router;
     void *router_arg;
     void (*thread_end)(void *arg); /* NULL, or called by each HTTP thread when it ends */

@@ -254,8 +254,8 @@ on_head(struct http_conn *c, const char *method, const char *version)
     STAT_INC(http_requests_total);
     http_guard_enter(c->guard, GUARD_BUSY);
     struct http_verdict v = judge_head(c, method, version);
-    /* The library takes a bare LF between chunks. A proxy in front may see other borders, so nothing
-     * may follow a chunked body on its connection. */
+    /* The library takes a bare LF between chunks. A proxy in front may see other borders, so
+     * nothing may follow a chunked body on its connection. */
     c->close = c->close || r->chunked;
     if (v.status != 0)
         return refuse(c, v);

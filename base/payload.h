@@ -16,23 +16,31 @@
 #include "base/http.h"
 
 /* Why a payload was refused: name, S3 code, HTTP status, message. */
-#define PAYLOAD_FAULT_LIST(X)                                                                      \
-    X(NONE, "", 200, "")                                                                           \
-    X(BAD_MD5_HEADER, "InvalidDigest", 400, "The Content-MD5 you specified is not valid.")         \
-    X(MD5, "BadDigest", 400, "The Content-MD5 you specified did not match what we received.")      \
-    X(SHA256, "XAmzContentSHA256Mismatch", 400, "The provided 'x-amz-content-sha256' header does not match what was computed.") \
-    X(BAD_CHECKSUM_HEADER, "InvalidRequest", 400, "Value for x-amz-checksum header is invalid.")   \
-    X(TWO_CHECKSUMS, "InvalidRequest", 400, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.") \
-    X(CHECKSUM, "BadDigest", 400, "The checksum you specified did not match what we received.")    \
-    X(NO_DECODED_LENGTH, "MissingContentLength", 411, "You must provide the x-amz-decoded-content-length header for this form of upload.") \
-    X(NO_LENGTH, "MissingContentLength", 411, "You must provide the Content-Length HTTP header.")  \
-    X(BAD_CHUNK, "IncompleteBody", 400, "The chunked body is malformed or ends too early.")        \
-    X(CHUNK_TOO_SMALL, "InvalidChunkSizeError", 403, "Only the last chunk is allowed to have a size less than 8192 bytes") \
-    X(CHUNK_SIGNATURE, "SignatureDoesNotMatch", 403, "The chunk signature we calculated does not match the signature you provided.") \
-    X(BAD_TRAILER, "MalformedTrailerError", 400, "The request contained trailing data that was not well-formed or did not conform to our published schema.") \
-    X(LENGTH, "IncompleteBody", 400, "You did not provide the number of bytes specified by the Content-Length HTTP header.") \
-    X(TOO_LARGE, "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")   \
-    X(NOMEM, "SlowDown", 503, "Please reduce your request rate.")                                  \
+#define PAYLOAD_FAULT_LIST(X)                                                                     \
+    X(NONE, "", 200, "")                                                                          \
+    X(BAD_MD5_HEADER, "InvalidDigest", 400, "The Content-MD5 you specified is not valid.")        \
+    X(MD5, "BadDigest", 400, "The Content-MD5 you specified did not match what we received.")     \
+    X(SHA256, "XAmzContentSHA256Mismatch", 400,                                                   \
+      "The provided 'x-amz-content-sha256' header does not match what was computed.")             \
+    X(BAD_CHECKSUM_HEADER, "InvalidRequest", 400, "Value for x-amz-checksum header is invalid.")  \
+    X(TWO_CHECKSUMS, "InvalidRequest", 400,                                                       \
+      "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")      \
+    X(CHECKSUM, "BadDigest", 400, "The checksum you specified did not match what we received.")   \
+    X(NO_DECODED_LENGTH, "MissingContentLength", 411,                                             \
+      "You must provide the x-amz-decoded-content-length header for this form of upload.")        \
+    X(NO_LENGTH, "MissingContentLength", 411, "You must provide the Content-Length HTTP header.") \
+    X(BAD_CHUNK, "IncompleteBody", 400, "The chunked body is malformed or ends too early.")       \
+    X(CHUNK_TOO_SMALL, "InvalidChunkSizeError", 403,                                              \
+      "Only the last chunk is allowed to have a size less than 8192 bytes")                       \
+    X(CHUNK_SIGNATURE, "SignatureDoesNotMatch", 403,                                              \
+      "The chunk signature we calculated does not match the signature you provided.")             \
+    X(BAD_TRAILER, "MalformedTrailerError", 400,                                                  \
+      "The request contained trailing data that was not well-formed or did not conform to our "   \
+      "published schema.")                                                                        \
+    X(LENGTH, "IncompleteBody", 400,                                                              \
+      "You did not provide the number of bytes specified by the Content-Length HTTP header.")     \
+    X(TOO_LARGE, "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")  \
+    X(NOMEM, "SlowDown", 503, "Please reduce your request rate.")                                 \
     X(SINK, "InternalError", 500, "The bytes could not be stored.")
 
 enum payload_fault {

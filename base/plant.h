@@ -1,7 +1,7 @@
 /*
- * Planted bugs, for the power cut test alone: a harness that has never seen a loss proves nothing, so
- * tests/crash/powercut.py builds the server once with each of these and must catch it. Nothing else
- * defines a PLANT_ macro; without one the constants are 0 and the compiler drops the branches.
+ * Planted bugs, for the power cut test alone: a harness that has never seen a loss proves nothing,
+ * so tests/crash/powercut.py builds the server once with each of these and must catch it. Nothing
+ * else defines a PLANT_ macro; without one the constants are 0 and the compiler drops the branches.
  */
 #ifndef DARKROOM_BASE_PLANT_H
 #define DARKROOM_BASE_PLANT_H

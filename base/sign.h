@@ -16,8 +16,8 @@ struct sign_header {
 
 struct sign_request {
     const char *method;
-    struct slice raw_path;  /* percent-encoded as it will be sent */
-    struct slice raw_query; /* percent-encoded, without '?' */
+    struct slice raw_path;             /* percent-encoded as it will be sent */
+    struct slice raw_query;            /* percent-encoded, without '?' */
     const struct sign_header *headers; /* all that are to be signed, "host" included; any order */
     size_t header_count;
     const char *payload_hash; /* hex SHA-256, or "UNSIGNED-PAYLOAD" */

@@ -14,7 +14,8 @@
 
 struct xml_node {
     struct slice name;
-    struct slice text; /* of this element alone, white space kept; n = 0 when it has children only */
+    struct slice
+        text; /* of this element alone, white space kept; n = 0 when it has children only */
     struct xml_node *child; /* first */
     struct xml_node *next;  /* sibling */
     struct slice xsi_type;  /* the xsi:type attribute, for ACL grantees; n = 0 without */

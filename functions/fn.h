@@ -44,20 +44,20 @@ struct fn_attr { /* one fact; a dot in the name means a map member: "exif.camera
     struct slice value;
 };
 
-struct fn_call {           /* one function of a request */
-    struct slice name;     /* "thumbnail" */
-    struct slice config;   /* the function's own, opaque here (functions/preset.h) */
+struct fn_call {         /* one function of a request */
+    struct slice name;   /* "thumbnail" */
+    struct slice config; /* the function's own, opaque here (functions/preset.h) */
 };
 
 struct fn_request {
     int64_t id;
     int64_t source_bytes;
-    struct slice source_type;      /* Content-Type as stored; a hint only */
-    struct slice source_hints;     /* header list "name\0value\0": x-amz-meta-focal ... */
+    struct slice source_type;  /* Content-Type as stored; a hint only */
+    struct slice source_hints; /* header list "name\0value\0": x-amz-meta-focal ... */
     int64_t pixels_frame_max;
     int64_t pixels_total_max;
     int64_t memory_bytes_max;
-    int64_t deadline_ms;           /* from receipt; enforced by SIGKILL from outside as well */
+    int64_t deadline_ms; /* from receipt; enforced by SIGKILL from outside as well */
     struct fn_call calls[FN_PER_REQUEST_MAX];
     size_t call_count;
 };
@@ -70,15 +70,15 @@ enum fn_status {
 };
 
 struct fn_output {
-    struct slice name;         /* preset */
-    struct slice extension;    /* "webp" */
+    struct slice name;      /* preset */
+    struct slice extension; /* "webp" */
     struct slice content_type;
-    struct slice config_hash;  /* of the preset */
-    enum fn_status status;     /* FN_OK: fd holds the bytes */
+    struct slice config_hash; /* of the preset */
+    enum fn_status status;    /* FN_OK: fd holds the bytes */
     struct slice reason;
     int64_t bytes;
     int width, height;
-    int fd;                    /* sealed memfd, -1 unless FN_OK; the holder of the result closes */
+    int fd; /* sealed memfd, -1 unless FN_OK; the holder of the result closes */
 };
 
 struct fn_answer { /* one function's part of a result */

@@ -22,7 +22,7 @@ struct preset {
     int width, height;              /* pixels */
     enum preset_fit fit;
     enum preset_format format;
-    int quality;                    /* 1..100 */
+    int quality; /* 1..100 */
     enum preset_focus focus;
 };
 
@@ -39,7 +39,7 @@ int preset_parse(struct slice json, struct preset_list *list, struct buf *why);
 void preset_print(const struct preset_list *list, struct buf *out);
 /* 16 hex digits over everything that changes the output bytes, and PRESET_REVISION of the code. */
 void preset_hash(const struct preset *p, char out[PRESET_HASH_TEXT]);
-const char *preset_extension(enum preset_format f);    /* "webp" "jpg" "png" "avif" */
+const char *preset_extension(enum preset_format f); /* "webp" "jpg" "png" "avif" */
 const char *preset_content_type(enum preset_format f);
 /* Secondary formats (AVIF) are follow-ups: not part of "ready". */
 bool preset_is_followup(const struct preset *p);

@@ -191,8 +191,8 @@ too_big(struct http_request *r)
     refuse(r, DDB_TOO_LARGE, "The request body is larger than this operation may have");
 }
 
-/* Only root may use tables, and only who claims to be root makes us keep a body: the signature over it
- * is judged in end(). true: answered. */
+/* Only root may use tables, and only who claims to be root makes us keep a body: the signature over
+ * it is judged in end(). true: answered. */
 static bool
 refuse_stranger(struct http_request *r)
 {

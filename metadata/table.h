@@ -27,10 +27,10 @@ struct table {
     struct table_key_attr sort; /* name.n = 0: none */
     int64_t created_ms;
     struct slice account_id;
-    struct slice uuid;          /* TableId */
-    int64_t item_count;         /* exact */
+    struct slice uuid;  /* TableId */
+    int64_t item_count; /* exact */
     int64_t bytes;
-    int64_t read_units;         /* provisioned throughput as asked for; 0: pay per request */
+    int64_t read_units; /* provisioned throughput as asked for; 0: pay per request */
     int64_t write_units;
 };
 

@@ -24,7 +24,8 @@
 
 /* ---- reading ---- */
 
-int
+/* The current version's record fields and encoded extents, lent by *row until db_reset(). */
+static int
 object_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key, struct store_object *o,
                 struct slice *extents, struct db_stmt **row)
 {

@@ -17,11 +17,11 @@ struct policy;
 enum policy_verdict { POLICY_NONE, POLICY_ALLOW, POLICY_DENY };
 
 struct policy_request {
-    struct slice account_id;   /* n = 0: anonymous */
-    const char *action;        /* "s3:GetObject" */
+    struct slice account_id; /* n = 0: anonymous */
+    const char *action;      /* "s3:GetObject" */
     struct slice bucket;
-    struct slice key;          /* p = NULL: the bucket itself */
-    struct slice prefix;       /* of a listing, for the condition s3:prefix */
+    struct slice key;    /* p = NULL: the bucket itself */
+    struct slice prefix; /* of a listing, for the condition s3:prefix */
     struct slice delimiter;
     struct slice source_ip;
     bool secure_transport;

@@ -50,8 +50,9 @@ refuse(struct remote *r, struct slice name, struct buf *why)
     char quoted[LOG_QUOTE_MAX];
     if (remote_can_send(r->driver, name))
         return ERR_NONE;
-    buf_printf(why, "libs3 cannot send the name %s as it is (it turns a space into '+'); use "
-                    "--signature v4",
+    buf_printf(why,
+               "libs3 cannot send the name %s as it is (it turns a space into '+'); use "
+               "--signature v4",
                log_quote(name, quoted));
     return ERR_UNSUPPORTED;
 }

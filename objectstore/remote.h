@@ -3,9 +3,9 @@
  * start. One thread.
  *
  *   libs3   Signature Version 2, for stores that take it. Debian's libs3 2.0 sends a space in a key
- *           as '+', so keys and prefixes with a space are refused (ERR_UNSUPPORTED, named in `why`);
- *           names with a NUL cannot be said in its interface at all.
- *   curl    Signature Version 4 by our own signer, for everything.
+ *           as '+', so keys and prefixes with a space are refused (ERR_UNSUPPORTED, named in
+ * `why`); names with a NUL cannot be said in its interface at all. curl    Signature Version 4 by
+ * our own signer, for everything.
  */
 #ifndef DARKROOM_OBJECTSTORE_REMOTE_H
 #define DARKROOM_OBJECTSTORE_REMOTE_H

@@ -119,11 +119,10 @@ curl_list(struct remote *r, struct slice bucket, struct slice prefix, struct sli
             remote_query_add(&query, "delimiter", delimiter);
         if (token.n > 0)
             remote_query_add(&query, "continuation-token", buf_slice(&token));
-        struct remote_request request = {.method = "GET",
-                                         .path = buf_slice(&path),
-                                         .query = buf_slice(&query),
-                                         .body_fd = -1};
-        err = query.err != ERR_NONE ? query.err : remote_http_send(r->http, &request, &response, why);
+        struct remote_request request = {
+            .method = "GET", .path = buf_slice(&path), .query = buf_slice(&query), .body_fd = -1};
+        err =
+            query.err != ERR_NONE ? query.err : remote_http_send(r->http, &request, &response, why);
         if (err == ERR_NONE && response.status != 200)
             err = failure(&response, why);
         else if (err == ERR_NONE && (err = take_page(&response, fn, arg, &token, &stopped)) != 0)
@@ -144,11 +143,8 @@ curl_get(struct remote *r, struct slice bucket, struct slice key, remote_sink_fn
     struct buf path;
     buf_init(&path, QUERY_MAX);
     path_of(&path, bucket, key);
-    struct remote_request request = {.method = "GET",
-                                     .path = buf_slice(&path),
-                                     .body_fd = -1,
-                                     .sink = sink,
-                                     .sink_arg = arg};
+    struct remote_request request = {
+        .method = "GET", .path = buf_slice(&path), .body_fd = -1, .sink = sink, .sink_arg = arg};
     int err = remote_http_send(r->http, &request, &response, why);
     if (err == ERR_NONE && response.status != 200)
         err = failure(&response, why);

@@ -10,7 +10,7 @@
 
 #define REMOTE_REPLY_MAX (64u << 20) /* bytes of an answer that is kept in memory */
 #define REMOTE_CONNECT_MS_MAX 5000
-#define REMOTE_STALL_S_MAX 60        /* no byte for so long: give up */
+#define REMOTE_STALL_S_MAX 60 /* no byte for so long: give up */
 
 struct remote_http;
 
@@ -30,13 +30,13 @@ typedef int (*remote_sink_fn)(void *arg, const void *p, size_t n); /* an error s
 
 struct remote_request {
     const char *method;
-    struct slice path;         /* not encoded; begins with '/' */
-    struct slice query;        /* encoded, without '?' */
-    const char *content_type;  /* NULL: none */
+    struct slice path;        /* not encoded; begins with '/' */
+    struct slice query;       /* encoded, without '?' */
+    const char *content_type; /* NULL: none */
     struct slice body;
-    int body_fd;               /* >= 0: the body is this file, body_bytes from its start */
+    int body_fd; /* >= 0: the body is this file, body_bytes from its start */
     int64_t body_bytes;
-    remote_sink_fn sink;       /* takes the body of a 2xx answer; NULL: it is kept */
+    remote_sink_fn sink; /* takes the body of a 2xx answer; NULL: it is kept */
     void *sink_arg;
 };
 

@@ -1,6 +1,6 @@
 /*
- * libs3 2.0 behind the driver table. It calls back; each request here runs to its end in the calling
- * thread (a NULL request context).
+ * libs3 2.0 behind the driver table. It calls back; each request here runs to its end in the
+ * calling thread (a NULL request context).
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -157,8 +157,9 @@ libs3_list(struct remote *r, struct slice bucket, struct slice prefix, struct sl
         int tries = LIBS3_TRIES;
         call.truncated = false;
         if (call.marker.n > 0 && !remote_can_send(REMOTE_LIBS3, buf_slice(&call.marker))) {
-            buf_printf(why, "libs3 cannot go on behind the key \"%s\" (it turns a space into '+'); "
-                            "use --signature v4",
+            buf_printf(why,
+                       "libs3 cannot go on behind the key \"%s\" (it turns a space into '+'); "
+                       "use --signature v4",
                        call.marker.p);
             err = ERR_UNSUPPORTED;
             break;

@@ -137,7 +137,8 @@ answer_removals(struct s3_request *q, int err)
 void
 s3_prepare_delete_objects(struct s3_request *q)
 {
-    if (q->account == NULL && q->bucket->policy == NULL && !s3_may(q, q->bucket, "s3:DeleteObject", SLICE_NONE))
+    if (q->account == NULL && q->bucket->policy == NULL &&
+        !s3_may(q, q->bucket, "s3:DeleteObject", SLICE_NONE))
         s3_fail(q, S3_ACCESS_DENIED);
 }
 

@@ -20,7 +20,7 @@ enum s3_fault {
 #define X(id, code, status, message) S3_##id,
     S3_FAULT_LIST(X)
 #undef X
-    S3_FAULT_COUNT
+        S3_FAULT_COUNT
 };
 
 /* ---- s3_error.c ---- */

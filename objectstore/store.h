@@ -3,7 +3,8 @@
  *
  * Shape of a write. Bytes first, then one transaction:
  *
- *   store_put_begin -> store_put_write* -> store_put_seal        bytes are durable, nobody sees them
+ *   store_put_begin -> store_put_write* -> store_put_seal        bytes are durable, nobody sees
+ * them
  *                                              |
  *                          a db_op whose apply() calls store_apply_put()     object + hook's rows
  *                                              |
@@ -34,9 +35,9 @@
 #define STORE_KEY_MAX 1024
 #define STORE_OBJECT_BYTES_MAX ((int64_t)5 << 40)
 #define STORE_PUT_BYTES_MAX ((int64_t)5 << 30)
-#define STORE_META_BYTES_MAX (16u << 10)  /* all headers kept with an object */
+#define STORE_META_BYTES_MAX (16u << 10) /* all headers kept with an object */
 #define STORE_CONTENT_TYPE_MAX 1024
-#define STORE_USER_META_MAX (2u << 10)    /* x-amz-meta-* names and values together */
+#define STORE_USER_META_MAX (2u << 10) /* x-amz-meta-* names and values together */
 #define STORE_PART_MAX 10000
 #define STORE_PART_BYTES_MIN ((int64_t)5 << 20)
 #define STORE_ETAG_MAX 48
@@ -74,7 +75,7 @@ struct store_change {
     struct slice account_id;           /* who did it; n = 0: the server itself or anonymous */
     struct slice request_id;
     struct slice source_ip;
-    bool by_function;                  /* a result: written by store_apply_put() with by_function */
+    bool by_function; /* a result: written by store_apply_put() with by_function */
 };
 
 struct store_hooks {
@@ -116,7 +117,8 @@ bool store_bucket_name_ok(struct slice name);
 int store_bucket_get(struct store *s, struct slice name, const struct store_bucket **out);
 void store_bucket_unref(const struct store_bucket **b);
 typedef int (*store_bucket_fn)(void *arg, const struct store_bucket *b);
-/* In name order, of that owner (n = 0: all), names after `after`; stops when fn returns non-zero. */
+/* In name order, of that owner (n = 0: all), names after `after`; stops when fn returns non-zero.
+ */
 int store_bucket_list(struct store *s, struct slice owner, struct slice after, store_bucket_fn fn,
                       void *arg);
 
@@ -130,8 +132,8 @@ int store_apply_bucket_delete(struct store *s, struct db_conn *conn, struct slic
 int store_apply_bucket_config_set(struct store *s, struct db_conn *conn, struct slice bucket,
                                   const char *name, struct slice body);
 /* ERR_NOPARENT bucket, ERR_NOTFOUND no such document. Copied into the arena. */
-int store_bucket_config_get(struct store *s, struct slice bucket, const char *name,
-                            struct arena *a, struct slice *body);
+int store_bucket_config_get(struct store *s, struct slice bucket, const char *name, struct arena *a,
+                            struct slice *body);
 /* The same inside apply(). */
 int store_apply_bucket_get(struct store *s, struct db_conn *conn, struct slice name, int64_t *id,
                            struct arena *a, struct slice *owner);
@@ -150,20 +152,20 @@ struct store_object { /* shared, immutable; refs counted (atomic) */
     int64_t generation;
     int64_t size;
     int64_t mtime_ms;
-    char etag[STORE_ETAG_MAX];       /* without quotes: MD5 in hex, or MD5-N */
-    struct slice version_id;         /* "null" in a bucket without versioning */
+    char etag[STORE_ETAG_MAX]; /* without quotes: MD5 in hex, or MD5-N */
+    struct slice version_id;   /* "null" in a bucket without versioning */
     struct slice content_type;
-    struct slice owner;              /* canonical id */
-    struct slice meta;               /* header list, see store_meta_*() */
+    struct slice owner; /* canonical id */
+    struct slice meta;  /* header list, see store_meta_*() */
     enum checksum checksum;
     char checksum_base64[STORE_CHECKSUM_MAX];
-    bool checksum_composite;         /* of a multipart upload's part checksums; ends with "-N" */
-    int part_count;                  /* 0: not multipart */
+    bool checksum_composite; /* of a multipart upload's part checksums; ends with "-N" */
+    int part_count;          /* 0: not multipart */
     bool by_function;
     struct store_extent *extents;
     size_t extent_count;
-    struct slice inline_bytes;       /* the whole object when size <= STORE_INLINE_MAX and it is one
-                                        inline extent, already verified; else p = NULL */
+    struct slice inline_bytes; /* the whole object when size <= STORE_INLINE_MAX and it is one
+                                  inline extent, already verified; else p = NULL */
     int refs;
 };
 
@@ -212,13 +214,13 @@ struct store_put_spec {
     enum store_change_kind kind;
     struct slice bucket;
     struct slice key;
-    struct slice owner;        /* canonical id */
+    struct slice owner; /* canonical id */
     struct slice account_id;
     struct slice request_id;
     struct slice source_ip;
     struct slice content_type; /* n = 0: binary/octet-stream */
     struct slice meta;
-    const char *etag;          /* hex MD5 of the bytes */
+    const char *etag; /* hex MD5 of the bytes */
     enum checksum checksum;
     struct slice checksum_base64;
     struct store_condition condition;
@@ -240,8 +242,8 @@ int store_apply_put(struct store *s, struct db_conn *conn, const struct store_pu
  * longer current: find it again. Checks `condition` on the destination;
  * spec->etag and checksum are taken from the source. The source is found by the caller. */
 int store_apply_copy(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
-                     int64_t source_bucket_id, struct slice source_key,
-                     int64_t source_generation, struct store_put_result *result);
+                     int64_t source_bucket_id, struct slice source_key, int64_t source_generation,
+                     struct store_put_result *result);
 
 struct store_delete_spec {
     struct slice bucket;
@@ -294,7 +296,8 @@ int store_list(struct store *s, const struct store_list_spec *spec, store_list_f
 
 /* The spec's key, owner, content type and meta are kept for the completion. */
 int store_apply_upload_create(struct store *s, struct db_conn *conn,
-                              const struct store_put_spec *spec, char upload_id[STORE_UPLOAD_ID_MAX]);
+                              const struct store_put_spec *spec,
+                              char upload_id[STORE_UPLOAD_ID_MAX]);
 struct store_part {
     int number;
     int64_t size;
@@ -311,7 +314,12 @@ int store_apply_part_copy(struct store *s, struct db_conn *conn, struct slice bu
                           struct slice key, struct slice upload_id, struct store_part *part,
                           int64_t source_bucket_id, struct slice source_key,
                           int64_t source_generation, int64_t offset, int64_t bytes);
-enum store_complete_fault { STORE_COMPLETE_OK, STORE_COMPLETE_ORDER, STORE_COMPLETE_PART, STORE_COMPLETE_SMALL };
+enum store_complete_fault {
+    STORE_COMPLETE_OK,
+    STORE_COMPLETE_ORDER,
+    STORE_COMPLETE_PART,
+    STORE_COMPLETE_SMALL
+};
 /* Parts as the client lists them (etag without quotes). ERR_NOTFOUND upload; ERR_INVALID with
  * `*fault`. A repeated completion with the same parts gives the same result without a new event. */
 int store_apply_complete(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,

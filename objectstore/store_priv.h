@@ -113,10 +113,6 @@ void object_old_fini(struct object_old *old);
 int object_replace(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
                    struct store_object *o, struct slice extents, const struct object_old *old,
                    struct store_put_result *result);
-/* The current version's record fields and encoded extents, lent by *row until db_reset(). */
-int object_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key,
-                    struct store_object *o, struct slice *extents, struct db_stmt **row);
-
 /* The source of a copy as the caller saw it, else ERR_STALE; its texts are left out. */
 int object_source(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t generation,
                   struct store_object *o, struct buf *extents);

@@ -36,8 +36,8 @@ orphans_among(struct store *s, const int64_t *ids, size_t count, int64_t *orphan
     return rc < 0 ? rc : ERR_NONE;
 }
 
-/* A few at a time: each read is short, also where every page comes from a slow disk. Each snapshot is
- * later than the mark, which is all that is asked of it. */
+/* A few at a time: each read is short, also where every page comes from a slow disk. Each snapshot
+ * is later than the mark, which is all that is asked of it. */
 static int
 orphans_find(struct store *s, const int64_t *ids, size_t count, int64_t *orphans, size_t *found)
 {

@@ -41,7 +41,8 @@ int admin_param_u64(struct http_request *r, const char *name, uint64_t fallback,
 /* ---- writes ---- */
 
 struct admin_write;
-/* Inside apply(): may be called again. Sets *reply (a new reference, released when called again). */
+/* Inside apply(): may be called again. Sets *reply (a new reference, released when called again).
+ */
 typedef int (*admin_apply_fn)(struct admin_write *w, struct db_conn *conn);
 
 struct admin_write {
@@ -49,10 +50,10 @@ struct admin_write {
     struct admin_service *service;
     struct http_request *request;
     admin_apply_fn apply;
-    json_t *body;     /* parsed request, or NULL; released after the answer */
+    json_t *body; /* parsed request, or NULL; released after the answer */
     json_t *reply;
     struct buf why;
-    uint64_t id;      /* of ?id=, 0 without */
+    uint64_t id; /* of ?id=, 0 without */
 };
 
 /* The collected body as a JSON object; replies 400 and returns NULL when it is none. */

@@ -76,9 +76,9 @@ static json_t *
 running_json(const struct dispatch_running *run)
 {
     return json_pack("{ss ss so sI ss sI}", "functions", run->functions, "bucket", run->bucket,
-                     "key", /* cut, perhaps within a character */ admin_text(slice_str(run->key)), "generation",
-                     (json_int_t)run->generation, "lane", queue_lane_name(run->lane), "started_ms",
-                     (json_int_t)run->started_ms);
+                     "key", /* cut, perhaps within a character */ admin_text(slice_str(run->key)),
+                     "generation", (json_int_t)run->generation, "lane", queue_lane_name(run->lane),
+                     "started_ms", (json_int_t)run->started_ms);
 }
 
 void
@@ -122,8 +122,8 @@ admin_explain(struct admin_service *s, struct http_request *r)
     }
     struct buf json;
     buf_init(&json, ADMIN_REPLY_MAX);
-    int err = history_explain(pipeline_registry(s->options.pipeline), s->options.db, bucket, key,
-                              &json);
+    int err =
+        history_explain(pipeline_registry(s->options.pipeline), s->options.db, bucket, key, &json);
     if (err == ERR_NONE)
         err = json.err;
     if (err == ERR_NONE)

@@ -218,7 +218,8 @@ begin(struct http_request *r)
     if (body_welcome(r->service_arg, r))
         http_collect(r, ADMIN_BODY_MAX, NULL);
     else
-        admin_reply_error(r, ERR_DENIED, SLICE_LIT("a body here must be signed with the root keys"));
+        admin_reply_error(r, ERR_DENIED,
+                          SLICE_LIT("a body here must be signed with the root keys"));
 }
 
 static void

@@ -46,7 +46,7 @@ write_done(struct db_op *op, int err)
 /* Suspends the request, runs `apply` on the writer thread, answers. Takes `body`. */
 static void
 submit(struct admin_service *s, struct http_request *r, admin_apply_fn apply, json_t *body,
-             uint64_t id)
+       uint64_t id)
 {
     struct admin_write *w = chk_calloc(1, sizeof *w);
     *w = (struct admin_write){
@@ -76,8 +76,8 @@ apply_reprocess(struct admin_write *w, struct db_conn *conn)
     if (err == ERR_NOPARENT)
         buf_printf(&w->why, "no bucket %.*s", SLICE_FMT(spec.bucket));
     else if (err == ERR_NOTFOUND)
-        buf_printf(&w->why, "no notification rule of bucket %.*s goes to %s", SLICE_FMT(spec.bucket),
-                   spec.function.n > 0 ? "that function" : "any function");
+        buf_printf(&w->why, "no notification rule of bucket %.*s goes to %s",
+                   SLICE_FMT(spec.bucket), spec.function.n > 0 ? "that function" : "any function");
     else if (err == ERR_BUSY)
         buf_puts(&w->why, "too many unfinished batches");
     if (err == ERR_NONE)
@@ -196,8 +196,10 @@ struct patch_member {
 };
 
 static const struct patch_member patch_ints[] = {
-#define INT_MEMBER(text, field, flag)                                                              \
-    {text, offsetof(struct function_patch, flag), offsetof(struct function_patch, field)}
+#define INT_MEMBER(text, field, flag)                                                       \
+    {                                                                                       \
+        text, offsetof(struct function_patch, flag), offsetof(struct function_patch, field) \
+    }
     INT_MEMBER("memory_mb", memory_mb, has_memory),
     INT_MEMBER("timeout_s", timeout_s, has_timeout),
     INT_MEMBER("reserved_concurrency", reserved_concurrency, has_concurrency),

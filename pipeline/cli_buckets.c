@@ -29,8 +29,8 @@ cli_buckets(struct cli *c, int argc, char **argv)
     if (answer != NULL && c->json)
         cli_print_json(answer);
     else if (answer != NULL)
-        printf("bucket %s: uploads become thumbnails in %s-derived%s and items in the table\n", name,
-               name, is_public ? " (public)" : "");
+        printf("bucket %s: uploads become thumbnails in %s-derived%s and items in the table\n",
+               name, name, is_public ? " (public)" : "");
     json_decref(body);
     json_decref(answer);
     return code;

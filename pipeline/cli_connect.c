@@ -93,8 +93,9 @@ find_keys(struct cli *c)
     snprintf(path, sizeof path, "%s/credentials", data_dir(c));
     if (keys_from_file(c, path, "default", "the data directory"))
         return CLI_DONE;
-    cli_complain("no keys found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use --data DIR "
-                 "of the server");
+    cli_complain(
+        "no keys found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use --data DIR "
+        "of the server");
     return CLI_USAGE;
 }
 

@@ -1,6 +1,6 @@
 /*
- * explain: the story of one object in the order it happened. wait: until the objects are ready, then
- * one block per picture.
+ * explain: the story of one object in the order it happened. wait: until the objects are ready,
+ * then one block per picture.
  */
 #include "base/chk.h"
 #include "base/clock.h"

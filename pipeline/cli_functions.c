@@ -48,8 +48,7 @@ get(struct cli *c, const char *name)
     } else if (name != NULL) {
         print_function(answer);
     } else {
-        json_array_foreach(json_object_get(answer, "functions"), i, f)
-            print_function(f);
+        json_array_foreach(json_object_get(answer, "functions"), i, f) print_function(f);
     }
     json_decref(answer);
     return code;

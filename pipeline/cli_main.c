@@ -36,7 +36,8 @@ static const struct cli_command commands[] = {
      "  --env NAME=VALUE   one variable of the environment; NAME= removes it\n"},
     {"ls", "s3://BUCKET[/PREFIX]", "list objects", cli_ls,
      "  --recursive        do not stop at '/'\n"},
-    {"get", "s3://BUCKET/KEY [FILE]", "fetch an object (standard output without FILE)", cli_get, ""},
+    {"get", "s3://BUCKET/KEY [FILE]", "fetch an object (standard output without FILE)", cli_get,
+     ""},
     {"put", "FILE s3://BUCKET/KEY", "store an object", cli_put,
      "  --content-type T   default: by the file name's ending\n"},
 };

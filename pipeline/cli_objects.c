@@ -54,7 +54,9 @@ finish(int err, const struct buf *why)
     if (err == ERR_NONE)
         return CLI_DONE;
     cli_complain("%s", why->n > 0 ? why->p : err_text(err));
-    return err == ERR_CLOSED ? CLI_UNREACHABLE : err == ERR_UNSUPPORTED ? CLI_USAGE : CLI_SOME_FAILED;
+    return err == ERR_CLOSED        ? CLI_UNREACHABLE
+           : err == ERR_UNSUPPORTED ? CLI_USAGE
+                                    : CLI_SOME_FAILED;
 }
 
 /* ---- ls ---- */
@@ -64,11 +66,11 @@ print_entry(void *arg, const struct remote_entry *e)
 {
     const struct cli *c = arg;
     if (c->json) {
-        json_t *line = e->is_prefix ? json_pack("{ss#}", "prefix", e->name.p, (int)e->name.n)
-                                    : json_pack("{ss# sI sI ss#}", "key", e->name.p, (int)e->name.n,
-                                                "size", (json_int_t)e->size, "mtime_ms",
-                                                (json_int_t)e->mtime_ms, "etag", e->etag.p,
-                                                (int)e->etag.n);
+        json_t *line = e->is_prefix
+                           ? json_pack("{ss#}", "prefix", e->name.p, (int)e->name.n)
+                           : json_pack("{ss# sI sI ss#}", "key", e->name.p, (int)e->name.n, "size",
+                                       (json_int_t)e->size, "mtime_ms", (json_int_t)e->mtime_ms,
+                                       "etag", e->etag.p, (int)e->etag.n);
         cli_print_json(line);
         json_decref(line);
         return 0;
@@ -106,8 +108,8 @@ cli_ls(struct cli *c, int argc, char **argv)
     if (code != CLI_DONE)
         return code;
     buf_init(&why, CLI_WHY_MAX);
-    int err = remote_list(r, bucket, prefix, recursive ? SLICE_NONE : SLICE_LIT("/"), print_entry, c,
-                          &why);
+    int err = remote_list(r, bucket, prefix, recursive ? SLICE_NONE : SLICE_LIT("/"), print_entry,
+                          c, &why);
     code = finish(err, &why);
     buf_fini(&why);
     remote_close(&r);
@@ -133,8 +135,8 @@ cli_get(struct cli *c, int argc, char **argv)
     enum cli_exit code = open_remote(c, key, &r);
     if (code != CLI_DONE)
         return code;
-    int fd = argc == 2 ? open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
-                       : STDOUT_FILENO;
+    int fd =
+        argc == 2 ? open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : STDOUT_FILENO;
     buf_init(&why, CLI_WHY_MAX);
     if (fd < 0) {
         cli_complain("%s: %s", argv[1], strerror(errno));
@@ -157,9 +159,9 @@ static const char *
 type_of(const char *path)
 {
     static const char *const types[][2] = {
-        {".jpg", "image/jpeg"},  {".jpeg", "image/jpeg"}, {".png", "image/png"},
-        {".webp", "image/webp"}, {".gif", "image/gif"},   {".tif", "image/tiff"},
-        {".tiff", "image/tiff"}, {".avif", "image/avif"}, {".heic", "image/heic"},
+        {".jpg", "image/jpeg"},  {".jpeg", "image/jpeg"},       {".png", "image/png"},
+        {".webp", "image/webp"}, {".gif", "image/gif"},         {".tif", "image/tiff"},
+        {".tiff", "image/tiff"}, {".avif", "image/avif"},       {".heic", "image/heic"},
         {".txt", "text/plain"},  {".json", "application/json"},
     };
     const char *dot = strrchr(path, '.');
@@ -185,7 +187,8 @@ send_file(struct cli *c, int fd, int64_t bytes, const char *type, struct slice b
                                      .content_type = type,
                                      .body_fd = fd,
                                      .body_bytes = bytes};
-    int err = path.err != ERR_NONE ? path.err : remote_http_send(c->http, &request, &response, &why);
+    int err =
+        path.err != ERR_NONE ? path.err : remote_http_send(c->http, &request, &response, &why);
     if (err == ERR_NONE && response.status != 200) {
         buf_printf(&why, "the server answered %d: %.*s", response.status,
                    SLICE_FMT(buf_slice(&response.body)));

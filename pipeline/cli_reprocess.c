@@ -27,7 +27,8 @@ struct watch {
 static int64_t
 ended(const json_t *b)
 {
-    return json_get_int(b, "done", 0) + json_get_int(b, "skipped", 0) + json_get_int(b, "failed", 0);
+    return json_get_int(b, "done", 0) + json_get_int(b, "skipped", 0) +
+           json_get_int(b, "failed", 0);
 }
 
 static bool
@@ -139,7 +140,8 @@ cli_reprocess(struct cli *c, int argc, char **argv)
 {
     const char *function = "", *target = NULL, *value = NULL;
     struct slice bucket = SLICE_NONE, prefix = SLICE_NONE;
-    struct watch w = {.c = c, .started_ms = clock_mono_ms(), .terminal = isatty(STDERR_FILENO) != 0};
+    struct watch w = {
+        .c = c, .started_ms = clock_mono_ms(), .terminal = isatty(STDERR_FILENO) != 0};
     uint64_t attach = 0;
     bool wait = true, bad = false;
     for (int i = 0; i < argc; i++) {

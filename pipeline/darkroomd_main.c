@@ -95,7 +95,8 @@ read_arguments(int argc, char **argv, struct arguments *a, struct conf *conf,
 {
     int err = ERR_NONE;
     for (int i = 1; i < argc; i++) {
-        if (option_is(argv[i], "--config") && (a->config = option_value(argc, argv, &i, "--config")) == NULL) {
+        if (option_is(argv[i], "--config") &&
+            (a->config = option_value(argc, argv, &i, "--config")) == NULL) {
             buf_puts(why, "--config needs a value");
             return ERR_INVALID;
         }

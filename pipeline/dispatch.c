@@ -311,8 +311,8 @@ lease_all(struct dispatch *d, struct db_conn *conn)
     return err;
 }
 
-void
-dispatch_pump(struct dispatch *d)
+static void
+pump(struct dispatch *d)
 {
     struct db_conn *conn = NULL;
     if (d->stopping)
@@ -463,7 +463,7 @@ on_tick(uv_timer_t *timer)
     refresh(d);
     publish(d);
     feed(d);
-    dispatch_pump(d);
+    pump(d);
     if (again || d->task_count > 0 || (!d->stopping && (d->dirty || workers_missing(d))))
         uv_timer_start(timer, on_tick, TICK_MS, 0);
 }
@@ -558,7 +558,7 @@ on_wake(uv_async_t *async)
         drop_loaded(d);
     if (fed)
         feed(d);
-    dispatch_pump(d);
+    pump(d);
     if (news)
         arm_tick(d);
     end_if_quiet(d);
@@ -568,7 +568,7 @@ static void
 on_idle(void *arg)
 {
     struct dispatch *d = arg;
-    dispatch_pump(d);
+    pump(d);
     arm_tick(d);
 }
 

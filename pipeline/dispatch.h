@@ -23,7 +23,8 @@ int dispatch_new(struct dispatch **out, const struct dispatch_options *options);
 /* Before dispatch_start(); the registry is bound to its store by then. */
 void dispatch_bind(struct dispatch *d, struct registry *registry, struct queue *queue);
 int dispatch_start(struct dispatch *d);
-/* No new leases; waits for running invocations at most `grace_ms`, kills the rest; the queue stays. */
+/* No new leases; waits for running invocations at most `grace_ms`, kills the rest; the queue stays.
+ */
 void dispatch_stop(struct dispatch *d, int64_t grace_ms);
 void dispatch_free(struct dispatch **d);
 
@@ -32,7 +33,7 @@ void dispatch_free(struct dispatch **d);
 struct dispatch_running {
     char functions[DISPATCH_TEXT_MAX]; /* "metadata+thumbnail" */
     char bucket[64];
-    char key[DISPATCH_TEXT_MAX];       /* cut */
+    char key[DISPATCH_TEXT_MAX]; /* cut */
     int64_t generation;
     enum queue_lane lane;
     int64_t started_ms;

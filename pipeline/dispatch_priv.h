@@ -2,9 +2,9 @@
  * Inside the dispatcher: choosing what to do (dispatch.c) and one task's way (dispatch_task.c).
  *
  *            load job            worker free            answer            sealed
- *   LOADING ----------> LOADED -------------> RUNNING ---------> STORING -------> COMMITTING --> freed
- *      |                  |                      |                   |                ^
- *      |  superseded,     |  shutdown: freed     |  failed           |  failed        |
+ *   LOADING ----------> LOADED -------------> RUNNING ---------> STORING -------> COMMITTING -->
+ * freed |                  |                      |                   |                ^ |
+ * superseded,     |  shutdown: freed     |  failed           |  failed        |
  *      +--unreadable------|----------------------+-------------------+----------------+
  *
  * A task is the events of one (bucket, key, generation) for different functions. Its events are
@@ -27,12 +27,12 @@ enum task_state { TASK_LOADING, TASK_LOADED, TASK_RUNNING, TASK_STORING, TASK_CO
 struct task {
     struct dispatch *d;
     enum task_state state;
-    struct task *prev, *next;  /* d->tasks */
+    struct task *prev, *next; /* d->tasks */
     struct task *inbox_next;
-    bool sent;                 /* COMMITTING: the operation is with the writer */
-    bool by_pool;              /* in the inbox: a step on another thread has ended */
-    enum queue_lane lane;      /* the most urgent of its events */
-    int err;                   /* of the step that ended */
+    bool sent;            /* COMMITTING: the operation is with the writer */
+    bool by_pool;         /* in the inbox: a step on another thread has ended */
+    enum queue_lane lane; /* the most urgent of its events */
+    int err;              /* of the step that ended */
     struct arena *arena;
     struct function_set *set;
     const struct function *functions[FN_PER_REQUEST_MAX];
@@ -40,7 +40,7 @@ struct task {
     size_t call_count;
     const struct store_object *object;
     bool superseded;
-    bool unfit;                /* the result could not be committed for what it is */
+    bool unfit; /* the result could not be committed for what it is */
     struct invocation inv;
     struct result result;
     struct pool_job job;
@@ -57,31 +57,31 @@ struct dispatch {
     pthread_t thread;
     uv_loop_t loop;
     uv_async_t wake;
-    uv_timer_t tick;      /* 100 ms, armed by activity: counts, snapshot, batches, resubmission */
-    uv_timer_t delayed;   /* the earliest delayed event */
-    uv_timer_t grace;     /* shutdown */
+    uv_timer_t tick;    /* 100 ms, armed by activity: counts, snapshot, batches, resubmission */
+    uv_timer_t delayed; /* the earliest delayed event */
+    uv_timer_t grace;   /* shutdown */
     struct runtime *runtime;
     struct pool *pool;
 
     struct task *tasks;
     int task_count;
-    int load_max;         /* tasks LOADING or LOADED, per lane and those above it */
-    bool dirty;           /* events may be ready that no task has */
+    int load_max; /* tasks LOADING or LOADED, per lane and those above it */
+    bool dirty;   /* events may be ready that no task has */
     bool stopping;
     bool runtime_stopping;
     int64_t paused_until_ms; /* after a failed commit */
-    struct db_op wake_op; /* makes delayed events ready */
+    struct db_op wake_op;    /* makes delayed events ready */
     bool wake_sent;
     struct pool_job feed_job;
     bool feed_sent;
 
-    struct lock lock;     /* guards from here on */
-    bool open;            /* `wake` may be signalled */
+    struct lock lock; /* guards from here on */
+    bool open;        /* `wake` may be signalled */
     bool stop_asked;
     int64_t grace_ms;
-    bool committed;       /* since the loop last looked */
+    bool committed; /* since the loop last looked */
     bool wake_done, feed_done;
-    bool again;           /* waking or feeding failed; the tick tries again */
+    bool again; /* waking or feeding failed; the tick tries again */
     int fed;
     struct task *inbox;
     struct dispatch_state *published;
@@ -104,8 +104,6 @@ void task_free(struct task *t);
 
 /* Hands a task back to the loop. Any thread. */
 void dispatch_post(struct task *t);
-/* Something has changed that may let work begin. Loop's thread. */
-void dispatch_pump(struct dispatch *d);
 /* Commits fail: do not lease for a while. */
 void dispatch_pause(struct dispatch *d);
 

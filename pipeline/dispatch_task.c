@@ -159,8 +159,8 @@ commit(struct task *t)
     task_submit(t);
 }
 
-/* The storage is well and yet this result cannot be committed: that is an attempt, so that it ends as
- * a dead letter and not in an endless round. */
+/* The storage is well and yet this result cannot be committed: that is an attempt, so that it ends
+ * as a dead letter and not in an endless round. */
 static void
 commit_failure(struct task *t)
 {

@@ -11,25 +11,25 @@
 
 /* name, eventName in records, made from. An internal event (an older version became current again)
  * counts as created; records call it a copy, since S3 has no name for it. */
-#define EVENT_TYPE_LIST(X)                                                                         \
-    X(CREATED_PUT, "ObjectCreated:Put", STORE_CREATED_PUT)                                         \
-    X(CREATED_POST, "ObjectCreated:Post", STORE_CREATED_POST)                                      \
-    X(CREATED_COPY, "ObjectCreated:Copy", STORE_CREATED_COPY)                                      \
-    X(CREATED_MULTIPART, "ObjectCreated:CompleteMultipartUpload", STORE_CREATED_MULTIPART)         \
-    X(REMOVED, "ObjectRemoved:Delete", STORE_REMOVED)                                              \
-    X(REMOVED_MARKER, "ObjectRemoved:DeleteMarkerCreated", STORE_REMOVED_MARKER)                   \
+#define EVENT_TYPE_LIST(X)                                                                 \
+    X(CREATED_PUT, "ObjectCreated:Put", STORE_CREATED_PUT)                                 \
+    X(CREATED_POST, "ObjectCreated:Post", STORE_CREATED_POST)                              \
+    X(CREATED_COPY, "ObjectCreated:Copy", STORE_CREATED_COPY)                              \
+    X(CREATED_MULTIPART, "ObjectCreated:CompleteMultipartUpload", STORE_CREATED_MULTIPART) \
+    X(REMOVED, "ObjectRemoved:Delete", STORE_REMOVED)                                      \
+    X(REMOVED_MARKER, "ObjectRemoved:DeleteMarkerCreated", STORE_REMOVED_MARKER)           \
     X(RESTORED, "ObjectCreated:Copy", STORE_RESTORED)
 
 enum event_type {
 #define X(id, name, kind) EVENT_##id,
     EVENT_TYPE_LIST(X)
 #undef X
-    EVENT_TYPE_COUNT
+        EVENT_TYPE_COUNT
 };
 
 #define EVENT_MASK(type) (1u << (type))
-#define EVENT_MASK_CREATED                                                                         \
-    (EVENT_MASK(EVENT_CREATED_PUT) | EVENT_MASK(EVENT_CREATED_POST) |                              \
+#define EVENT_MASK_CREATED                                            \
+    (EVENT_MASK(EVENT_CREATED_PUT) | EVENT_MASK(EVENT_CREATED_POST) | \
      EVENT_MASK(EVENT_CREATED_COPY) | EVENT_MASK(EVENT_CREATED_MULTIPART))
 #define EVENT_MASK_REMOVED (EVENT_MASK(EVENT_REMOVED) | EVENT_MASK(EVENT_REMOVED_MARKER))
 
@@ -45,14 +45,14 @@ struct event_record {
     enum event_type type;
     struct slice region;
     int64_t time_ms;
-    struct slice principal;  /* who did it; account id */
+    struct slice principal; /* who did it; account id */
     struct slice source_ip;
     struct slice request_id;
     struct slice rule_id;
     struct slice bucket;
     struct slice bucket_owner;
     struct slice key;
-    int64_t size;            /* left out for removals */
+    int64_t size; /* left out for removals */
     struct slice etag;
     struct slice version_id; /* n = 0 or "null": left out */
     int64_t generation;      /* the sequencer */

@@ -21,9 +21,9 @@ enum native_kind { NATIVE_NONE, NATIVE_THUMBNAIL, NATIVE_METADATA };
 
 struct native_config {
     enum native_kind kind;
-    struct preset_list presets;                     /* thumbnail */
-    char derived_pattern[NATIVE_PATTERN_MAX + 1];   /* thumbnail; "" without */
-    char table[TABLE_NAME_MAX + 1];                 /* metadata; "" without */
+    struct preset_list presets;                   /* thumbnail */
+    char derived_pattern[NATIVE_PATTERN_MAX + 1]; /* thumbnail; "" without */
+    char table[TABLE_NAME_MAX + 1];               /* metadata; "" without */
 };
 
 enum native_kind native_kind_of(struct slice function_name);

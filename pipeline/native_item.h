@@ -16,7 +16,8 @@
 #include "objectstore/store.h"
 #include "pipeline/registry.h"
 
-/* A ceiling: the largest item in memory (32 MiB for 400 KB of tiny elements), its copy, our rows. */
+/* A ceiling: the largest item in memory (32 MiB for 400 KB of tiny elements), its copy, our rows.
+ */
 #define ITEM_ARENA_BYTES (80u << 20)
 
 /* Finds the table and makes the item's key. ERR_NOPARENT: there is no such table (or none is

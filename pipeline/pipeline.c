@@ -96,6 +96,23 @@ pipeline_close(struct pipeline **pp)
     free(p);
 }
 
+int
+pipeline_notification_set(void *arg, struct db_conn *conn, const struct store_bucket *bucket,
+                          struct slice xml, struct buf *why)
+{
+    struct pipeline *p = arg;
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return rule_notification_set(p->registry, conn, bucket, xml, why);
+}
+
+bool
+pipeline_accepting(void *arg)
+{
+    struct pipeline *p = arg;
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return queue_accepting(p->queue);
+}
+
 struct registry *
 pipeline_registry(struct pipeline *p)
 {

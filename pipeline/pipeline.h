@@ -12,6 +12,7 @@
 #include "base/db.h"
 #include "objectstore/store.h"
 #include "pipeline/dispatch.h"
+#include "pipeline/schema.h"
 
 struct pipeline;
 
@@ -31,13 +32,19 @@ void pipeline_stop(struct pipeline *p, int64_t grace_ms);
 /* The commit hook lives here: after db_close(). */
 void pipeline_close(struct pipeline **p);
 
+/* struct s3_hooks; `arg` is the struct pipeline. */
+int pipeline_notification_set(void *arg, struct db_conn *conn, const struct store_bucket *bucket,
+                              struct slice xml, struct buf *why);
+bool pipeline_accepting(void *arg);
+
 struct registry *pipeline_registry(struct pipeline *p);
 struct queue *pipeline_queue(struct pipeline *p);
 struct dispatch *pipeline_dispatch(struct pipeline *p);
 
-/* Inside apply(), at the first start or for `darkroom buckets add`: the bucket (made when missing, for
- * that owner), the derived bucket, the table, the rules of both native functions; `public_thumbnails`
- * adds a policy that lets anyone GET from the derived bucket. ERR_EXISTS: another owner's. */
+/* Inside apply(), at the first start or for `darkroom buckets add`: the bucket (made when missing,
+ * for that owner), the derived bucket, the table, the rules of both native functions;
+ * `public_thumbnails` adds a policy that lets anyone GET from the derived bucket. ERR_EXISTS:
+ * another owner's. */
 int pipeline_apply_bucket(struct pipeline *p, struct db_conn *conn, struct slice bucket,
                           struct slice owner, struct slice region, bool public_thumbnails,
                           struct buf *why);

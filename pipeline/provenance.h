@@ -20,7 +20,7 @@ struct provenance {
     int64_t source_generation;
     int64_t derived_generation;
     struct slice function;
-    bool gone;               /* scratch for the caller */
+    bool gone; /* scratch for the caller */
     struct provenance *next;
 };
 

@@ -32,14 +32,14 @@ struct queue_event {
     struct slice key;
     int64_t generation;
     enum event_type type;
-    bool followup;        /* secondary formats */
-    int64_t batch_id;     /* 0: none */
-    int batch_worst;      /* enum batch_outcome of siblings that ended before */
+    bool followup;    /* secondary formats */
+    int64_t batch_id; /* 0: none */
+    int batch_worst;  /* enum batch_outcome of siblings that ended before */
     int attempts;
     int64_t not_before_ms; /* 0: ready */
     int64_t created_ms;
     struct slice request_id;
-    struct slice reason;   /* of the last failure */
+    struct slice reason; /* of the last failure */
 };
 
 /* Strings copied. ERR_NOMEM. */
@@ -90,13 +90,14 @@ int queue_next_delayed(struct db_conn *conn, int64_t *not_before_ms);
 /* ---- dead letters ---- */
 
 struct dead_letter {
-    int64_t id;       /* the event's */
+    int64_t id; /* the event's */
     int64_t dead_ms;
     struct queue_event event; /* event.reason: why */
 };
 typedef int (*dead_letter_fn)(void *arg, const struct dead_letter *d);
 int queue_dead_list(struct db_conn *conn, int64_t after_id, int max, dead_letter_fn fn, void *arg);
-int queue_dead_get(struct db_conn *conn, int64_t id, dead_letter_fn fn, void *arg); /* ERR_NOTFOUND */
+int queue_dead_get(struct db_conn *conn, int64_t id, dead_letter_fn fn,
+                   void *arg); /* ERR_NOTFOUND */
 int queue_dead_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, dead_letter_fn fn,
                       void *arg);
 /* Back into the live lane with fresh attempts: one (id) or the oldest `max` (id = 0). Inside
@@ -112,7 +113,8 @@ struct queue_counts {
     int64_t added, acked, superseded, retried, died, dropped; /* ever */
 };
 struct queue;
-/* Checks the counts against the rows, repairs and logs a difference. `events_max`: queue.events_max. */
+/* Checks the counts against the rows, repairs and logs a difference. `events_max`:
+ * queue.events_max. */
 int queue_open(struct queue **out, struct db *db, int64_t events_max);
 void queue_close(struct queue **q);
 /* Reads the counts and sets the statistics. Called by the dispatcher after commits. */

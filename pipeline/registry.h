@@ -27,18 +27,18 @@ struct function {
     struct slice handler;
     int memory_mb;
     int timeout_s;
-    struct slice environment;  /* JSON object text */
-    int reserved_concurrency;  /* -1: none; 0: paused */
-    int retries_max;           /* 2: three attempts */
+    struct slice environment; /* JSON object text */
+    int reserved_concurrency; /* -1: none; 0: paused */
+    int retries_max;          /* 2: three attempts */
     int event_age_max_s;
-    struct slice on_failure;   /* n = 0: the dead-letter queue alone */
-    int64_t revision;          /* rises with every change, never reused */
+    struct slice on_failure; /* n = 0: the dead-letter queue alone */
+    int64_t revision;        /* rises with every change, never reused */
     int64_t changed_ms;
     struct native_config native;
 };
 
 struct function_set { /* shared, immutable; refs counted */
-    int64_t version;    /* rises with every change of any function */
+    int64_t version;  /* rises with every change of any function */
     size_t count;
     struct function *functions; /* in name order */
     int refs;

@@ -18,12 +18,12 @@ struct result_output { /* one output's bytes on their way into the store */
 
 struct result_call { /* one event and what came of it */
     struct queue_event event;
-    int64_t revision;                 /* of the function, as invoked */
-    const struct fn_answer *answer;   /* NULL: the invocation failed as a whole */
-    struct result_output *outputs;    /* one per answer->outputs */
-    const char *outcome;              /* of a failed invocation: "timeout" ... */
+    int64_t revision;               /* of the function, as invoked */
+    const struct fn_answer *answer; /* NULL: the invocation failed as a whole */
+    struct result_output *outputs;  /* one per answer->outputs */
+    const char *outcome;            /* of a failed invocation: "timeout" ... */
     struct slice reason;
-    bool uncounted;                   /* canceled: no attempt is counted */
+    bool uncounted; /* canceled: no attempt is counted */
 };
 
 struct result {

@@ -36,8 +36,9 @@ bool rule_matches(const struct notification_rule *rule, enum event_type type, st
 int rule_load(struct db_conn *conn, int64_t bucket_id, struct arena *a, struct rule_list *out);
 
 /* struct s3_hooks.notification_set; `arg` is the struct registry. Checks the document (functions
- * exist, no cycle in the whole graph, derived names), replaces the bucket's rules, makes the derived
- * buckets (same owner) and the table they need. ERR_INVALID / ERR_LOOP with `why` (reset first). */
+ * exist, no cycle in the whole graph, derived names), replaces the bucket's rules, makes the
+ * derived buckets (same owner) and the table they need. ERR_INVALID / ERR_LOOP with `why` (reset
+ * first). */
 int rule_notification_set(void *arg, struct db_conn *conn, const struct store_bucket *bucket,
                           struct slice xml, struct buf *why);
 /* Both native functions on s3:ObjectCreated:* of a bucket, document included: the rules of a first

@@ -26,28 +26,28 @@
 #define RUNTIME_REASON_MAX 512
 #define RUNTIME_STDERR_TAIL 2048
 
-#define WORKER_STATE_LIST(X)                                                                       \
-    X(DOWN, "down")                                                                                \
-    X(STARTING, "starting")                                                                        \
-    X(IDLE, "idle")                                                                                \
-    X(ADMITTING, "admitting")                                                                      \
-    X(RUNNING, "running")                                                                          \
+#define WORKER_STATE_LIST(X)  \
+    X(DOWN, "down")           \
+    X(STARTING, "starting")   \
+    X(IDLE, "idle")           \
+    X(ADMITTING, "admitting") \
+    X(RUNNING, "running")     \
     X(DYING, "dying")
 
 enum worker_state {
 #define X(id, name) WORKER_##id,
     WORKER_STATE_LIST(X)
 #undef X
-    WORKER_STATE_COUNT
+        WORKER_STATE_COUNT
 };
 const char *worker_state_name(enum worker_state s);
 
-#define INVOKE_OUTCOME_LIST(X)                                                                     \
-    X(ANSWERED, "answered")                                                                        \
-    X(TIMEOUT, "timeout")                                                                          \
-    X(MEMORY, "memory")                                                                            \
-    X(CRASHED, "crashed")                                                                          \
-    X(BAD_ANSWER, "bad answer")                                                                    \
+#define INVOKE_OUTCOME_LIST(X)  \
+    X(ANSWERED, "answered")     \
+    X(TIMEOUT, "timeout")       \
+    X(MEMORY, "memory")         \
+    X(CRASHED, "crashed")       \
+    X(BAD_ANSWER, "bad answer") \
     X(CANCELED, "canceled")
 
 enum invoke_outcome {
@@ -66,15 +66,15 @@ struct invocation {
     struct fn_request request; /* id is set by runtime_invoke() */
     int source_fd;             /* closed by runtime_invoke() */
     int64_t timeout_ms;
-    int64_t memory_bytes;      /* RSS limit */
-    struct arena *arena;       /* the result's texts */
+    int64_t memory_bytes; /* RSS limit */
+    struct arena *arena;  /* the result's texts */
     invocation_done_fn done;
     /* the runtime's: */
     enum invoke_outcome outcome;
     char reason[RUNTIME_REASON_MAX]; /* unless ANSWERED */
     struct fn_result result;         /* ANSWERED; fn_result_close() is the caller's */
     int64_t pid;
-    int64_t started_ms;  /* wall clock */
+    int64_t started_ms; /* wall clock */
     int64_t run_us;
     int64_t rss_peak_bytes;
 };
@@ -82,9 +82,9 @@ struct invocation {
 struct runtime_options {
     uv_loop_t *loop;
     const char *program;
-    const char *sandbox;        /* "require" | "auto" */
+    const char *sandbox; /* "require" | "auto" */
     int count;
-    int memory_mb;              /* the largest of the functions': the process's own limit */
+    int memory_mb; /* the largest of the functions': the process's own limit */
     int recycle_invocations;
     int64_t recycle_rss_bytes;
     int64_t memory_budget_bytes; /* of all running invocations, as they announce it */
@@ -96,14 +96,15 @@ struct runtime_options {
 struct runtime;
 int runtime_start(struct runtime **out, const struct runtime_options *options);
 int runtime_idle_count(const struct runtime *rt);
-/* ERR_BUSY when no worker is idle (nothing taken). done() is always called later, never from here. */
+/* ERR_BUSY when no worker is idle (nothing taken). done() is always called later, never from here.
+ */
 int runtime_invoke(struct runtime *rt, struct invocation *inv);
 /* A larger limit replaces workers as they become free. */
 void runtime_set_memory(struct runtime *rt, int memory_mb);
 /* Kills what is running: done() says CANCELED. */
 void runtime_cancel(struct runtime *rt);
-/* Ends everything: running invocations are killed and done() says CANCELED; stopped() after the last
- * process is gone and every handle closed, then runtime_free(). */
+/* Ends everything: running invocations are killed and done() says CANCELED; stopped() after the
+ * last process is gone and every handle closed, then runtime_free(). */
 void runtime_stop(struct runtime *rt, void (*stopped)(void *arg), void *arg);
 void runtime_free(struct runtime **rt);
 
@@ -121,7 +122,7 @@ struct runtime_view {
     struct runtime_worker_view workers[RUNTIME_WORKERS_MAX];
     char problem[RUNTIME_REASON_MAX]; /* last reason a worker could not work; "" while all can */
     char formats[256];
-    char missing[256];                /* parts of the sandbox the kernel lacks */
+    char missing[256]; /* parts of the sandbox the kernel lacks */
 };
 void runtime_view(const struct runtime *rt, struct runtime_view *out);
 

@@ -17,23 +17,23 @@ struct worker {
     enum worker_state state;
     uv_process_t process;
     uv_poll_t poll;
-    uv_pipe_t errors;  /* its standard error */
-    uv_timer_t timer;  /* HELLO limit, deadline or backoff, by state; lives as long as the pool */
-    int open_handles;  /* of this process: process, poll, errors */
-    bool has_process;  /* spawned and not yet reaped */
-    int memory_mb;     /* what it was started with */
-    bool planned_end;  /* recycled or stopping: no failure */
+    uv_pipe_t errors; /* its standard error */
+    uv_timer_t timer; /* HELLO limit, deadline or backoff, by state; lives as long as the pool */
+    int open_handles; /* of this process: process, poll, errors */
+    bool has_process; /* spawned and not yet reaped */
+    int memory_mb;    /* what it was started with */
+    bool planned_end; /* recycled or stopping: no failure */
     int sock;
     struct invocation *inv;
-    int64_t granted;   /* bytes of the memory budget */
-    int64_t wanted;    /* asked for and waiting */
+    int64_t granted; /* bytes of the memory budget */
+    int64_t wanted;  /* asked for and waiting */
     struct worker *next_waiting;
     enum invoke_outcome fate; /* of the invocation, once DYING */
     char fate_reason[RUNTIME_REASON_MAX];
     int64_t started_us;
     int64_t invocations;
     int64_t rss_bytes;
-    int failures;      /* in a row, without doing any work */
+    int failures; /* in a row, without doing any work */
     int restarts;
     char tail[RUNTIME_STDERR_TAIL];
     size_t tail_n;
@@ -60,8 +60,6 @@ struct runtime {
 
 /* ---- worker.c ---- */
 
-/* The one setter: rejects a move that the drawing in runtime.h does not have. */
-void worker_set(struct worker *w, enum worker_state to);
 void worker_start(struct worker *w);
 /* Ends the process; the invocation, if any, ends with it. */
 void worker_kill(struct worker *w, enum invoke_outcome fate, const char *reason);

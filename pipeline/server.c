@@ -18,8 +18,6 @@
 #include "objectstore/s3_service.h"
 #include "pipeline/admin_service.h"
 #include "pipeline/datadir.h"
-#include "pipeline/rule.h"
-#include "pipeline/schema.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -49,7 +47,7 @@ struct server {
     enum sigv2 sigv2;
     char host[256]; /* to listen on */
     int port;
-    bool loopback;  /* the listener */
+    bool loopback; /* the listener */
     char url[320];
 };
 
@@ -121,7 +119,8 @@ route(void *arg, struct http_request *r)
         return;
     }
     struct slice scope = r->auth->service;
-    bool is_admin_path = slice_starts(r->path, SLICE_LIT("/_/")) && !s3_host_is_bucket(s->s3, r->host);
+    bool is_admin_path =
+        slice_starts(r->path, SLICE_LIT("/_/")) && !s3_host_is_bucket(s->s3, r->host);
     if (slice_eqs(scope, "dynamodb") ||
         (scope.n == 0 && http_field(r, "X-Amz-Target").p != NULL && !is_admin_path)) {
         r->service = &ddb_http_service;
@@ -186,35 +185,20 @@ open_storage(struct server *s, struct buf *why)
     return ERR_NONE;
 }
 
-static int
-notification_set(void *arg, struct db_conn *conn, const struct store_bucket *bucket,
-                 struct slice xml, struct buf *why)
-{
-    struct server *s = arg;
-    return rule_notification_set(pipeline_registry(s->pipeline), conn, bucket, xml, why);
-}
-
-static bool
-accepting(void *arg)
-{
-    struct server *s = arg;
-    return queue_accepting(pipeline_queue(s->pipeline));
-}
-
 static void
 open_services(struct server *s)
 {
-    struct s3_options s3 = {.store = s->store,
-                            .db = s->db,
-                            .accounts = s->accounts,
-                            .domain = conf_str(s->conf, CONF_DOMAIN),
-                            .region = conf_str(s->conf, CONF_REGION),
-                            .hooks = {.arg = s,
-                                      .notification_set = notification_set,
-                                      .accepting = accepting}};
-    struct ddb_options ddb = {.db = s->db,
-                              .region = conf_str(s->conf, CONF_REGION),
-                              .accounts = s->accounts};
+    struct s3_options s3 = {
+        .store = s->store,
+        .db = s->db,
+        .accounts = s->accounts,
+        .domain = conf_str(s->conf, CONF_DOMAIN),
+        .region = conf_str(s->conf, CONF_REGION),
+        .hooks = {.arg = s->pipeline,
+                                      .notification_set = pipeline_notification_set,
+                                      .accepting = pipeline_accepting}};
+    struct ddb_options ddb = {
+        .db = s->db, .region = conf_str(s->conf, CONF_REGION), .accounts = s->accounts};
     struct admin_options admin = {.db = s->db,
                                   .pipeline = s->pipeline,
                                   .conf = s->conf,
@@ -274,10 +258,8 @@ static int
 make_defaults(struct server *s, struct buf *why)
 {
     bool open = s->loopback || conf_bool(s->conf, CONF_PUBLIC_THUMBNAILS);
-    struct defaults d = {.op = {.apply = defaults_apply},
-                         .server = s,
-                         .public_thumbnails = open,
-                         .why = why};
+    struct defaults d = {
+        .op = {.apply = defaults_apply}, .server = s, .public_thumbnails = open, .why = why};
     if (datadir_is_initialized(&s->dir))
         return ERR_NONE;
     int err = conf_bool(s->conf, CONF_BARE) ? ERR_NONE : db_call(s->db, &d.op);

@@ -365,8 +365,8 @@ item_update(struct work *w)
 
 /* ---- the whole ---- */
 
-/* Somebody else may have made a bucket of that name since the rule was set: nothing of this account's
- * pictures goes there. */
+/* Somebody else may have made a bucket of that name since the rule was set: nothing of this
+ * account's pictures goes there. */
 static int
 keep_owner(struct work *w)
 {
@@ -415,7 +415,9 @@ thumbnail(struct work *w)
 int
 verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *outcome)
 {
-    struct work w = {.v = v, .conn = conn, .worst = v->status,
+    struct work w = {.v = v,
+                     .conn = conn,
+                     .worst = v->status,
                      .bucket_trouble = "the derived bucket does not exist"};
     int err = ERR_NONE;
     w.a = arena_new(ITEM_ARENA_BYTES);

@@ -15,7 +15,7 @@ struct verdict {
     const struct store_object *object; /* the source, as current */
     enum fn_status status;             /* FN_OK, FN_SKIPPED, FN_FAILED */
     struct slice reason;
-    const struct fn_answer *answer;       /* NULL when the queue gave up */
+    const struct fn_answer *answer; /* NULL when the queue gave up */
     const struct result_output *outputs;
 };
 

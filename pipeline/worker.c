@@ -43,7 +43,8 @@ is_ready(enum worker_state s)
     return s == WORKER_IDLE || s == WORKER_ADMITTING || s == WORKER_RUNNING;
 }
 
-void
+/* The one setter: rejects a move that the drawing in runtime.h does not have. */
+static void
 worker_set(struct worker *w, enum worker_state to)
 {
     CHK(allowed[w->state] & 1u << to);

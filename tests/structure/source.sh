@@ -10,7 +10,7 @@ hits=$(git grep -nE "(^|[^a-zA-Z0-9_])($banned)\(" -- '*.c' '*.h' | grep -vE ':[
 hits=$(git grep -nE '(^|[^a-zA-Z0-9_.>])(time|gettimeofday|clock_gettime)\(' -- '*.c' ':!base/clock.c' ':!tests' | cut -d: -f1,2 | tr '\n' ' ')
 [ -z "$hits" ] && echo "ok time is asked in clock.c only" || echo "not ok time asked in: $hits"
 
-long=$(git ls-files '*.c' '*.h' | xargs wc -l | awk '$2 != "total" && (($2 ~ /\.c$/ && $1 > 900) || ($2 ~ /\.h$/ && $1 > 420)) {print $2 "(" $1 ")"}' | tr '\n' ' ')
+long=$(git ls-files '*.c' '*.h' | xargs wc -l | awk '$2 != "total" && (($2 ~ /\.c$/ && $1 > 900) || ($2 ~ /\.h$/ && $2 !~ /^tests/ && $1 > 420)) {print $2 "(" $1 ")"}' | tr '\n' ' ')
 [ -z "$long" ] && echo "ok no file is too long" || echo "not ok long files: $long"
 
 # A function begins with its name in column 1 and ends with a brace there.
