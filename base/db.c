@@ -687,7 +687,6 @@ writer_main(void *arg)
     if (!atomic_load(&db->sync_failed))
         sqlite3_wal_checkpoint_v2(db->writer->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     conn_close(db->writer);
-    db->writer = NULL;
     return NULL;
 }
 
