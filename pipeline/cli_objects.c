@@ -144,10 +144,12 @@ cli_get(struct cli *c, int argc, char **argv)
     } else {
         code = finish(remote_get(r, bucket, key, write_out, &fd, &why), &why);
     }
+    struct stat st;
+    bool regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (fd > STDERR_FILENO && close(fd) != 0)
         code = CLI_SOME_FAILED;
-    if (code != CLI_DONE && argc == 2 && fd >= 0)
-        unlink(argv[1]); /* no half a file */
+    if (code != CLI_DONE && argc == 2 && regular) /* no half a file; but /dev/null stays */
+        unlink(argv[1]);
     buf_fini(&why);
     remote_close(&r);
     return code;

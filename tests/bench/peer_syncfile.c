@@ -4,7 +4,8 @@
  * per connection, so that as many syncs as there are clients are in flight and the file system may
  * join what it can. Nothing is authenticated, hashed or indexed: all of that is in the peer's favour.
  *
- *   peer_syncfile DIR    serves on a port the kernel chose, prints it, until it is killed
+ *   peer_syncfile DIR          serves on a port the kernel chose, prints it, until it is killed
+ *   peer_syncfile DIR serial   one object at a time: no sync is shared by two of them
  */
 #include "base/chk.h"
 #include "base/slice.h"
@@ -26,6 +27,8 @@
 #define NAME_BYTES_MAX 200
 
 static int dir_fd;
+static bool serial;
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 struct request {
     char bytes[REQUEST_BYTES_MAX + 1];
@@ -49,6 +52,17 @@ store(const struct request *r)
                 fdatasync(fd) == 0;
     close(fd);
     return good && renameat(dir_fd, temporary, dir_fd, r->name) == 0 && fsync(dir_fd) == 0;
+}
+
+static bool
+store_in_turn(const struct request *r)
+{
+    if (!serial)
+        return store(r);
+    pthread_mutex_lock(&turn);
+    bool good = store(r);
+    pthread_mutex_unlock(&turn);
+    return good;
 }
 
 /* ---- requests ---- */
@@ -98,7 +112,7 @@ serve(void *arg)
     int fd = (int)(intptr_t)arg;
     struct request *r = chk_malloc(sizeof *r);
     while (receive(fd, r)) {
-        struct slice answer = read_name(r) && store(r) ? SLICE_LIT(good) : SLICE_LIT(bad);
+        struct slice answer = read_name(r) && store_in_turn(r) ? SLICE_LIT(good) : SLICE_LIT(bad);
         if (send(fd, answer.p, answer.n, MSG_NOSIGNAL) != (ssize_t)answer.n)
             break;
     }
@@ -146,9 +160,10 @@ main(int argc, char **argv)
 {
     int port = 0;
     int listener = listen_somewhere(&port);
-    dir_fd = argc == 2 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    serial = argc == 3 && strcmp(argv[2], "serial") == 0;
+    dir_fd = argc == 2 || serial ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (listener < 0 || dir_fd < 0) {
-        fprintf(stderr, "peer_syncfile: %s\n", argc == 2 ? strerror(errno) : "usage: ... DIR");
+        fprintf(stderr, "peer_syncfile: %s\n", argc > 1 ? strerror(errno) : "usage: ... DIR [serial]");
         return EXIT_FAILURE;
     }
     printf("%d\n", port);

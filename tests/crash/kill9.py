@@ -101,7 +101,7 @@ class Run:
 
 
 def main():
-    crashlib.die_with_us()
+    crashlib.set_up()
     run = Run(crashlib.seed_of())
     good = False
     try:
