@@ -52,6 +52,8 @@ err_from_errno(int errnum)
         return ERR_NOTFOUND;
     case EEXIST:
         return ERR_EXISTS;
+    case EADDRINUSE:
+        return ERR_INUSE;
     case EACCES:
     case EPERM:
         return ERR_DENIED;

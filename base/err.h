@@ -35,7 +35,8 @@
     X(SHORT, -21, "fewer bytes than announced")                                   \
     X(STALE, -22, "overtaken by a newer generation or revision")                  \
     X(CLOSED, -23, "the peer is gone")                                            \
-    X(LOOP, -24, "would close a cycle")
+    X(LOOP, -24, "would close a cycle")                                           \
+    X(INUSE, -25, "address already in use")
 
 enum err {
 #define X(name, value, text) ERR_##name = (value),

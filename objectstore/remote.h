@@ -36,6 +36,8 @@ int remote_list(struct remote *r, struct slice bucket, struct slice prefix, stru
 /* ERR_NOTFOUND key, else as above. */
 int remote_get(struct remote *r, struct slice bucket, struct slice key, remote_sink_fn sink,
                void *arg, struct buf *why);
+/* The S3 error document of an answer as one sentence in `why`, and the code that fits. */
+int remote_failure(const struct remote_response *response, struct buf *why);
 /* True when this driver sends the name as it is. */
 bool remote_can_send(enum remote_driver driver, struct slice name);
 

@@ -22,9 +22,8 @@ path_of(struct buf *path, struct slice bucket, struct slice key)
     buf_put_slice(path, key);
 }
 
-/* The S3 error document as one sentence. */
-static int
-failure(const struct remote_response *response, struct buf *why)
+int
+remote_failure(const struct remote_response *response, struct buf *why)
 {
     const struct xml_node *root = NULL;
     struct slice code = SLICE_NONE, message = SLICE_NONE;
@@ -33,8 +32,10 @@ failure(const struct remote_response *response, struct buf *why)
         code = xml_text(root, "Code");
         message = xml_text(root, "Message");
     }
-    buf_printf(why, "the server answered %d %.*s: %.*s", response->status, SLICE_FMT(code),
-               SLICE_FMT(message));
+    if (message.n > 0)
+        buf_printf(why, "%.*s (%d %.*s)", SLICE_FMT(message), response->status, SLICE_FMT(code));
+    else
+        buf_printf(why, "the server answered %d", response->status);
     int err = ERR_INVALID;
     if (slice_eqs(code, "NoSuchBucket"))
         err = ERR_NOPARENT;
@@ -124,7 +125,7 @@ curl_list(struct remote *r, struct slice bucket, struct slice prefix, struct sli
         err =
             query.err != ERR_NONE ? query.err : remote_http_send(r->http, &request, &response, why);
         if (err == ERR_NONE && response.status != 200)
-            err = failure(&response, why);
+            err = remote_failure(&response, why);
         else if (err == ERR_NONE && (err = take_page(&response, fn, arg, &token, &stopped)) != 0)
             buf_puts(why, "the server's listing cannot be read");
         remote_response_fini(&response);
@@ -147,7 +148,7 @@ curl_get(struct remote *r, struct slice bucket, struct slice key, remote_sink_fn
         .method = "GET", .path = buf_slice(&path), .body_fd = -1, .sink = sink, .sink_arg = arg};
     int err = remote_http_send(r->http, &request, &response, why);
     if (err == ERR_NONE && response.status != 200)
-        err = failure(&response, why);
+        err = remote_failure(&response, why);
     remote_response_fini(&response);
     buf_fini(&path);
     return err;

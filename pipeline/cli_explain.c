@@ -13,6 +13,7 @@
 
 #define POLL_MS 20
 #define WAIT_S_DEFAULT 60
+#define READY_MS_SHOWN 60000
 #define QUERY_MAX 8192
 
 static json_t *
@@ -131,6 +132,16 @@ print_item(const json_t *item)
     }
 }
 
+/* No object and no trace of one. */
+static bool
+is_unknown(const json_t *story)
+{
+    return !json_is_object(json_object_get(story, "object")) &&
+           json_array_size(json_object_get(story, "events")) == 0 &&
+           json_array_size(json_object_get(story, "attempts")) == 0 &&
+           json_array_size(json_object_get(story, "dead_letters")) == 0;
+}
+
 enum cli_exit
 cli_explain(struct cli *c, int argc, char **argv)
 {
@@ -151,8 +162,9 @@ cli_explain(struct cli *c, int argc, char **argv)
         print_derived(json_object_get(story, "derived"));
         print_item(json_object_get(story, "item"));
     }
+    code = is_unknown(story) ? CLI_SOME_FAILED : CLI_DONE;
     json_decref(story);
-    return CLI_DONE;
+    return code;
 }
 
 /* ---- wait ---- */
@@ -210,14 +222,17 @@ print_picture(const json_t *story)
     const json_t *exif = json_object_get(item, "exif");
     int64_t ready_ms = time_of(item, "ready_at") - time_of(item, "uploaded_at");
     cli_print_text(json_get_str(story, "key"));
-    printf("  %s %" PRId64 " x %" PRId64, cli_str(item, "format"), json_get_int(item, "width", 0),
-           json_get_int(item, "height", 0));
+    if (json_get_int(item, "width", 0) > 0)
+        printf("  %s %" PRId64 " x %" PRId64, cli_str(item, "format"),
+               json_get_int(item, "width", 0), json_get_int(item, "height", 0));
     if (json_get_str(exif, "camera_model").n > 0)
         print_member("  ", exif, "camera_model");
     if (json_get_str(item, "dominant_color").n > 0)
         print_member("  ", item, "dominant_color");
-    if (time_of(item, "ready_at") != 0)
+    if (time_of(item, "ready_at") != 0 && ready_ms < READY_MS_SHOWN)
         printf("  ready %" PRId64 " ms after the PUT", ready_ms);
+    else if (time_of(item, "ready_at") != 0) /* made again later */
+        printf("  ready since %s", cli_str(item, "ready_at"));
     putchar('\n');
     print_presets(item);
 }
@@ -259,8 +274,12 @@ cli_wait(struct cli *c, int argc, char **argv)
         missing += state != 1;
         if (story != NULL && c->json)
             cli_print_json(story);
-        else if (story != NULL)
+        else if (story != NULL && json_is_object(json_object_get(story, "object")))
             print_picture(story);
+        if (story != NULL && !json_is_object(json_object_get(story, "object")))
+            cli_complain("%s: no such object", argv[i]);
+        else if (story != NULL && !json_is_object(json_object_get(story, "item")))
+            cli_complain("%s: nothing is made of it (no rule for its bucket and name)", argv[i]);
         if (story != NULL && state < 0)
             cli_complain("%s is not ready after %" PRId64 " s", argv[i], seconds);
         json_decref(story);

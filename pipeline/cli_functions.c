@@ -106,7 +106,11 @@ set_presets(json_t *environment, const char *path)
     int err = fsio_read_file(path, &text);
     json_t *presets = err == ERR_NONE ? json_read(buf_slice(&text), &why) : NULL;
     if (presets == NULL) {
-        code = cli_usage("functions", "%s: %s", path, err != ERR_NONE ? err_text(err) : why.p);
+        cli_complain("cannot read %s: %s", path,
+                     err == ERR_NOTFOUND ? "no such file"
+                     : err != ERR_NONE   ? err_text(err)
+                                         : why.p);
+        code = CLI_USAGE;
     } else {
         json_write(&compact, presets, false);
         json_object_set_new(environment, "PRESETS", json_string(compact.p));

@@ -14,7 +14,7 @@
 static const struct cli_command commands[] = {
     {"status", "", "lanes, workers, what runs now", cli_status, ""},
     {"explain", "s3://BUCKET/KEY", "the whole story of one object", cli_explain, ""},
-    {"wait", "s3://BUCKET/KEY...", "until every preset of these objects is ready", cli_wait,
+    {"wait", "s3://BUCKET/KEY...", "wait until every preset of these objects is ready", cli_wait,
      "  --timeout S        give up after S seconds (default 60)\n"},
     {"reprocess", "s3://BUCKET[/PREFIX]", "make thumbnails and items again, at batch priority",
      cli_reprocess,
@@ -32,7 +32,8 @@ static const struct cli_command commands[] = {
      "  --concurrency N    reserved concurrency; -1: none, 0: pause\n"
      "  --retries N        maximum retry attempts, 0 to 2\n"
      "  --max-age S        maximum event age, 60 to 21600\n"
-     "  --presets FILE     thumbnail presets: a JSON list in a file\n"
+     "  --presets FILE     replace all thumbnail presets by the JSON list in FILE; stored objects\n"
+     "                     keep their thumbnails until: darkroom reprocess s3://BUCKET/\n"
      "  --env NAME=VALUE   one variable of the environment; NAME= removes it\n"},
     {"ls", "s3://BUCKET[/PREFIX]", "list objects", cli_ls,
      "  --recursive        do not stop at '/'\n"},
@@ -44,9 +45,11 @@ static const struct cli_command commands[] = {
 
 static const char globals[] =
     "options, before or after the command:\n"
-    "  --endpoint-url URL   the server; else AWS_ENDPOINT_URL, else DIR/endpoint\n"
+    "  --endpoint-url URL   the server; else AWS_ENDPOINT_URL (unless --data is given), else\n"
+    "                       DIR/endpoint\n"
     "  --data DIR           the server's data directory (default ./darkroom-data)\n"
-    "  --signature MODE     ls, get: v2 (libs3), v4, or auto (v2 on loopback where it can)\n"
+    "  --signature MODE     ls, get: v2 (libs3; refuses names with a space), v4, or auto (v2 on\n"
+    "                       loopback where it can)\n"
     "  --json               one JSON object per line instead of tables\n"
     "  --help, --version\n"
     "\n"
@@ -58,7 +61,8 @@ print_help(void)
 {
     puts("usage: darkroom [OPTIONS] COMMAND [ARGUMENTS]\n\ncommands:");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        printf("  %-10s %s\n             %s\n", commands[i].name, commands[i].arguments,
+        printf("  %s%s%s\n             %s\n", commands[i].name,
+               commands[i].arguments[0] != '\0' ? " " : "", commands[i].arguments,
                commands[i].summary);
     printf("\n%s", globals);
 }
@@ -66,7 +70,8 @@ print_help(void)
 static void
 print_command_help(const struct cli_command *command)
 {
-    printf("usage: darkroom %s %s\n\n%s\n", command->name, command->arguments, command->summary);
+    printf("usage: darkroom %s%s%s\n\n%s\n", command->name,
+           command->arguments[0] != '\0' ? " " : "", command->arguments, command->summary);
     if (command->details[0] != '\0')
         printf("\n%s", command->details);
     printf("\n%s", globals);

@@ -49,11 +49,14 @@ open_remote(struct cli *c, struct slice name, struct remote **r)
 }
 
 static enum cli_exit
-finish(int err, const struct buf *why)
+finish(const struct cli *c, int err, const struct buf *why)
 {
     if (err == ERR_NONE)
         return CLI_DONE;
-    cli_complain("%s", why->n > 0 ? why->p : err_text(err));
+    cli_complain("%s%s", err == ERR_CLOSED ? "cannot reach the server: " : "",
+                 why->n > 0 ? why->p : err_text(err));
+    if (err == ERR_DENIED)
+        cli_complain("the keys came from %s", c->keys_from);
     return err == ERR_CLOSED        ? CLI_UNREACHABLE
            : err == ERR_UNSUPPORTED ? CLI_USAGE
                                     : CLI_SOME_FAILED;
@@ -110,7 +113,7 @@ cli_ls(struct cli *c, int argc, char **argv)
     buf_init(&why, CLI_WHY_MAX);
     int err = remote_list(r, bucket, prefix, recursive ? SLICE_NONE : SLICE_LIT("/"), print_entry,
                           c, &why);
-    code = finish(err, &why);
+    code = finish(c, err, &why);
     buf_fini(&why);
     remote_close(&r);
     return code;
@@ -142,7 +145,7 @@ cli_get(struct cli *c, int argc, char **argv)
         cli_complain("%s: %s", argv[1], strerror(errno));
         code = CLI_SOME_FAILED;
     } else {
-        code = finish(remote_get(r, bucket, key, write_out, &fd, &why), &why);
+        code = finish(c, remote_get(r, bucket, key, write_out, &fd, &why), &why);
     }
     struct stat st;
     bool regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
@@ -191,13 +194,10 @@ send_file(struct cli *c, int fd, int64_t bytes, const char *type, struct slice b
                                      .body_bytes = bytes};
     int err =
         path.err != ERR_NONE ? path.err : remote_http_send(c->http, &request, &response, &why);
-    if (err == ERR_NONE && response.status != 200) {
-        buf_printf(&why, "the server answered %d: %.*s", response.status,
-                   SLICE_FMT(buf_slice(&response.body)));
-        err = ERR_INVALID;
-    }
+    if (err == ERR_NONE && response.status != 200)
+        err = remote_failure(&response, &why);
     remote_response_fini(&response);
-    enum cli_exit code = finish(err, &why);
+    enum cli_exit code = finish(c, err, &why);
     buf_fini(&why);
     buf_fini(&path);
     return code;

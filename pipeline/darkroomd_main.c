@@ -25,7 +25,7 @@ static const char usage[] =
     "\n"
     "Serves an S3-compatible endpoint whose uploads become thumbnails and table items.\n"
     "\n"
-    "  --config FILE        JSON settings; the options below go before it\n"
+    "  --config FILE        JSON settings; the options below override it\n"
     "  --data DIR           data directory (default ./darkroom-data)\n"
     "  --listen HOST:PORT   address to listen on (default 127.0.0.1:9000; port 0: any free one)\n"
     "  --bare               do not make the default buckets, table and rules at the first start\n"

@@ -1,6 +1,7 @@
 #include "pipeline/pipeline.h"
 #include "base/chk.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "objectstore/policy.h"
 #include "pipeline/outbox.h"
 #include "pipeline/rule.h"
@@ -136,25 +137,96 @@ pipeline_dispatch(struct pipeline *p)
 
 /* ---- a bucket with everything ---- */
 
+#define CONFIG_POLICY "policy"
+#define CONFIG_WITHDRAWN "withdrawn-policy"
+
+static void
+public_policy(struct slice bucket, struct buf *text)
+{
+    buf_printf(text,
+               "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Sid\":\"PublicThumbnails\","
+               "\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:GetObject\","
+               "\"Resource\":\"arn:aws:s3:::%.*s/*\"}]}",
+               SLICE_FMT(bucket));
+}
+
 static int
 open_to_all(struct pipeline *p, struct db_conn *conn, struct slice bucket, struct buf *why)
 {
     struct buf text;
     struct policy *parsed = NULL;
     buf_init(&text, POLICY_BYTES_MAX);
-    buf_printf(&text,
-               "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Sid\":\"PublicThumbnails\","
-               "\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"s3:GetObject\","
-               "\"Resource\":\"arn:aws:s3:::%.*s/*\"}]}",
-               SLICE_FMT(bucket));
+    public_policy(bucket, &text);
     int err = text.err;
     if (err == ERR_NONE)
         err = policy_parse(buf_slice(&text), bucket, &parsed, why);
     if (err == ERR_NONE)
-        err = store_apply_bucket_config_set(registry_store(p->registry), conn, bucket, "policy",
-                                            buf_slice(&text));
+        err = store_apply_bucket_config_set(registry_store(p->registry), conn, bucket,
+                                            CONFIG_POLICY, buf_slice(&text));
     policy_free(&parsed);
     buf_fini(&text);
+    return err;
+}
+
+/* Moves our policy out of force, remembering that it was there. */
+static int
+withdraw(struct pipeline *p, struct db_conn *conn, struct slice bucket)
+{
+    struct store *s = registry_store(p->registry);
+    int err = store_apply_bucket_config_set(s, conn, bucket, CONFIG_POLICY, SLICE_NONE);
+    if (err == ERR_NONE)
+        err = store_apply_bucket_config_set(s, conn, bucket, CONFIG_WITHDRAWN, SLICE_LIT("1"));
+    if (err == ERR_NONE)
+        log_line(LOG_WARN, "thumbnails_private",
+                 "bucket=%.*s why=\"the listener is no loopback address; --public-thumbnails keeps "
+                 "them public\"",
+                 SLICE_FMT(bucket));
+    return err;
+}
+
+static int
+follow_listener(struct pipeline *p, struct db_conn *conn, struct slice bucket,
+                enum pipeline_public how)
+{
+    struct store *s = registry_store(p->registry);
+    struct slice now = SLICE_NONE, mark = SLICE_NONE;
+    struct buf ours, why;
+    struct arena *a = arena_new(STORE_CONFIG_BYTES_MAX * 2);
+    if (a == NULL)
+        return ERR_NOMEM;
+    buf_init(&ours, POLICY_BYTES_MAX);
+    buf_init(&why, POLICY_BYTES_MAX);
+    public_policy(bucket, &ours);
+    int err = store_bucket_config_get(s, bucket, CONFIG_POLICY, a, &now);
+    int marked = store_bucket_config_get(s, bucket, CONFIG_WITHDRAWN, a, &mark);
+    bool wanted = how == PUBLIC_ASKED || (how == PUBLIC_LOOPBACK && marked == ERR_NONE);
+    if (err == ERR_NOTFOUND && wanted) {
+        err = open_to_all(p, conn, bucket, &why);
+        if (err == ERR_NONE && marked == ERR_NONE)
+            err = store_apply_bucket_config_set(s, conn, bucket, CONFIG_WITHDRAWN, SLICE_NONE);
+    } else if (err == ERR_NONE && how == PUBLIC_NO && slice_eq(now, buf_slice(&ours))) {
+        err = withdraw(p, conn, bucket);
+    }
+    buf_fini(&ours);
+    buf_fini(&why);
+    arena_free(&a);
+    return err == ERR_NOTFOUND || err == ERR_NOPARENT ? ERR_NONE : err;
+}
+
+int
+pipeline_apply_public(struct pipeline *p, struct db_conn *conn, struct slice bucket,
+                      enum pipeline_public how)
+{
+    struct function_set *set = NULL;
+    char derived[NATIVE_BUCKET_MAX + 1];
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    int err = registry_get(p->registry, conn, &set);
+    for (size_t i = 0; err == ERR_NONE && i < set->count; i++) {
+        if (native_derived_bucket(&set->functions[i].native, bucket, derived) == ERR_NONE &&
+            derived[0] != '\0')
+            err = follow_listener(p, conn, slice_str(derived), how);
+    }
+    registry_unref(&set);
     return err;
 }
 

@@ -49,6 +49,15 @@ int pipeline_apply_bucket(struct pipeline *p, struct db_conn *conn, struct slice
                           struct slice owner, struct slice region, bool public_thumbnails,
                           struct buf *why);
 
+/* Inside apply(), at every start: the policy that opens the thumbnails of a bucket follows what the
+ * listener is. An own policy of the operator is never touched.
+ *   PUBLIC_ASKED     --public-thumbnails: set when the derived bucket has no policy
+ *   PUBLIC_LOOPBACK  set again if a start on an open listener withdrew it
+ *   PUBLIC_NO        withdrawn if it is ours */
+enum pipeline_public { PUBLIC_ASKED, PUBLIC_LOOPBACK, PUBLIC_NO };
+int pipeline_apply_public(struct pipeline *p, struct db_conn *conn, struct slice bucket,
+                          enum pipeline_public how);
+
 /* The setting when it is not empty, else "darkroom-worker" beside this program, else in
  * ../libexec/darkroom/. ERR_NOTFOUND. */
 int pipeline_find_worker(const struct conf *conf, struct buf *path);

@@ -47,8 +47,9 @@ struct server {
     enum sigv2 sigv2;
     char host[256]; /* to listen on */
     int port;
-    bool loopback; /* the listener */
-    char url[320];
+    bool loopback;   /* the listener */
+    char url[320];   /* to connect to */
+    char bound[320]; /* as listened on */
 };
 
 /* ---- settings that need reading ---- */
@@ -188,13 +189,12 @@ open_storage(struct server *s, struct buf *why)
 static void
 open_services(struct server *s)
 {
-    struct s3_options s3 = {
-        .store = s->store,
-        .db = s->db,
-        .accounts = s->accounts,
-        .domain = conf_str(s->conf, CONF_DOMAIN),
-        .region = conf_str(s->conf, CONF_REGION),
-        .hooks = {.arg = s->pipeline,
+    struct s3_options s3 = {.store = s->store,
+                            .db = s->db,
+                            .accounts = s->accounts,
+                            .domain = conf_str(s->conf, CONF_DOMAIN),
+                            .region = conf_str(s->conf, CONF_REGION),
+                            .hooks = {.arg = s->pipeline,
                                       .notification_set = pipeline_notification_set,
                                       .accepting = pipeline_accepting}};
     struct ddb_options ddb = {
@@ -233,12 +233,13 @@ server_open(struct server **out, const struct conf *conf, struct accounts *accou
     return ERR_NONE;
 }
 
-/* ---- first start ---- */
+/* ---- what every start owes, and the first one more ---- */
 
 struct defaults {
     struct db_op op;
     struct server *server;
-    bool public_thumbnails;
+    bool first;
+    enum pipeline_public how;
     struct buf *why;
 };
 
@@ -248,26 +249,31 @@ defaults_apply(struct db_op *op, struct db_conn *conn)
     struct defaults *d = CONTAINER_OF(op, struct defaults, op);
     struct server *s = d->server;
     buf_reset(d->why);
+    if (!d->first)
+        return pipeline_apply_public(s->pipeline, conn, SLICE_LIT(DEFAULT_BUCKET), d->how);
     return pipeline_apply_bucket(s->pipeline, conn, SLICE_LIT(DEFAULT_BUCKET),
                                  slice_str(accounts_root(s->accounts)->canonical_id),
-                                 slice_str(conf_str(s->conf, CONF_REGION)), d->public_thumbnails,
+                                 slice_str(conf_str(s->conf, CONF_REGION)), d->how != PUBLIC_NO,
                                  d->why);
 }
 
 static int
 make_defaults(struct server *s, struct buf *why)
 {
-    bool open = s->loopback || conf_bool(s->conf, CONF_PUBLIC_THUMBNAILS);
-    struct defaults d = {
-        .op = {.apply = defaults_apply}, .server = s, .public_thumbnails = open, .why = why};
-    if (datadir_is_initialized(&s->dir))
-        return ERR_NONE;
-    int err = conf_bool(s->conf, CONF_BARE) ? ERR_NONE : db_call(s->db, &d.op);
-    if (err == ERR_NONE)
+    struct defaults d = {.op = {.apply = defaults_apply, .urgent = true},
+                         .server = s,
+                         .first = !datadir_is_initialized(&s->dir),
+                         .how = conf_bool(s->conf, CONF_PUBLIC_THUMBNAILS) ? PUBLIC_ASKED
+                                : s->loopback                              ? PUBLIC_LOOPBACK
+                                                                           : PUBLIC_NO,
+                         .why = why};
+    bool bare = conf_bool(s->conf, CONF_BARE);
+    int err = bare ? ERR_NONE : db_call(s->db, &d.op);
+    if (err == ERR_NONE && d.first)
         err = datadir_set_initialized(&s->dir);
-    if (err == ERR_NONE && !conf_bool(s->conf, CONF_BARE))
+    if (err == ERR_NONE && d.first && !bare)
         log_line(LOG_INFO, "first_start", "bucket=%s derived=%s-derived thumbnails=%s",
-                 DEFAULT_BUCKET, DEFAULT_BUCKET, open ? "public" : "private");
+                 DEFAULT_BUCKET, DEFAULT_BUCKET, d.how == PUBLIC_NO ? "private" : "public");
     if (err != ERR_NONE && why->n == 0)
         buf_printf(why, "the default buckets cannot be made: %s", err_text(err));
     return err;
@@ -312,7 +318,8 @@ start_http(struct server *s, struct buf *why)
         .thread_end = http_thread_end};
     int err = http_start(&s->http, &options);
     if (err != ERR_NONE)
-        buf_printf(why, "cannot listen on %s: %s", conf_str(c, CONF_LISTEN), err_text(err));
+        buf_printf(why, "cannot listen on %s: %s%s", conf_str(c, CONF_LISTEN), err_text(err),
+                   err == ERR_INUSE ? " (another server? --listen HOST:0 takes a free port)" : "");
     return err;
 }
 
@@ -322,6 +329,7 @@ make_url(struct server *s)
 {
     const char *address = http_address(s->http);
     const char *port = strrchr(address, ':');
+    snprintf(s->bound, sizeof s->bound, "http://%s", address);
     if (strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0)
         snprintf(s->url, sizeof s->url, "http://127.0.0.1%s", port);
     else
@@ -353,7 +361,7 @@ server_start(struct server *s, struct buf *why)
 const char *
 server_url(const struct server *s)
 {
-    return s->url;
+    return s->bound;
 }
 
 /* ---- stopping ---- */

@@ -46,7 +46,7 @@ echo
 $darkroom wait --timeout 60 $objects
 
 echo
-echo "thumbnails for a browser (no signature needed on a loopback listener):"
+echo "fetched as a browser would (no signature needed on a loopback listener):"
 made=0
 for object in $objects; do
     key=${object#s3://photos/}

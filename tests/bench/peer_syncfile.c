@@ -1,8 +1,9 @@
 /*
- * The peer of the PUT benchmark: an HTTP server that makes every object durable by itself, as simple
- * stores do. Per PUT: write a temporary file, fdatasync, rename, fsync of the directory, 200. A thread
- * per connection, so that as many syncs as there are clients are in flight and the file system may
- * join what it can. Nothing is authenticated, hashed or indexed: all of that is in the peer's favour.
+ * The peer of the PUT benchmark: an HTTP server that makes every object durable by itself, as
+ * simple stores do. Per PUT: write a temporary file, fdatasync, rename, fsync of the directory,
+ * 200. A thread per connection, so that as many syncs as there are clients are in flight and the
+ * file system may join what it can. Nothing is authenticated, hashed or indexed: all of that is in
+ * the peer's favour.
  *
  *   peer_syncfile DIR          serves on a port the kernel chose, prints it, until it is killed
  *   peer_syncfile DIR serial   one object at a time: no sync is shared by two of them
@@ -163,7 +164,8 @@ main(int argc, char **argv)
     serial = argc == 3 && strcmp(argv[2], "serial") == 0;
     dir_fd = argc == 2 || serial ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (listener < 0 || dir_fd < 0) {
-        fprintf(stderr, "peer_syncfile: %s\n", argc > 1 ? strerror(errno) : "usage: ... DIR [serial]");
+        fprintf(stderr, "peer_syncfile: %s\n",
+                argc > 1 ? strerror(errno) : "usage: ... DIR [serial]");
         return EXIT_FAILURE;
     }
     printf("%d\n", port);
