@@ -16,10 +16,10 @@
  *      |             hooks, done() of each op
  *      +--checkpoint when the log is long--+
  *
- * Invariants: (1) done() is called exactly once for each accepted op, when the fate of its COMMIT is
- * certain. (2) The counter's durable value is never below a number that db_next() gave out. (3) A
- * statement is idle in its cache or on its connection's in-use list, which is cleared after each op
- * and each read: a forgotten db_reset() cannot hold a snapshot open.
+ * Invariants: (1) done() is called exactly once for each accepted op, when the fate of its COMMIT
+ * is certain. (2) The counter's durable value is never below a number that db_next() gave out. (3)
+ * A statement is idle in its cache or on its connection's in-use list, which is cleared after each
+ * op and each read: a forgotten db_reset() cannot hold a snapshot open.
  */
 #include "base/db.h"
 #include "base/chk.h"

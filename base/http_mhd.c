@@ -38,6 +38,7 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,7 @@
 /* Twice the largest head. libmicrohttpd clears all of it for every request, so it costs. */
 #define CONNECTION_MEMORY (32u << 10)
 #define THREADS_MAX 64
+#define ACCEPT_PAUSE_MS 50 /* after the last descriptor was used */
 #define LISTEN_BACKLOG 4096
 
 static _Atomic uint64_t next_id;
@@ -527,6 +529,72 @@ learn_address(struct http_server *s)
         snprintf(s->address, sizeof s->address, "%.60s:%.8s", host, port);
 }
 
+/* ---- accepting ---- */
+
+/* The library's threads would share the listen socket, and whoever wakes first takes a whole burst
+ * of connections: one thread works, the others look on. So one thread accepts, and the library
+ * deals the connections out by descriptor. */
+static void
+accept_all(struct http_server *s)
+{
+    for (;;) {
+        struct sockaddr_storage addr;
+        socklen_t n = sizeof addr;
+        int fd = accept4(s->listen_fd, (struct sockaddr *)&addr, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            MHD_add_connection(s->daemon, fd, (struct sockaddr *)&addr,
+                               n); /* closes it if refused */
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            struct pollfd stop = {.fd = s->stop_fd, .events = POLLIN};
+            poll(&stop, 1, ACCEPT_PAUSE_MS); /* the queue stays full: do not spin on it */
+        }
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
+static void *
+accept_main(void *arg)
+{
+    struct http_server *s = arg;
+    struct pollfd fds[] = {{.fd = s->listen_fd, .events = POLLIN},
+                           {.fd = s->stop_fd, .events = POLLIN}};
+    pthread_setname_np(pthread_self(), "accept");
+    while (fds[1].revents == 0) {
+        if (poll(fds, ARRAY_LEN(fds), -1) > 0 && fds[0].revents != 0 && fds[1].revents == 0)
+            accept_all(s);
+    }
+    return NULL;
+}
+
+static int
+start_accepting(struct http_server *s)
+{
+    s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->stop_fd < 0)
+        return err_from_errno(errno);
+    s->accepting = pthread_create(&s->acceptor, NULL, accept_main, s) == 0;
+    return s->accepting ? ERR_NONE : ERR_NOMEM;
+}
+
+static void
+stop_accepting(struct http_server *s)
+{
+    uint64_t one = 1;
+    if (s->accepting) {
+        CHK(write(s->stop_fd, &one, sizeof one) == (ssize_t)sizeof one);
+        CHK(pthread_join(s->acceptor, NULL) == 0);
+    }
+    s->accepting = false;
+    if (s->stop_fd >= 0)
+        close(s->stop_fd);
+    if (s->listen_fd >= 0)
+        close(s->listen_fd);
+    s->stop_fd = s->listen_fd = -1;
+}
+
 static int
 start_library(struct http_server *s, const struct http_options *o)
 {
@@ -538,7 +606,6 @@ start_library(struct http_server *s, const struct http_options *o)
     long library_max = (o->connections_max + threads + 1) * threads;
     struct MHD_OptionItem items[] = {
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_message, NULL},
-        {MHD_OPTION_LISTEN_SOCKET, s->listen_fd, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL},
         {MHD_OPTION_CONNECTION_LIMIT, library_max, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, (o->idle_timeout_ms + 999) / 1000, NULL},
@@ -550,10 +617,10 @@ start_library(struct http_server *s, const struct http_options *o)
         {MHD_OPTION_END, 0, NULL}};
     /* MHD_OPTION_STRICT_FOR_CLIENT stays off: at 1 it only demands Host and no blank in the
      * target, and answers with two heads or none; http_strict() answers both in order. */
-    s->daemon =
-        MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL |
-                             MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
-                         0, on_accept, s, on_handler, s, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
+            MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC,
+        0, on_accept, s, on_handler, s, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
     return s->daemon == NULL ? ERR_IO : ERR_NONE;
 }
 
@@ -583,7 +650,7 @@ http_start(struct http_server **out, const struct http_options *o)
     s->router = o->router;
     s->router_arg = o->router_arg;
     s->thread_end = o->thread_end;
-    s->listen_fd = -1;
+    s->listen_fd = s->stop_fd = -1;
     s->in_place = strcmp(MHD_get_version(), "0.9.75") == 0;
     if (!s->in_place)
         log_line(LOG_WARN, "http_library_unknown", "version=%s", MHD_get_version());
@@ -598,9 +665,12 @@ http_start(struct http_server **out, const struct http_options *o)
     }
     if (err == 0)
         err = start_library(s, o);
+    if (err == 0)
+        err = start_accepting(s);
     if (err != 0) {
-        if (s->listen_fd >= 0 && s->guard == NULL)
-            close(s->listen_fd); /* later on the library may have closed it */
+        stop_accepting(s);
+        if (s->daemon != NULL)
+            MHD_stop_daemon(s->daemon);
         server_free(s);
         return err;
     }
@@ -620,20 +690,12 @@ http_is_loopback(const struct http_server *s)
     return s->loopback;
 }
 
-/* MHD_quiesce_daemon() may abort in 0.9.75: it and a thread of the pool can both take the listen
- * socket out of epoll, and the second one panics. Instead a descriptor on which nothing ever
- * happens takes the place of the listen socket, which closes it and takes it out of every epoll. */
 void
 http_quiesce(struct http_server *s)
 {
     CHK_MAGIC(s, SERVER_MAGIC);
-    if (atomic_exchange(&s->quiesced, true))
-        return;
-    int silent = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (silent < 0 || dup3(silent, s->listen_fd, O_CLOEXEC) < 0)
-        log_line(LOG_WARN, "http_quiesce_failed", "errno=%d", errno);
-    if (silent >= 0)
-        close(silent);
+    if (!atomic_exchange(&s->quiesced, true))
+        stop_accepting(s);
 }
 
 int
@@ -655,7 +717,7 @@ http_stop(struct http_server **sp)
     CHK(atomic_load(&s->lent) == 0);
     while (atomic_load(&s->resuming) > 0)
         sched_yield();
-    MHD_stop_daemon(s->daemon); /* closes what stands in the listen socket's place, too */
+    MHD_stop_daemon(s->daemon);
     CHK(atomic_load(&s->active) == 0);
     server_free(s);
 }

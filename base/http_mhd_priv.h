@@ -70,6 +70,9 @@ struct http_server {
     struct MHD_Daemon *daemon;
     struct http_guard *guard;
     int listen_fd;
+    int stop_fd;    /* readable: no more connections */
+    pthread_t acceptor;
+    bool accepting; /* the thread runs */
     bool loopback;
     bool in_place; /* struct http_head.in_place */
     bool key_made;

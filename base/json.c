@@ -77,7 +77,8 @@ put_piece(const char *piece, size_t n, void *arg)
 void
 json_write(struct buf *out, const json_t *value, bool pretty)
 {
-    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) | (pretty ? JSON_INDENT(2) : JSON_COMPACT);
+    size_t flags =
+        JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) | (pretty ? JSON_INDENT(2) : JSON_COMPACT);
     if (out->err != ERR_NONE)
         return;
     /* It fails without our callback's doing only for want of memory. */

@@ -1,5 +1,6 @@
 #include "pipeline/datadir.h"
 #include "base/chk.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/fsio.h"
@@ -7,11 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
 
+#define LOCK_WAIT_MS 500
+#define LOCK_TICK_MS 10
 #define KEY_ID_RANDOM 8
 #define SECRET_RANDOM 30
 #define ROOT_ID "000000000000"
@@ -21,6 +25,20 @@ datadir_path(const struct datadir *d, const char *name, char out[PATH_MAX])
 {
     int n = snprintf(out, PATH_MAX, "%s/%s", d->path, name);
     CHK(n > 0 && n < PATH_MAX);
+}
+
+/* A killed server may leave a worker between fork and exec, which still shares its lock for some
+ * milliseconds: a start right after must not fail for that. */
+static bool
+lock_taken(int fd)
+{
+    int64_t deadline_ms = clock_mono_ms() + LOCK_WAIT_MS;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK || clock_mono_ms() >= deadline_ms)
+            return false;
+        poll(NULL, 0, LOCK_TICK_MS);
+    }
+    return true;
 }
 
 int
@@ -42,7 +60,7 @@ datadir_open(struct datadir *d, const char *path, struct buf *why)
         buf_printf(why, "%s cannot be opened: %s", lock_path, strerror(errno));
         return err_from_errno(errno);
     }
-    if (flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_taken(d->lock_fd)) {
         buf_printf(why, "data directory %s is in use by another darkroomd", d->path);
         datadir_close(d);
         return ERR_BUSY;
