@@ -69,6 +69,7 @@ static const struct {
     {ERR_STALE, S3_OPERATION_ABORTED},
     {ERR_CLOSED, S3_INTERNAL},
     {ERR_LOOP, S3_INVALID_REQUEST},
+    {ERR_INUSE, S3_INTERNAL},
 };
 
 enum s3_fault

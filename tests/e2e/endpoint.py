@@ -110,7 +110,9 @@ def test_not_only_loopback(s):
     keys = {"DARKROOM_ACCESS_KEY_ID": "ROOTKEY", "DARKROOM_SECRET_ACCESS_KEY": "root-secret"}
     wide = other(listen="0.0.0.0:0", config={"metrics": {"token": "let-me-see"}}, env=keys).start()
     try:
-        true(wide.url.startswith("http://127.0.0.1:"), "the URL is " + wide.url)
+        true(wide.url.startswith("http://0.0.0.0:"), "the line says " + wide.url)
+        with open(os.path.join(wide.data, "endpoint")) as f:
+            equal(f.read().strip(), wide.url.replace("0.0.0.0", "127.0.0.1"), "DIR/endpoint")
         true(not os.path.exists(os.path.join(wide.data, "credentials")), "credentials were made")
         equal(wide.put_settled("a.jpg", darkroom.sample("grey.jpg"))["ready"], True, "ready")
         equal(wide.thumbnail("a.jpg", "small").status, 403, "anonymous GET of a thumbnail")

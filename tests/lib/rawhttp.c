@@ -88,6 +88,8 @@ raw_hear(int fd, struct raw_answer *a, bool head_only)
     }
     a->head = a->all.n;
     a->status = (int)strtol(a->all.p + 9, NULL, 10);
+    if (a->status == 304 || a->status == 204) /* a length may be said; no body follows */
+        head_only = true;
     const char *length = strstr(a->all.p, "Content-Length: ");
     if (length != NULL)
         a->length = strtoll(length + 16, NULL, 10);

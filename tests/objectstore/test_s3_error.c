@@ -55,6 +55,7 @@ test_every_error_has_an_answer(void **state)
         {ERR_STALE, "OperationAborted", 409},
         {ERR_CLOSED, "InternalError", 500},
         {ERR_LOOP, "InvalidRequest", 400},
+        {ERR_INUSE, "InternalError", 500},
     };
     size_t listed = 0;
     (void)state;
