@@ -29,8 +29,7 @@ const char *conf_str(const struct conf *c, enum conf_id id); /* lent until chang
  * and what is allowed. STR settings whose unit is a|b|c take only these words. */
 int conf_set(struct conf *c, enum conf_id id, const char *text, struct buf *why);
 /* Reads the JSON file. Unknown settings, wrong types and out-of-range values: ERR_INVALID and one
- * line in `why` with file and setting. The member "accounts" (DESIGN section 9) goes to
- * `accounts`. */
+ * line in `why` with file and setting. The member "accounts" goes to `accounts`. */
 int conf_load(struct conf *c, const char *path, struct accounts *accounts, struct buf *why);
 /* Every setting as a line: name, value, default, unit, help. No secrets. */
 void conf_print(const struct conf *c, struct buf *out);

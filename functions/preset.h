@@ -31,7 +31,7 @@ struct preset_list {
     size_t count;
 };
 
-/* The three defaults of DESIGN section 8. */
+/* small 160x160 cover, medium 640x640 inside, large 1600x1600 inside, all WebP q80. */
 void preset_defaults(struct preset_list *list);
 /* JSON array text. ERR_INVALID with one sentence in `why` (preset, member, what is allowed). */
 int preset_parse(struct slice json, struct preset_list *list, struct buf *why);
