@@ -2,7 +2,7 @@
  * Files: whole reads and writes, and publishing a file so that it survives a power cut.
  * Interrupted and short calls are continued. Descriptors are close-on-exec. Any thread.
  *
- * Fault points: with FSIO_FAULTS compiled in (`make check-fault`), fsio_fault_set() makes the n-th
+ * Fault points: with FSIO_FAULTS compiled in (base/fsio_fault.h), fsio_fault_set() makes the n-th
  * call of this module fail with a chosen errno; the suite walks n.
  */
 #ifndef DARKROOM_BASE_FSIO_H
