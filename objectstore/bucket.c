@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "objectstore/cors.h"
 #include "objectstore/policy.h"
 #include "objectstore/store_priv.h"
 
@@ -16,7 +17,7 @@
 
 #define BUCKET_NAME_MIN 3
 #define BUCKET_NAME_MAX 63
-#define POLICY_WHY_MAX 512
+#define WHY_MAX 512
 
 /* ---- names ---- */
 
@@ -84,28 +85,54 @@ store_bucket_unref(const struct store_bucket **bp)
     CHK(before > 0);
     if (before == 1) {
         policy_free(&b->policy);
+        cors_free(&b->cors);
         free(b);
     }
+}
+
+/* DB_ROW with the document in column 0, DB_DONE without one, or an error. */
+static int
+config_find(struct db_conn *conn, int64_t bucket_id, const char *name, struct db_stmt **q)
+{
+    *q = db_prepare(conn, "SELECT body FROM bucket_config WHERE bucket_id = ?1 AND name = ?2");
+    db_bind_int(*q, 1, bucket_id);
+    db_bind_blob(*q, 2, slice_str(name));
+    return db_step(*q);
 }
 
 /* A policy that no longer parses grants nothing: the owner alone gets in. */
 static int
 policy_load(struct db_conn *conn, struct store_bucket *b)
 {
-    struct db_stmt *q =
-        db_prepare(conn, "SELECT body FROM bucket_config WHERE bucket_id = ?1 AND name = ?2");
-    db_bind_int(q, 1, b->id);
-    db_bind_blob(q, 2, SLICE_LIT("policy"));
-    int rc = db_step(q);
+    struct db_stmt *q = NULL;
+    struct buf why;
+    int rc = config_find(conn, b->id, "policy", &q);
     if (rc != DB_ROW)
         return rc;
-    struct buf why;
-    buf_init(&why, POLICY_WHY_MAX);
+    buf_init(&why, WHY_MAX);
     if (policy_parse(db_column_blob(q, 0), b->name, &b->policy, &why) != ERR_NONE) {
         b->policy = NULL;
         log_line(LOG_ERROR, "policy_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
                  why.n > 0 ? why.p : "");
     }
+    buf_fini(&why);
+    db_reset(q);
+    return ERR_NONE;
+}
+
+/* Rules that no longer parse allow nothing. */
+static int
+cors_load(struct db_conn *conn, struct store_bucket *b)
+{
+    struct db_stmt *q = NULL;
+    struct buf why;
+    int rc = config_find(conn, b->id, "cors", &q);
+    if (rc != DB_ROW)
+        return rc;
+    buf_init(&why, WHY_MAX);
+    if (cors_parse(db_column_blob(q, 0), &b->cors, &why) != ERR_NONE)
+        log_line(LOG_ERROR, "cors_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
+                 why.n > 0 ? why.p : "");
     buf_fini(&why);
     db_reset(q);
     return ERR_NONE;
@@ -138,6 +165,8 @@ bucket_load(struct db_conn *conn, struct slice name, struct store_bucket **out)
     if (b == NULL)
         return ERR_NOMEM;
     rc = policy_load(conn, b);
+    if (rc == ERR_NONE)
+        rc = cors_load(conn, b);
     *out = b;
     if (rc != ERR_NONE)
         store_bucket_unref((const struct store_bucket **)(void *)out);
@@ -366,11 +395,8 @@ store_bucket_config_get(struct store *s, struct slice bucket, const char *name, 
         return rc;
     rc = bucket_id_apply(conn, bucket, &id);
     if (rc == ERR_NONE) {
-        struct db_stmt *q =
-            db_prepare(conn, "SELECT body FROM bucket_config WHERE bucket_id = ?1 AND name = ?2");
-        db_bind_int(q, 1, id);
-        db_bind_blob(q, 2, slice_str(name));
-        rc = db_step(q);
+        struct db_stmt *q = NULL;
+        rc = config_find(conn, id, name, &q);
         if (rc == DB_ROW) {
             *body = arena_dup(a, db_column_blob(q, 0));
             rc = body->p == NULL ? ERR_NOMEM : ERR_NONE;

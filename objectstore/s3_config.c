@@ -64,6 +64,32 @@ config_read(struct s3_request *q, const char *name, struct slice *body)
     return store_bucket_config_get(q->s->store, q->bucket->name, name, q->r->arena, body);
 }
 
+void
+s3_config_put(struct s3_request *q, const char *name, struct slice body, int status)
+{
+    if (config_change(q, name, body, status) != NULL)
+        s3_commit(q, apply_config, answer_config);
+}
+
+void
+s3_config_reply(struct s3_request *q, const char *name, enum s3_fault absent)
+{
+    struct slice body;
+    struct buf b;
+    int err = config_read(q, name, &body);
+    if (err == ERR_NOTFOUND) {
+        s3_fail(q, absent);
+        return;
+    }
+    if (err != ERR_NONE) {
+        s3_fail_err(q, err);
+        return;
+    }
+    buf_init(&b, S3_REPLY_BYTES_MAX);
+    buf_put_slice(&b, body);
+    s3_reply_xml(q, 200, &b);
+}
+
 /* ---- notifications ---- */
 
 static int
@@ -137,8 +163,8 @@ s3_run_put_policy(struct s3_request *q)
     else if (err != ERR_NONE)
         s3_fail_err(q, err);
     buf_fini(&why);
-    if (err == ERR_NONE && config_change(q, "policy", buf_slice(&q->doc), 204) != NULL)
-        s3_commit(q, apply_config, answer_config);
+    if (err == ERR_NONE)
+        s3_config_put(q, "policy", buf_slice(&q->doc), 204);
 }
 
 void
@@ -162,8 +188,7 @@ s3_run_get_policy(struct s3_request *q)
 void
 s3_run_delete_policy(struct s3_request *q)
 {
-    if (config_change(q, "policy", SLICE_NONE, 204) != NULL)
-        s3_commit(q, apply_config, answer_config);
+    s3_config_put(q, "policy", SLICE_NONE, 204);
 }
 
 void

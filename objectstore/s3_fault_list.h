@@ -11,6 +11,7 @@
     X(ACCESS_FORBIDDEN, "AccessForbidden", 403, "CORSResponse: CORS is not enabled for this bucket.") \
     X(ACL_NOT_SUPPORTED, "AccessControlListNotSupported", 400, "The bucket does not allow ACLs") \
     X(BAD_DIGEST, "BadDigest", 400, "The Content-MD5 or checksum value that you specified did not match what the server received.") \
+    X(BAD_REQUEST, "BadRequest", 400, "Bad Request") \
     X(BUCKET_EXISTS, "BucketAlreadyExists", 409, "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.") \
     X(BUCKET_OWNED, "BucketAlreadyOwnedByYou", 409, "Your previous request to create the named bucket succeeded and you already own it.") \
     X(BUCKET_NOT_EMPTY, "BucketNotEmpty", 409, "The bucket you tried to delete is not empty.") \

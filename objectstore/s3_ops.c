@@ -106,6 +106,12 @@ static const struct s3_op ops[] = {
      NO_BODY, 0, NULL, s3_run_policy_status, NULL, 0},
     {"GetBucketAcl", HTTP_GET, S3_BUCKET, "acl", "s3:GetBucketAcl", NO_BODY, 0, NULL,
      s3_run_bucket_acl, NULL, 0},
+    {"GetBucketCors", HTTP_GET, S3_BUCKET, "cors", "s3:GetBucketCORS", NO_BODY, 0, NULL,
+     s3_run_get_cors, NULL, 0},
+    {"PutBucketCors", HTTP_PUT, S3_BUCKET, "cors", "s3:PutBucketCORS", DOC(S3_DOC_SMALL),
+     S3_MUTATES, NULL, s3_run_put_cors, NULL, 0},
+    {"DeleteBucketCors", HTTP_DELETE, S3_BUCKET, "cors", "s3:PutBucketCORS", NO_BODY,
+     S3_MUTATES | S3_FREES, NULL, s3_run_delete_cors, NULL, 0},
 
     /* Reads that clients make by themselves: what an unconfigured bucket says. */
     CANNED("versioning", "s3:GetBucketVersioning", XML("VersioningConfiguration", "")),
@@ -115,7 +121,6 @@ static const struct s3_op ops[] = {
            XML("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")),
     ABSENT("tagging", S3_BUCKET, "s3:GetBucketTagging", S3_NO_TAG_SET),
     ABSENT("object-lock", S3_BUCKET, "s3:GetBucketObjectLockConfiguration", S3_NO_OBJECT_LOCK),
-    ABSENT("cors", S3_BUCKET, "s3:GetBucketCORS", S3_NO_CORS),
     ABSENT("lifecycle", S3_BUCKET, "s3:GetLifecycleConfiguration", S3_NO_LIFECYCLE),
     ABSENT("website", S3_BUCKET, "s3:GetBucketWebsite", S3_NO_WEBSITE),
     ABSENT("publicAccessBlock", S3_BUCKET, "s3:GetBucketPublicAccessBlock", S3_NO_ACCESS_BLOCK),
@@ -240,9 +245,7 @@ s3_op_find(struct s3_request *q)
             continue;
         return op;
     }
-    if (r->method == HTTP_OPTIONS) {
-        s3_fail(q, S3_ACCESS_FORBIDDEN);
-    } else if (sub != NULL && strchr(methods, method_letter(r->method)) != NULL) {
+    if (sub != NULL && strchr(methods, method_letter(r->method)) != NULL) {
         s3_fail(q, S3_NOT_IMPLEMENTED);
     } else {
         allow_header(q, level, sub);

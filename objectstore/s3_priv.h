@@ -131,6 +131,22 @@ void s3_seal_and_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn an
 /* Root element of the body, so named; NULL: answered with MalformedXML. */
 const struct xml_node *s3_doc_parse(struct s3_request *q, const char *root);
 
+/* ---- s3_config.c: documents kept with a bucket ---- */
+
+/* Keeps `body` (in q->doc or the arena; n = 0 takes the document away), checked already, under
+ * `name` and answers `status`. */
+void s3_config_put(struct s3_request *q, const char *name, struct slice body, int status);
+/* Answers with an XML document as it was kept, or with `absent`. */
+void s3_config_reply(struct s3_request *q, const char *name, enum s3_fault absent);
+
+/* ---- s3_cors.c ---- */
+
+/* Answers OPTIONS, whoever sends it. */
+void s3_preflight(struct s3_request *q);
+/* Before the answer to a request with Origin: the headers that let its page read the answer, when
+ * the bucket's rules allow. Finds q->bucket when there is one. */
+void s3_cors_headers(struct s3_request *q);
+
 /* ---- s3_cond.c ---- */
 
 struct s3_conditions {
@@ -205,6 +221,9 @@ void s3_run_get_policy(struct s3_request *q);
 void s3_run_put_policy(struct s3_request *q);
 void s3_run_delete_policy(struct s3_request *q);
 void s3_run_policy_status(struct s3_request *q);
+void s3_run_get_cors(struct s3_request *q);
+void s3_run_put_cors(struct s3_request *q);
+void s3_run_delete_cors(struct s3_request *q);
 void s3_run_list_objects(struct s3_request *q);
 void s3_run_list_versions(struct s3_request *q);
 void s3_prepare_create_upload(struct s3_request *q);

@@ -1,7 +1,8 @@
 /*
  * The life of one S3 request.
  *
- *   begin()  address -> signature -> operation -> bucket -> permission -> admission -> prepare()
+ *   begin()  address -> cross-origin headers (OPTIONS ends here) -> signature -> operation ->
+ *              bucket -> permission -> admission -> prepare()
  *              each step answers by itself when it says no; nothing was read from the body yet, so
  *              a client that waits for 100 Continue sends none of it
  *   body()   payload (base/payload.h) takes the wire's form off; plain bytes go to the put or to
@@ -223,7 +224,8 @@ permitted(struct s3_request *q)
 {
     const struct s3_op *op = q->op;
     if (op->level != S3_SERVICE && !(op->flags & S3_NEW_BUCKET)) {
-        int err = store_bucket_get(q->s->store, q->bucket_name, &q->bucket);
+        int err = q->bucket != NULL ? ERR_NONE
+                                    : store_bucket_get(q->s->store, q->bucket_name, &q->bucket);
         if (err != ERR_NONE) {
             s3_fail_err(q, err == ERR_NOTFOUND ? ERR_NOPARENT : err);
             return false;
@@ -444,7 +446,15 @@ s3_begin(struct http_request *r)
     r->ctx = q;
     http_header(r, "x-amz-request-id", slice_str(r->id));
     http_header(r, "x-amz-id-2", slice_str(s->host_id));
-    if (!address(q) || !authentic(q))
+    if (!address(q))
+        return;
+    if (r->method == HTTP_OPTIONS) {
+        s3_preflight(q);
+        return;
+    }
+    if (http_field(r, "Origin").n > 0)
+        s3_cors_headers(q);
+    if (!authentic(q))
         return;
     q->op = s3_op_find(q);
     if (q->op == NULL || !permitted(q) || !admitted(q))

@@ -48,6 +48,7 @@
 
 struct store;
 struct policy;
+struct cors;
 
 /* ---- opening ---- */
 
@@ -107,6 +108,7 @@ struct store_bucket { /* shared, immutable; refs counted */
     int64_t created_ms;
     struct slice region;
     struct policy *policy; /* parsed (objectstore/policy.h); NULL without one */
+    struct cors *cors;     /* likewise (objectstore/cors.h) */
     int refs;
 };
 
