@@ -29,6 +29,7 @@
     X(INVALID_REDIRECT, "InvalidRedirectLocation", 400, "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.") \
     X(INVALID_REQUEST, "InvalidRequest", 400, "Invalid Request") \
     X(INVALID_STORAGE_CLASS, "InvalidStorageClass", 400, "The storage class you specified is not valid") \
+    X(INVALID_TAG, "InvalidTag", 400, "The tag provided was not a valid tag.") \
     X(INVALID_URI, "InvalidURI", 400, "Couldn't parse the specified URI.") \
     X(KEY_TOO_LONG, "KeyTooLongError", 400, "Your key is too long") \
     X(MALFORMED_POLICY, "MalformedPolicy", 400, "This policy is not valid.") \

@@ -113,9 +113,8 @@ limits(void **state)
 static void
 written_again(void **state)
 {
-    const char *xml = DOCUMENT(
-        RULE(ORIGIN("a&amp;b") ORIGIN("") METHOD("GET") METHOD("PUT") HEADER("X-*") EXPOSE("ETag")
-                 "<MaxAgeSeconds> 3000 </MaxAgeSeconds><ID>one</ID>") RULE(LEAST));
+    const char *xml = DOCUMENT(RULE(ORIGIN("a&amp;b") ORIGIN("") METHOD("GET") METHOD("PUT") HEADER(
+        "X-*") EXPOSE("ETag") "<MaxAgeSeconds> 3000 </MaxAgeSeconds><ID>one</ID>") RULE(LEAST));
     struct buf first, second;
     (void)state;
     buf_init(&first, 64 << 10);
@@ -152,8 +151,8 @@ origins(void **state)
         rules(DOCUMENT(RULE(ORIGIN("*suffix") METHOD("GET")) RULE(ORIGIN("start*end") METHOD("GET"))
                            RULE(ORIGIN("prefix*") METHOD("GET")) RULE(ORIGIN("*.put") METHOD("PUT"))
                                RULE(ORIGIN("https://A.org") METHOD("HEAD"))));
-    static const char *const good[] = {"foo.suffix", "suffix",     "startend",     "start1end",
-                                       "start12end", "prefix",     "prefix.suffix"};
+    static const char *const good[] = {"foo.suffix", "suffix", "startend",     "start1end",
+                                       "start12end", "prefix", "prefix.suffix"};
     static const char *const bad[] = {"foo.bar",    "foo.suffix.get", "0start12end",
                                       "bla.prefix", "staend",         "starten",
                                       "",           "foo.put",        "foo.Suffix"};
@@ -173,11 +172,9 @@ asked_headers(void **state)
 {
     struct cors_answer a;
     (void)state;
-    struct cors *c = rules(DOCUMENT(
-        RULE(ORIGIN("x") METHOD("GET")) RULE(ORIGIN("x") METHOD("PUT") HEADER("x-AMZ-*")
-                                                 HEADER("Content-Type") EXPOSE("a") EXPOSE("b")
-                                                     "<MaxAgeSeconds>7</MaxAgeSeconds>")
-            RULE(ORIGIN("*") METHOD("PUT") HEADER("*"))));
+    struct cors *c = rules(DOCUMENT(RULE(ORIGIN("x") METHOD("GET")) RULE(
+        ORIGIN("x") METHOD("PUT") HEADER("x-AMZ-*") HEADER("Content-Type") EXPOSE("a") EXPOSE(
+            "b") "<MaxAgeSeconds>7</MaxAgeSeconds>") RULE(ORIGIN("*") METHOD("PUT") HEADER("*"))));
     assert_true(asks(c, "x", "GET", NULL, &a));
     assert_true(asks(c, "x", "GET", " , ", &a));
     assert_false(asks(c, "x", "GET", "range", &a));
@@ -191,9 +188,9 @@ asked_headers(void **state)
 
 /* ---- over a connection ---- */
 
-#define ALLOWING                                                                                 \
-    DOCUMENT(RULE(ORIGIN("https://*.example.org") METHOD("GET") METHOD("PUT") HEADER("x-amz-*")  \
-                      EXPOSE("ETag") "<MaxAgeSeconds>60</MaxAgeSeconds>")                        \
+#define ALLOWING                                                                                \
+    DOCUMENT(RULE(ORIGIN("https://*.example.org") METHOD("GET") METHOD("PUT") HEADER("x-amz-*") \
+                      EXPOSE("ETag") "<MaxAgeSeconds>60</MaxAgeSeconds>")                       \
                  RULE(ORIGIN("*") METHOD("HEAD")))
 #define PAGE "origin: https://www.example.org\r\n"
 #define ASKS(method) "access-control-request-method: " method "\r\n"
@@ -256,10 +253,10 @@ preflight_headers(void **state)
 {
     struct s3_fix *t = *state;
     struct raw_answer a;
-    struct s3_call c = {.method = "OPTIONS",
-                        .target = "/album/no/such?X-Amz-Signature=0&X-Amz-Credential=x",
-                        .headers = PAGE ASKS(
-                            "PUT") "access-control-request-headers: X-Amz-Date,x-amz-acl\r\n"};
+    struct s3_call c = {
+        .method = "OPTIONS",
+        .target = "/album/no/such?X-Amz-Signature=0&X-Amz-Credential=x",
+        .headers = PAGE ASKS("PUT") "access-control-request-headers: X-Amz-Date,x-amz-acl\r\n"};
     s3_do(t, ROOT, "PUT", "/album", 200, NULL);
     s3_send(t, ROOT, "PUT", "/album?cors", NULL, ALLOWING, 200, NULL);
     s3_call(t, &c, &a);
@@ -334,10 +331,14 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(documents_refused), cmocka_unit_test(limits),
-        cmocka_unit_test(written_again),     cmocka_unit_test(origins),
-        cmocka_unit_test(asked_headers),     S3_TEST(configuration),
-        S3_TEST(preflights),                 S3_TEST(preflight_headers),
+        cmocka_unit_test(documents_refused),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(written_again),
+        cmocka_unit_test(origins),
+        cmocka_unit_test(asked_headers),
+        S3_TEST(configuration),
+        S3_TEST(preflights),
+        S3_TEST(preflight_headers),
         S3_TEST(actual_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
