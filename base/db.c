@@ -559,11 +559,8 @@ fail_all(struct db_op *ops, int err)
 static void
 answer_all(struct db_op **ops)
 {
-    while (*ops != NULL) {
-        struct db_op *op = *ops;
+    for (struct db_op *op; (op = *ops) != NULL; op->done(op, op->err))
         *ops = op->next; /* done() may free it */
-        op->done(op, op->err);
-    }
 }
 
 /* Runs every op and commits those that succeeded; true when there was a COMMIT. On return each
@@ -573,8 +570,7 @@ static bool
 batch_commit(struct db *db, struct db_op **ops)
 {
     struct db_conn *conn = db->writer;
-    bool alone = (*ops)->next == NULL;
-    bool committed = false;
+    bool alone = (*ops)->next == NULL, committed = false;
     int applied = 0;
     int64_t ceiling = 0;
     int err = db_run(db_prepare(conn, "BEGIN IMMEDIATE"));
@@ -586,8 +582,10 @@ batch_commit(struct db *db, struct db_op **ops)
     }
     if (err == ERR_NONE)
         err = counter_save(conn, &ceiling);
-    if (plant_early_ack && err == ERR_NONE)
+    if (plant_early_ack && err == ERR_NONE) {
         answer_all(ops);
+        plant_hold();
+    }
     if (err == ERR_NONE && applied > 0) {
         err = db_run(db_prepare(conn, "COMMIT"));
         if (err == ERR_NONE) {
@@ -830,8 +828,8 @@ writer_prepare(struct db *db, const struct db_options *options)
     sqlite3_wal_hook(db->writer->handle, wal_grew, db); /* replaces the automatic checkpoint */
     err = exec(db->writer, "PRAGMA page_size=8192; PRAGMA journal_mode=WAL");
     if (err == ERR_NONE)
-        err = exec(db->writer,
-                   plant_no_sync ? "PRAGMA synchronous=OFF" : "PRAGMA synchronous=FULL");
+        err =
+            exec(db->writer, plant_no_sync ? "PRAGMA synchronous=OFF" : "PRAGMA synchronous=FULL");
     if (err == ERR_NONE)
         err = schema_upgrade(db->writer, &options->schema);
     if (err == ERR_NONE)

@@ -30,7 +30,7 @@ SMALL, LARGE = crashlib.SmallWorker, crashlib.LargeWorker
 PLANTS = {"no_sync": (SMALL, SMALL, LARGE, crashlib.MultipartWorker),
           "no_fsync": (SMALL, SMALL, LARGE, crashlib.MultipartWorker),
           "early_ack": (SMALL,) * 6}
-PLANT_CUTS = 40  # within so many it must have been caught
+PLANT_CUTS = 10  # within so many it must have been caught; as a rule the first one does
 DRAIN_SECONDS = 60
 STARTUP_SECONDS = 0.15
 IMAGE_BYTES = 512 << 20
