@@ -13,6 +13,7 @@
 #include "objectstore/store_priv.h"
 
 #include <arpa/inet.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #define BUCKET_NAME_MIN 3
@@ -54,23 +55,50 @@ store_bucket_name_ok(struct slice name)
 
 /* ---- records ---- */
 
+/* Documents that every request may need, kept with the record as they are. */
+static const struct {
+    const char *name;
+    size_t at;
+} kept_docs[] = {
+    {"acl", offsetof(struct store_bucket, acl)},
+    {"ownershipControls", offsetof(struct store_bucket, ownership)},
+    {"publicAccessBlock", offsetof(struct store_bucket, access_block)},
+    {"object-lock", offsetof(struct store_bucket, lock_default)},
+};
+
+static struct slice *
+kept_doc(struct store_bucket *b, size_t index)
+{
+    return (struct slice *)(void *)((char *)b + kept_docs[index].at);
+}
+
+static struct slice
+text_add(char **at, struct slice s)
+{
+    struct slice copy = slice_of(*at, s.n);
+    if (s.n > 0)
+        *at = mempcpy(*at, s.p, s.n);
+    return copy;
+}
+
 static struct store_bucket *
 bucket_dup(const struct store_bucket *b)
 {
-    struct store_bucket *copy = malloc(sizeof *copy + b->name.n + b->owner.n + b->region.n);
+    struct store_bucket lent = *b;
+    size_t n = b->name.n + b->owner.n + b->region.n;
+    for (size_t i = 0; i < ARRAY_LEN(kept_docs); i++)
+        n += kept_doc(&lent, i)->n;
+    struct store_bucket *copy = malloc(sizeof *copy + n);
     if (copy == NULL)
         return NULL;
     char *at = (char *)(copy + 1);
     *copy = *b;
     copy->refs = 1;
-    copy->name = slice_of(at, b->name.n);
-    at = mempcpy(at, b->name.p, b->name.n);
-    copy->owner = slice_of(at, b->owner.n);
-    if (b->owner.n > 0)
-        at = mempcpy(at, b->owner.p, b->owner.n);
-    copy->region = slice_of(at, b->region.n);
-    if (b->region.n > 0)
-        memcpy(at, b->region.p, b->region.n);
+    copy->name = text_add(&at, b->name);
+    copy->owner = text_add(&at, b->owner);
+    copy->region = text_add(&at, b->region);
+    for (size_t i = 0; i < ARRAY_LEN(kept_docs); i++)
+        *kept_doc(copy, i) = text_add(&at, *kept_doc(&lent, i));
     return copy;
 }
 
@@ -101,41 +129,57 @@ config_find(struct db_conn *conn, int64_t bucket_id, const char *name, struct db
 }
 
 /* A policy that no longer parses grants nothing: the owner alone gets in. */
-static int
-policy_load(struct db_conn *conn, struct store_bucket *b)
+static void
+policy_load(struct store_bucket *b, struct slice body)
 {
-    struct db_stmt *q = NULL;
     struct buf why;
-    int rc = config_find(conn, b->id, "policy", &q);
-    if (rc != DB_ROW)
-        return rc;
     buf_init(&why, WHY_MAX);
-    if (policy_parse(db_column_blob(q, 0), b->name, &b->policy, &why) != ERR_NONE) {
+    if (policy_parse(body, b->name, &b->policy, &why) != ERR_NONE) {
         b->policy = NULL;
         log_line(LOG_ERROR, "policy_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
                  why.n > 0 ? why.p : "");
     }
     buf_fini(&why);
-    db_reset(q);
-    return ERR_NONE;
 }
 
 /* Rules that no longer parse allow nothing. */
-static int
-cors_load(struct db_conn *conn, struct store_bucket *b)
+static void
+cors_load(struct store_bucket *b, struct slice body)
 {
-    struct db_stmt *q = NULL;
     struct buf why;
-    int rc = config_find(conn, b->id, "cors", &q);
-    if (rc != DB_ROW)
-        return rc;
     buf_init(&why, WHY_MAX);
-    if (cors_parse(db_column_blob(q, 0), &b->cors, &why) != ERR_NONE)
+    if (cors_parse(body, &b->cors, &why) != ERR_NONE)
         log_line(LOG_ERROR, "cors_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
                  why.n > 0 ? why.p : "");
     buf_fini(&why);
-    db_reset(q);
-    return ERR_NONE;
+}
+
+/* Fills in what requests need of the bucket's documents; the kept ones in `texts`. */
+static int
+docs_load(struct db_conn *conn, struct store_bucket *b, struct buf *texts)
+{
+    size_t from[ARRAY_LEN(kept_docs)] = {0};
+    struct db_stmt *q =
+        db_prepare(conn, "SELECT name, body FROM bucket_config WHERE bucket_id = ?1");
+    int rc;
+    db_bind_int(q, 1, b->id);
+    while ((rc = db_step(q)) == DB_ROW) {
+        struct slice name = db_column_blob(q, 0), body = db_column_blob(q, 1);
+        if (slice_eqs(name, "policy"))
+            policy_load(b, body);
+        else if (slice_eqs(name, "cors"))
+            cors_load(b, body);
+        for (size_t i = 0; i < ARRAY_LEN(kept_docs); i++) {
+            if (!slice_eqs(name, kept_docs[i].name))
+                continue;
+            from[i] = texts->n;
+            kept_doc(b, i)->n = body.n;
+            buf_put_slice(texts, body);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(kept_docs); i++)
+        kept_doc(b, i)->p = kept_doc(b, i)->n > 0 ? texts->p + from[i] : NULL;
+    return rc < 0 ? rc : texts->err;
 }
 
 static void
@@ -145,31 +189,37 @@ bucket_from_row(struct store_bucket *b, struct db_stmt *q)
                                .name = db_column_blob(q, 1),
                                .owner = db_column_blob(q, 2),
                                .created_ms = db_column_int(q, 3),
-                               .region = db_column_blob(q, 4)};
+                               .region = db_column_blob(q, 4),
+                               .versioning = (enum store_versioning)db_column_int(q, 5),
+                               .object_lock = db_column_int(q, 6) != 0};
 }
 
 static int
 bucket_load(struct db_conn *conn, struct slice name, struct store_bucket **out)
 {
     struct store_bucket lent;
+    struct buf texts;
     struct db_stmt *q =
-        db_prepare(conn, "SELECT id, name, owner, created_ms, region FROM bucket WHERE name = ?1");
+        db_prepare(conn, "SELECT id, name, owner, created_ms, region, versioning, object_lock"
+                         " FROM bucket WHERE name = ?1");
     db_bind_blob(q, 1, name);
     *out = NULL;
     int rc = db_step(q);
     if (rc != DB_ROW)
         return rc == DB_DONE ? ERR_NOTFOUND : rc;
     bucket_from_row(&lent, q);
-    struct store_bucket *b = bucket_dup(&lent);
+    buf_init(&texts, ARRAY_LEN(kept_docs) * STORE_CONFIG_BYTES_MAX);
+    rc = docs_load(conn, &lent, &texts);
+    if (rc == ERR_NONE) {
+        *out = bucket_dup(&lent);
+        rc = *out == NULL ? ERR_NOMEM : ERR_NONE;
+    }
+    if (rc != ERR_NONE) {
+        policy_free(&lent.policy);
+        cors_free(&lent.cors);
+    }
     db_reset(q);
-    if (b == NULL)
-        return ERR_NOMEM;
-    rc = policy_load(conn, b);
-    if (rc == ERR_NONE)
-        rc = cors_load(conn, b);
-    *out = b;
-    if (rc != ERR_NONE)
-        store_bucket_unref((const struct store_bucket **)(void *)out);
+    buf_fini(&texts);
     return rc;
 }
 
@@ -224,16 +274,26 @@ bucket_id_get(struct store *s, struct slice name, int64_t *id)
 }
 
 int
-bucket_id_apply(struct db_conn *conn, struct slice name, int64_t *id)
+bucket_row_find(struct db_conn *conn, struct slice name, struct bucket_row *row)
 {
-    struct db_stmt *q = db_prepare(conn, "SELECT id FROM bucket WHERE name = ?1");
+    struct db_stmt *q = db_prepare(conn, "SELECT id, versioning FROM bucket WHERE name = ?1");
     db_bind_blob(q, 1, name);
     int rc = db_step(q);
     if (rc != DB_ROW)
         return rc == DB_DONE ? ERR_NOPARENT : rc;
-    *id = db_column_int(q, 0);
+    *row = (struct bucket_row){.id = db_column_int(q, 0),
+                               .versioning = (enum store_versioning)db_column_int(q, 1)};
     db_reset(q);
     return ERR_NONE;
+}
+
+static int
+bucket_id_find(struct db_conn *conn, struct slice name, int64_t *id)
+{
+    struct bucket_row row;
+    int err = bucket_row_find(conn, name, &row);
+    *id = err == ERR_NONE ? row.id : 0;
+    return err;
 }
 
 int
@@ -346,10 +406,12 @@ store_apply_bucket_delete(struct store *s, struct db_conn *conn, struct slice na
 {
     CHK_MAGIC(s, STORE_MAGIC);
     int64_t id = 0;
-    int rc = bucket_id_apply(conn, name, &id);
+    int rc = bucket_id_find(conn, name, &id);
     if (rc != ERR_NONE)
         return rc == ERR_NOPARENT ? ERR_NOTFOUND : rc;
     rc = probe(conn, "SELECT 1 FROM object WHERE bucket_id = ?1 LIMIT 1", id);
+    if (rc == DB_DONE)
+        rc = probe(conn, "SELECT 1 FROM object_version WHERE bucket_id = ?1 LIMIT 1", id);
     if (rc == DB_DONE)
         rc = probe(conn, "SELECT 1 FROM upload WHERE bucket_id = ?1 LIMIT 1", id);
     if (rc != DB_DONE)
@@ -357,6 +419,46 @@ store_apply_bucket_delete(struct store *s, struct db_conn *conn, struct slice na
     s->changes.buckets = true;
     rc = probe(conn, "DELETE FROM bucket_config WHERE bucket_id = ?1", id);
     return rc != DB_DONE ? rc : probe(conn, "DELETE FROM bucket WHERE id = ?1", id);
+}
+
+static int
+versioning_set(struct store *s, struct db_conn *conn, int64_t id, enum store_versioning versioning)
+{
+    struct db_stmt *q = db_prepare(conn, "UPDATE bucket SET versioning = ?2 WHERE id = ?1");
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, versioning);
+    s->changes.buckets = true;
+    return db_run(q);
+}
+
+int
+store_apply_bucket_versioning(struct store *s, struct db_conn *conn, struct slice bucket,
+                              enum store_versioning versioning)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    int64_t id = 0;
+    CHK(versioning != STORE_VERSIONING_OFF);
+    int err = bucket_id_find(conn, bucket, &id);
+    if (err != ERR_NONE)
+        return err == ERR_NOPARENT ? ERR_NOTFOUND : err;
+    int locked = probe(conn, "SELECT 1 FROM bucket WHERE id = ?1 AND object_lock <> 0", id);
+    if (locked < 0)
+        return locked;
+    if (locked == DB_ROW && versioning == STORE_VERSIONING_SUSPENDED)
+        return ERR_CONFLICT;
+    return versioning_set(s, conn, id, versioning);
+}
+
+int
+store_apply_bucket_object_lock(struct store *s, struct db_conn *conn, struct slice bucket)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    int64_t id = 0;
+    int err = bucket_id_find(conn, bucket, &id);
+    if (err != ERR_NONE)
+        return err == ERR_NOPARENT ? ERR_NOTFOUND : err;
+    int rc = probe(conn, "UPDATE bucket SET object_lock = 1 WHERE id = ?1", id);
+    return rc != DB_DONE ? rc : versioning_set(s, conn, id, STORE_VERSIONING_ENABLED);
 }
 
 int
@@ -367,7 +469,7 @@ store_apply_bucket_config_set(struct store *s, struct db_conn *conn, struct slic
     int64_t id = 0;
     if (body.n > STORE_CONFIG_BYTES_MAX)
         return ERR_TOOBIG;
-    int err = bucket_id_apply(conn, bucket, &id);
+    int err = bucket_id_find(conn, bucket, &id);
     if (err != ERR_NONE)
         return err == ERR_NOPARENT ? ERR_NOTFOUND : err;
     s->changes.buckets = true;
@@ -393,7 +495,7 @@ store_bucket_config_get(struct store *s, struct slice bucket, const char *name, 
     int rc = db_read_begin(s->db, &conn);
     if (rc != ERR_NONE)
         return rc;
-    rc = bucket_id_apply(conn, bucket, &id);
+    rc = bucket_id_find(conn, bucket, &id);
     if (rc == ERR_NONE) {
         struct db_stmt *q = NULL;
         rc = config_find(conn, id, name, &q);

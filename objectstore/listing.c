@@ -6,6 +6,10 @@
  * byte; behind a prefix p it is the least string greater than everything that starts with p: p cut
  * after its last byte that is not 0xff, that byte plus one. A prefix of 0xff alone has none: the
  * listing is over.
+ *
+ * Versions come from two tables merged by (key, rank); `from_rank` is the least rank of the key
+ * `from` that may still be answered. Each key has at most one row in `object`, so both halves come
+ * in that order from their primary keys and nothing is sorted.
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -19,8 +23,10 @@ struct scan {
     struct db_conn *conn;
     int64_t bucket_id;
     const struct store_list_spec *spec;
+    bool versions;
     char from[FROM_MAX];
     size_t from_n;
+    int64_t from_rank;
     bool over;
     struct db_stmt *row; /* the present one; NULL: seek first */
 };
@@ -33,6 +39,7 @@ from_set(struct scan *sc, struct slice key)
     sc->from_n = key.n < FROM_MAX ? key.n : FROM_MAX;
     if (sc->from_n > 0)
         memcpy(sc->from, key.p, sc->from_n);
+    sc->from_rank = INT64_MIN;
 }
 
 static void
@@ -66,7 +73,32 @@ common_prefix(const struct store_list_spec *spec, struct slice key)
     return slice_of(key.p, spec->prefix.n + (size_t)at + spec->delimiter.n);
 }
 
-static void
+/* Behind a version of the key: the ones that are older. One that is not there any more is still a
+ * place in the order, but for the null version, whose place only its row knows. */
+static int
+from_after_version(struct scan *sc, struct slice key, struct slice version_id)
+{
+    int64_t seq = 0;
+    int err = version_id_parse(version_id, &seq);
+    if (err != ERR_NONE)
+        return err;
+    if (seq == 0) {
+        const struct store_object *o = NULL;
+        err = version_read(sc->conn, sc->bucket_id, key, version_id, &o);
+        if (err == ERR_NONE)
+            seq = o->seq;
+        store_object_unref(&o);
+    }
+    if (err == ERR_NOTFOUND) {
+        from_after_key(sc, key);
+        return ERR_NONE;
+    }
+    from_set(sc, key);
+    sc->from_rank = -seq + 1;
+    return err;
+}
+
+static int
 scan_start(struct scan *sc)
 {
     struct slice after = sc->spec->after, prefix = sc->spec->prefix;
@@ -83,9 +115,36 @@ scan_start(struct scan *sc)
             common = common_prefix(sc->spec, after);
         if (common.n > 0)
             from_after_prefix(sc, common);
+        else if (sc->versions && sc->spec->after_version.n > 0)
+            return from_after_version(sc, after, sc->spec->after_version);
         else
             from_after_key(sc, after);
     }
+    return ERR_NONE;
+}
+
+static struct db_stmt *
+scan_query(struct scan *sc)
+{
+    struct db_stmt *q;
+    if (sc->versions)
+        q = db_prepare(
+            sc->conn,
+            "SELECT key, -seq AS rank, generation, size, mtime_ms, etag, checksum, flags, owner,"
+            " 0, retain_until_ms, tags FROM object"
+            " WHERE bucket_id = ?1 AND key >= ?2 AND (key > ?2 OR -seq >= ?3) UNION ALL"
+            " SELECT key, rank, generation, size, mtime_ms, etag, checksum, flags, owner,"
+            " noncurrent_ms, retain_until_ms, tags FROM object_version"
+            " WHERE bucket_id = ?1 AND (key, rank) >= (?2, ?3) ORDER BY key, rank");
+    else
+        q = db_prepare(sc->conn, "SELECT key, -seq, generation, size, mtime_ms, etag, checksum,"
+                                 " flags, owner FROM object WHERE bucket_id = ?1 AND key >= ?2"
+                                 " ORDER BY key");
+    db_bind_int(q, 1, sc->bucket_id);
+    db_bind_blob(q, 2, slice_of(sc->from, sc->from_n));
+    if (sc->versions)
+        db_bind_int(q, 3, sc->from_rank);
+    return q;
 }
 
 /* DB_ROW: *key is the next one with the prefix; DB_DONE: no more. */
@@ -94,14 +153,8 @@ scan_next(struct scan *sc, struct slice *key)
 {
     if (sc->over)
         return DB_DONE;
-    if (sc->row == NULL) {
-        sc->row =
-            db_prepare(sc->conn, "SELECT key, size, mtime_ms, etag, checksum, owner, version_id,"
-                                 " generation FROM object WHERE bucket_id = ?1 AND key >= ?2"
-                                 " ORDER BY key");
-        db_bind_int(sc->row, 1, sc->bucket_id);
-        db_bind_blob(sc->row, 2, slice_of(sc->from, sc->from_n));
-    }
+    if (sc->row == NULL)
+        sc->row = scan_query(sc);
     int rc = db_step(sc->row);
     if (rc == DB_ROW) {
         *key = db_column_blob(sc->row, 0);
@@ -118,21 +171,35 @@ scan_next(struct scan *sc, struct slice *key)
 static int
 give_key(struct scan *sc, struct slice key, store_list_fn fn, void *arg)
 {
-    char etag[STORE_ETAG_MAX];
-    int64_t checksum = db_column_int(sc->row, 4);
-    snprintf(etag, sizeof etag, "%.*s", SLICE_FMT(db_column_blob(sc->row, 3)));
+    struct store_object o = {.key = key};
+    int64_t flags = db_column_int(sc->row, 7);
+    int64_t class = flags >> OBJECT_CLASS_SHIFT;
+    int64_t checksum = db_column_int(sc->row, 6);
+    version_id_write(-db_column_int(sc->row, 1), (flags & OBJECT_NULL_VERSION) != 0, o.version_id);
+    snprintf(o.etag, sizeof o.etag, "%.*s", SLICE_FMT(db_column_blob(sc->row, 5)));
     struct store_list_entry e = {
         .name = key,
-        .size = db_column_int(sc->row, 1),
-        .mtime_ms = db_column_int(sc->row, 2),
-        .etag = etag,
+        .seq = -db_column_int(sc->row, 1),
+        .version_id = o.version_id,
+        .generation = db_column_int(sc->row, 2),
+        .size = db_column_int(sc->row, 3),
+        .mtime_ms = db_column_int(sc->row, 4),
+        .etag = o.etag,
         .checksum =
             checksum > 0 && checksum < CHECKSUM_COUNT ? (enum checksum)checksum : CHECKSUM_NONE,
-        .owner = db_column_blob(sc->row, 5),
-        .version_id =
-            db_column_is_null(sc->row, 6) ? SLICE_LIT("null") : db_column_blob(sc->row, 6),
-        .generation = db_column_int(sc->row, 7),
+        .checksum_composite = (flags & OBJECT_COMPOSITE) != 0,
+        .is_marker = (flags & OBJECT_MARKER) != 0,
+        .storage_class = class >= 0 && class < STORE_CLASS_COUNT ? (enum store_class) class
+                                                                 : STORE_CLASS_STANDARD,
+        .owner = db_column_blob(sc->row, 8),
+        .is_latest = true,
     };
+    if (sc->versions) {
+        e.noncurrent_ms = db_column_int(sc->row, 9);
+        e.is_latest = e.noncurrent_ms == 0;
+        e.lock = object_lock_of(flags, db_column_int(sc->row, 10));
+        e.tags = db_column_blob(sc->row, 11);
+    }
     return fn(arg, &e);
 }
 
@@ -168,20 +235,35 @@ scan_run(struct scan *sc, store_list_fn fn, void *arg, bool *truncated)
     return rc < 0 ? rc : ERR_NONE;
 }
 
-int
-store_list(struct store *s, const struct store_list_spec *spec, store_list_fn fn, void *arg,
-           bool *truncated)
+static int
+list(struct store *s, const struct store_list_spec *spec, bool versions, store_list_fn fn,
+     void *arg, bool *truncated)
 {
     CHK_MAGIC(s, STORE_MAGIC);
-    struct scan sc = {.spec = spec};
+    struct scan sc = {.spec = spec, .versions = versions};
     *truncated = false;
     int err = bucket_id_get(s, spec->bucket, &sc.bucket_id);
     if (err == ERR_NONE)
         err = db_read_begin(s->db, &sc.conn);
     if (err != ERR_NONE)
         return err;
-    scan_start(&sc);
-    err = scan_run(&sc, fn, arg, truncated);
+    err = scan_start(&sc);
+    if (err == ERR_NONE)
+        err = scan_run(&sc, fn, arg, truncated);
     db_read_end(s->db, &sc.conn);
     return err;
+}
+
+int
+store_list(struct store *s, const struct store_list_spec *spec, store_list_fn fn, void *arg,
+           bool *truncated)
+{
+    return list(s, spec, false, fn, arg, truncated);
+}
+
+int
+store_list_versions(struct store *s, const struct store_list_spec *spec, store_list_fn fn,
+                    void *arg, bool *truncated)
+{
+    return list(s, spec, true, fn, arg, truncated);
 }

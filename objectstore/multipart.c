@@ -39,10 +39,10 @@ upload_exists(struct db_conn *conn, int64_t bucket_id, struct slice key, struct 
 /* Inside apply() or a read: ERR_NOPARENT bucket, ERR_NOTFOUND upload. */
 static int
 upload_find(struct db_conn *conn, struct slice bucket, struct slice key, struct slice upload_id,
-            int64_t *bucket_id)
+            struct bucket_row *row)
 {
-    int err = bucket_id_apply(conn, bucket, bucket_id);
-    return err == ERR_NONE ? upload_exists(conn, *bucket_id, key, upload_id) : err;
+    int err = bucket_row_find(conn, bucket, row);
+    return err == ERR_NONE ? upload_exists(conn, row->id, key, upload_id) : err;
 }
 
 int
@@ -52,12 +52,12 @@ store_apply_upload_create(struct store *s, struct db_conn *conn, const struct st
     CHK_MAGIC(s, STORE_MAGIC);
     uint8_t random[UPLOAD_RANDOM_BYTES];
     char hex[2 * UPLOAD_RANDOM_BYTES + 1];
-    int64_t bucket_id = 0;
+    struct bucket_row bucket_row = {.id = 0};
     if (spec->key.n == 0)
         return ERR_INVALID;
     if (spec->key.n > STORE_KEY_MAX || spec->meta.n > STORE_META_BYTES_MAX)
         return ERR_TOOBIG;
-    int err = bucket_id_apply(conn, spec->bucket, &bucket_id);
+    int err = bucket_row_find(conn, spec->bucket, &bucket_row);
     if (err != ERR_NONE)
         return err;
     int64_t now = clock_wall_ms();
@@ -68,7 +68,7 @@ store_apply_upload_create(struct store *s, struct db_conn *conn, const struct st
         db_prepare(conn, "INSERT INTO upload (bucket_id, key, upload_id, created_ms,"
                          " owner, content_type, meta)"
                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
-    db_bind_int(q, 1, bucket_id);
+    db_bind_int(q, 1, bucket_row.id);
     db_bind_blob(q, 2, spec->key);
     db_bind_blob(q, 3, slice_str(upload_id));
     db_bind_int(q, 4, now);
@@ -150,10 +150,10 @@ store_apply_part(struct store *s, struct db_conn *conn, struct slice bucket, str
     CHK_MAGIC(s, STORE_MAGIC);
     struct store_part row = *part;
     struct buf extents;
-    int64_t bucket_id = 0;
+    struct bucket_row bucket_row = {.id = 0};
     if (part->number < 1 || part->number > STORE_PART_MAX)
         return ERR_RANGE;
-    int err = upload_find(conn, bucket, key, upload_id, &bucket_id);
+    int err = upload_find(conn, bucket, key, upload_id, &bucket_row);
     if (err != ERR_NONE)
         return err;
     buf_init(&extents, STORE_EXTENT_ENCODED_MAX);
@@ -178,29 +178,27 @@ part_copy_etag(struct store_part *part, const struct store_object *source, int64
         memcpy(part->etag, source->etag, sizeof part->etag);
         return;
     }
-    int n = snprintf(text, sizeof text, "%" PRId64 " %" PRId64 " %" PRId64, source->generation,
-                     offset, bytes);
+    int n =
+        snprintf(text, sizeof text, "%" PRId64 " %" PRId64 " %" PRId64, source->seq, offset, bytes);
     digest_md5(text, (size_t)n, md5);
     hex_encode(md5, sizeof md5, part->etag);
 }
 
 int
 store_apply_part_copy(struct store *s, struct db_conn *conn, struct slice bucket, struct slice key,
-                      struct slice upload_id, struct store_part *part, int64_t source_bucket_id,
-                      struct slice source_key, int64_t source_generation, int64_t offset,
-                      int64_t bytes)
+                      struct slice upload_id, struct store_part *part,
+                      const struct store_object *source, int64_t offset, int64_t bytes)
 {
     CHK_MAGIC(s, STORE_MAGIC);
-    struct store_object source;
     struct buf all, extents;
-    int64_t bucket_id = 0;
+    struct bucket_row bucket_row = {.id = 0};
     if (part->number < 1 || part->number > STORE_PART_MAX || offset < 0 || bytes < 0)
         return ERR_RANGE;
     buf_init(&all, STORE_EXTENTS_BYTES_MAX);
     buf_init(&extents, STORE_EXTENTS_BYTES_MAX);
-    int err = upload_find(conn, bucket, key, upload_id, &bucket_id);
+    int err = upload_find(conn, bucket, key, upload_id, &bucket_row);
     if (err == ERR_NONE)
-        err = object_source(conn, source_bucket_id, source_key, source_generation, &source, &all);
+        err = object_source(conn, source, &all);
     if (err == ERR_NONE)
         err = extent_cut(&extents, buf_slice(&all), offset, bytes);
     if (err == ERR_NONE)
@@ -209,7 +207,7 @@ store_apply_part_copy(struct store *s, struct db_conn *conn, struct slice bucket
         part->size = bytes;
         part->mtime_ms = clock_wall_ms();
         if (part->etag[0] == '\0')
-            part_copy_etag(part, &source, offset, bytes);
+            part_copy_etag(part, source, offset, bytes);
         err = part_replace(s, conn, upload_id, part, buf_slice(&extents));
     }
     buf_fini(&extents);
@@ -492,10 +490,10 @@ complete_commit(struct store *s, struct db_conn *conn, const struct store_put_sp
     struct store_put_spec as = *spec;
     struct object_old old;
     struct buf texts;
-    int64_t bucket_id = 0;
+    struct bucket_row bucket_row = {.id = 0};
     as.kind = STORE_CREATED_MULTIPART;
     buf_init(&texts, STORE_META_BYTES_MAX + (64u << 10));
-    int err = object_begin(conn, &as, &bucket_id, &old);
+    int err = object_begin(conn, &as, &bucket_row, &old);
     if (err == ERR_NONE)
         err = upload_texts(conn, o, upload_id, &texts);
     if (err == ERR_NONE) {
@@ -508,9 +506,9 @@ complete_commit(struct store *s, struct db_conn *conn, const struct store_put_sp
     if (err == ERR_NONE && a->more_stored)
         err = parts_let_go(s, conn, upload_id, a->listed, a->count);
     if (err == ERR_NONE)
-        err = upload_delete(conn, bucket_id, spec->key, upload_id);
+        err = upload_delete(conn, bucket_row.id, spec->key, upload_id);
     if (err == ERR_NONE)
-        err = object_replace(s, conn, &as, o, buf_slice(&a->extents), &old, result);
+        err = object_replace(s, conn, &as, &bucket_row, o, buf_slice(&a->extents), &old, result);
     if (err == ERR_NONE)
         err = done_write(conn, o, upload_id);
     buf_fini(&texts);
@@ -528,7 +526,9 @@ store_apply_complete(struct store *s, struct db_conn *conn, const struct store_p
     struct store_object o = {.key = spec->key};
     char etag[STORE_ETAG_MAX];
     assembly_init(&a, parts, count);
-    int err = upload_find(conn, spec->bucket, spec->key, upload_id, &o.bucket_id);
+    struct bucket_row bucket = {.id = 0};
+    int err = upload_find(conn, spec->bucket, spec->key, upload_id, &bucket);
+    o.bucket_id = bucket.id;
     bool gone = err == ERR_NOTFOUND;
     if (err == ERR_NONE || gone) {
         err = assembly_check(&a);
@@ -557,12 +557,12 @@ store_apply_upload_abort(struct store *s, struct db_conn *conn, struct slice buc
                          struct slice key, struct slice upload_id)
 {
     CHK_MAGIC(s, STORE_MAGIC);
-    int64_t bucket_id = 0;
-    int err = upload_find(conn, bucket, key, upload_id, &bucket_id);
+    struct bucket_row bucket_row = {.id = 0};
+    int err = upload_find(conn, bucket, key, upload_id, &bucket_row);
     if (err == ERR_NONE)
         err = parts_let_go(s, conn, upload_id, NULL, 0);
     if (err == ERR_NONE)
-        err = upload_delete(conn, bucket_id, key, upload_id);
+        err = upload_delete(conn, bucket_row.id, key, upload_id);
     return err;
 }
 
@@ -607,12 +607,12 @@ store_part_list(struct store *s, struct slice bucket, struct slice key, struct s
 {
     CHK_MAGIC(s, STORE_MAGIC);
     struct db_conn *conn = NULL;
-    int64_t bucket_id = 0;
+    struct bucket_row bucket_row = {.id = 0};
     *truncated = false;
     int err = db_read_begin(s->db, &conn);
     if (err != ERR_NONE)
         return err;
-    err = upload_find(conn, bucket, key, upload_id, &bucket_id);
+    err = upload_find(conn, bucket, key, upload_id, &bucket_row);
     if (err == ERR_NONE && max > 0)
         err = parts_give(conn, upload_id, after, max < STORE_LIST_MAX ? max : STORE_LIST_MAX, fn,
                          arg, truncated);
@@ -654,7 +654,7 @@ store_upload_list(struct store *s, struct slice bucket, struct slice prefix, str
     CHK_MAGIC(s, STORE_MAGIC);
     char behind[STORE_KEY_MAX + 1];
     struct db_conn *conn = NULL;
-    int64_t bucket_id = 0;
+    struct bucket_row bucket_row = {.id = 0};
     *truncated = false;
     if (after_key.n > STORE_KEY_MAX)
         return ERR_TOOBIG;
@@ -671,9 +671,9 @@ store_upload_list(struct store *s, struct slice bucket, struct slice prefix, str
     int err = db_read_begin(s->db, &conn);
     if (err != ERR_NONE)
         return err;
-    err = bucket_id_apply(conn, bucket, &bucket_id);
+    err = bucket_row_find(conn, bucket, &bucket_row);
     if (err == ERR_NONE && max > 0)
-        err = uploads_give(conn, bucket_id, prefix, from, from_upload,
+        err = uploads_give(conn, bucket_row.id, prefix, from, from_upload,
                            max < STORE_LIST_MAX ? max : STORE_LIST_MAX, fn, arg, truncated);
     db_read_end(s->db, &conn);
     return err;

@@ -5,7 +5,10 @@
  *
  *   object_begin()    bucket, current version, condition            | may refuse
  *   references        the new bytes' blobs: inserted or counted up
- *   object_replace()  generation, row, old references down, hook    | or the row goes: delete
+ *   object_replace()  generation, row, old references down, hook
+ *
+ * With versioning the old row moves to object_version and keeps its references (version.c);
+ * what a deletion means is told there as well.
  *
  * References go up before they go down, so copying an object onto itself never drops its bytes.
  */
@@ -26,8 +29,8 @@
 
 /* The current version's record fields and encoded extents, lent by *row until db_reset(). */
 static int
-object_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key, struct store_object *o,
-                struct slice *extents, struct db_stmt **row)
+current_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key, struct store_object *o,
+                 struct slice *extents, struct db_stmt **row)
 {
     struct db_stmt *q =
         db_prepare(conn, "SELECT " OBJECT_COLUMNS " FROM object WHERE bucket_id = ?1 AND key = ?2");
@@ -35,11 +38,11 @@ object_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key, struc
     db_bind_blob(q, 2, key);
     int rc = db_step(q);
     if (rc != DB_ROW)
-        return rc == DB_DONE ? ERR_NOTFOUND : rc;
-    *o = (struct store_object){.bucket_id = bucket_id, .key = key};
+        return rc;
+    *o = (struct store_object){.bucket_id = bucket_id, .key = key, .is_latest = true};
     object_from_row(o, extents, q);
     *row = q;
-    return ERR_NONE;
+    return DB_ROW;
 }
 
 /* The inline bytes of an object that is one whole inline blob, lent by *row; p stays NULL for all
@@ -83,11 +86,10 @@ object_read(struct db_conn *conn, int64_t bucket_id, struct slice key, bool with
     struct store_object o;
     struct slice extents;
     struct db_stmt *row = NULL, *bytes = NULL;
-    int err = object_row_find(conn, bucket_id, key, &o, &extents, &row);
-    if (err != ERR_NONE)
-        return err;
-    if (with_bytes)
-        err = inline_find(conn, &o, extents, &bytes);
+    int rc = current_row_find(conn, bucket_id, key, &o, &extents, &row);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_NOTFOUND : rc;
+    int err = with_bytes ? inline_find(conn, &o, extents, &bytes) : ERR_NONE;
     if (err == ERR_NONE) {
         *out = object_dup(&o, extents);
         if (*out == NULL)
@@ -137,39 +139,101 @@ store_apply_get(struct store *s, struct db_conn *conn, int64_t bucket_id, struct
     return object_read(conn, bucket_id, key, false, out);
 }
 
+int
+version_read(struct db_conn *conn, int64_t bucket_id, struct slice key, struct slice version_id,
+             const struct store_object **out)
+{
+    struct store_object o;
+    struct slice extents;
+    struct db_stmt *row = NULL;
+    int64_t seq = -1;
+    if (version_id.n > 0 && version_id_parse(version_id, &seq) != ERR_NONE)
+        return ERR_INVALID;
+    int rc = current_row_find(conn, bucket_id, key, &o, &extents, &row);
+    if (rc == DB_ROW && version_id.n > 0 && !slice_eqs(version_id, o.version_id)) {
+        db_reset(row);
+        rc = DB_DONE;
+    }
+    if (rc == DB_DONE)
+        rc = version_row_find(conn, bucket_id, key, seq, &o, &extents, &row);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_NOTFOUND : rc;
+    *out = object_dup(&o, extents);
+    db_reset(row);
+    return *out == NULL ? ERR_NOMEM : ERR_NONE;
+}
+
+int
+store_get_version(struct store *s, struct slice bucket, struct slice key, struct slice version_id,
+                  const struct store_object **out)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    struct db_conn *conn = NULL;
+    int64_t bucket_id = 0;
+    *out = NULL;
+    int err = bucket_id_get(s, bucket, &bucket_id);
+    if (err == ERR_NONE)
+        err = db_read_begin(s->db, &conn);
+    if (err != ERR_NONE)
+        return err;
+    err = version_read(conn, bucket_id, key, version_id, out);
+    db_read_end(s->db, &conn);
+    return err;
+}
+
+int
+store_apply_get_version(struct store *s, struct db_conn *conn, int64_t bucket_id, struct slice key,
+                        struct slice version_id, const struct store_object **out)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    *out = NULL;
+    return version_read(conn, bucket_id, key, version_id, out);
+}
+
 /* ---- changing ---- */
 
-static int
-old_read(struct db_conn *conn, int64_t bucket_id, struct slice key, struct object_old *old)
+int
+object_old_read(struct db_conn *conn, int64_t bucket_id, struct slice key, struct object_old *old)
 {
     struct db_stmt *q = db_prepare(
-        conn, "SELECT generation, etag, extents FROM object WHERE bucket_id = ?1 AND key = ?2");
+        conn, "SELECT generation, seq, size, mtime_ms, etag, part_count, flags, retain_until_ms,"
+              " extents FROM object WHERE bucket_id = ?1 AND key = ?2");
+    *old = (struct object_old){.exists = false};
+    buf_init(&old->extents, STORE_EXTENTS_BYTES_MAX);
     db_bind_int(q, 1, bucket_id);
     db_bind_blob(q, 2, key);
     int rc = db_step(q);
     if (rc != DB_ROW)
         return rc;
+    int64_t flags = db_column_int(q, 6);
     old->exists = true;
+    old->is_null = (flags & OBJECT_NULL_VERSION) != 0;
     old->generation = db_column_int(q, 0);
-    snprintf(old->etag, sizeof old->etag, "%.*s", SLICE_FMT(db_column_blob(q, 1)));
-    buf_put_slice(&old->extents, db_column_blob(q, 2));
+    old->seq = db_column_int(q, 1);
+    old->size = db_column_int(q, 2);
+    old->mtime_ms = db_column_int(q, 3);
+    snprintf(old->etag, sizeof old->etag, "%.*s", SLICE_FMT(db_column_blob(q, 4)));
+    old->part_count = (int)db_column_int(q, 5);
+    old->lock = object_lock_of(flags, db_column_int(q, 7));
+    buf_put_slice(&old->extents, db_column_blob(q, 8));
     db_reset(q);
     return old->extents.err;
 }
 
 int
-object_begin(struct db_conn *conn, const struct store_put_spec *spec, int64_t *bucket_id,
+object_begin(struct db_conn *conn, const struct store_put_spec *spec, struct bucket_row *bucket,
              struct object_old *old)
 {
     *old = (struct object_old){.exists = false};
     buf_init(&old->extents, STORE_EXTENTS_BYTES_MAX);
     if (spec->key.n == 0)
         return ERR_INVALID;
-    if (spec->key.n > STORE_KEY_MAX || spec->meta.n > STORE_META_BYTES_MAX)
+    if (spec->key.n > STORE_KEY_MAX || spec->meta.n > STORE_META_BYTES_MAX ||
+        spec->tags.n > STORE_TAGS_BYTES_MAX || spec->acl.n > STORE_ACL_BYTES_MAX)
         return ERR_TOOBIG;
-    int err = bucket_id_apply(conn, spec->bucket, bucket_id);
+    int err = bucket_row_find(conn, spec->bucket, bucket);
     if (err == ERR_NONE)
-        err = old_read(conn, *bucket_id, spec->key, old);
+        err = object_old_read(conn, bucket->id, spec->key, old);
     if (err == ERR_NONE)
         err = condition_judge(&spec->condition, old->exists ? old->etag : NULL);
     return err;
@@ -179,37 +243,6 @@ void
 object_old_fini(struct object_old *old)
 {
     buf_fini(&old->extents);
-}
-
-static int
-row_write(struct db_conn *conn, const struct store_object *o, struct slice extents)
-{
-    struct db_stmt *q = db_prepare(
-        conn, "INSERT INTO object (bucket_id, key, " OBJECT_COLUMNS ") VALUES"
-              " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, NULL, ?12, ?13, ?14)"
-              " ON CONFLICT (bucket_id, key) DO UPDATE SET generation = excluded.generation,"
-              " size = excluded.size, mtime_ms = excluded.mtime_ms, etag = excluded.etag,"
-              " checksum = excluded.checksum, checksum_value = excluded.checksum_value,"
-              " part_count = excluded.part_count, flags = excluded.flags, owner = excluded.owner,"
-              " version_id = excluded.version_id, content_type = excluded.content_type,"
-              " meta = excluded.meta, extents = excluded.extents");
-    db_bind_int(q, 1, o->bucket_id);
-    db_bind_blob(q, 2, o->key);
-    db_bind_int(q, 3, o->generation);
-    db_bind_int(q, 4, o->size);
-    db_bind_int(q, 5, o->mtime_ms);
-    db_bind_text(q, 6, slice_str(o->etag));
-    db_bind_int(q, 7, o->checksum);
-    db_bind_text(q, 8, slice_str(o->checksum_base64));
-    db_bind_int(q, 9, o->part_count);
-    db_bind_int(q, 10,
-                (o->checksum_composite ? OBJECT_COMPOSITE : 0) |
-                    (o->by_function ? OBJECT_BY_FUNCTION : 0));
-    db_bind_blob(q, 11, o->owner);
-    db_bind_blob(q, 12, o->content_type);
-    db_bind_blob(q, 13, o->meta);
-    db_bind_blob(q, 14, extents);
-    return db_run(q);
 }
 
 static int
@@ -227,6 +260,7 @@ tell_created(struct store *s, struct db_conn *conn, const struct store_put_spec 
                                   .key = o->key,
                                   .generation = o->generation,
                                   .object = record,
+                                  .version_id = record->version_id,
                                   .old_generation = old_generation,
                                   .account_id = spec->account_id,
                                   .request_id = spec->request_id,
@@ -237,29 +271,61 @@ tell_created(struct store *s, struct db_conn *conn, const struct store_put_spec 
     return err;
 }
 
-int
-object_replace(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
-               struct store_object *o, struct slice extents, const struct object_old *old,
-               struct store_put_result *result)
+/* What the row says that neither the bytes nor the client do. */
+static void
+object_complete(struct db_conn *conn, const struct store_put_spec *spec,
+                const struct bucket_row *bucket, struct store_object *o)
 {
-    o->generation = db_next(conn);
+    o->generation = o->seq = db_next(conn);
     o->mtime_ms = clock_wall_ms();
-    o->version_id = SLICE_LIT("null");
+    version_id_write(o->seq, bucket->versioning != STORE_VERSIONING_ENABLED, o->version_id);
+    o->is_latest = true;
+    o->is_marker = false;
     o->by_function = spec->by_function;
     if (o->content_type.n == 0)
         o->content_type = SLICE_LIT(DEFAULT_CONTENT_TYPE);
+}
+
+int
+object_replace(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
+               const struct bucket_row *bucket, struct store_object *o, struct slice extents,
+               const struct object_old *old, struct store_put_result *result)
+{
+    bool replaced = old->exists;
+    int err = ERR_NONE;
+    object_complete(conn, spec, bucket, o);
     store_changed(s, o->bucket_id, o->key);
-    int err = row_write(conn, o, extents);
+    if (bucket->versioning != STORE_VERSIONING_OFF)
+        err = version_make_room(s, conn, o->bucket_id, o->key, old,
+                                bucket->versioning == STORE_VERSIONING_SUSPENDED, &replaced);
     if (err == ERR_NONE)
-        err = blob_unref_all(s, conn, buf_slice(&old->extents));
+        err = object_row_write(conn, o, extents);
+    if (err == ERR_NONE && replaced)
+        err = version_bytes_drop(s, conn, old->seq, old->part_count, buf_slice(&old->extents));
     if (err == ERR_NONE)
         err = tell_created(s, conn, spec, o, extents, old->generation);
-    if (err == ERR_NONE) {
-        *result = (struct store_put_result){
-            .generation = o->generation, .mtime_ms = o->mtime_ms, .replaced = old->exists};
-        memcpy(result->etag, o->etag, sizeof result->etag);
-    }
-    return err;
+    if (err != ERR_NONE)
+        return err;
+    *result = (struct store_put_result){
+        .generation = o->generation, .mtime_ms = o->mtime_ms, .replaced = old->exists};
+    memcpy(result->etag, o->etag, sizeof result->etag);
+    if (bucket->versioning != STORE_VERSIONING_OFF)
+        memcpy(result->version_id, o->version_id, sizeof result->version_id);
+    return ERR_NONE;
+}
+
+/* What a request says of the object it makes. */
+static void
+object_describe(struct store_object *o, const struct store_put_spec *spec)
+{
+    o->key = spec->key;
+    o->owner = spec->owner;
+    o->content_type = spec->content_type;
+    o->meta = spec->meta;
+    o->tags = spec->tags;
+    o->acl = spec->acl;
+    o->storage_class = spec->storage_class;
+    o->lock = spec->lock;
 }
 
 int
@@ -267,134 +333,78 @@ store_apply_put(struct store *s, struct db_conn *conn, const struct store_put_sp
                 struct store_put *put, struct store_put_result *result)
 {
     CHK_MAGIC(s, STORE_MAGIC);
+    struct bucket_row bucket = {.id = 0};
     struct object_old old;
     struct buf extents;
-    struct store_object o = {.key = spec->key,
-                             .owner = spec->owner,
-                             .content_type = spec->content_type,
-                             .meta = spec->meta,
-                             .size = store_put_bytes(put),
-                             .checksum = spec->checksum};
+    struct store_object o = {.size = store_put_bytes(put), .checksum = spec->checksum};
+    object_describe(&o, spec);
     buf_init(&extents, STORE_EXTENT_ENCODED_MAX);
     snprintf(o.etag, sizeof o.etag, "%s", spec->etag);
     snprintf(o.checksum_base64, sizeof o.checksum_base64, "%.*s", SLICE_FMT(spec->checksum_base64));
-    int err = object_begin(conn, spec, &o.bucket_id, &old);
+    int err = object_begin(conn, spec, &bucket, &old);
+    o.bucket_id = bucket.id;
     if (err == ERR_NONE)
         err = put_apply(put, conn, &extents);
     if (err == ERR_NONE)
-        err = object_replace(s, conn, spec, &o, buf_slice(&extents), &old, result);
+        err = object_replace(s, conn, spec, &bucket, &o, buf_slice(&extents), &old, result);
     buf_fini(&extents);
     object_old_fini(&old);
     return err;
 }
 
 int
-object_source(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t generation,
-              struct store_object *o, struct buf *extents)
+object_source(struct db_conn *conn, const struct store_object *source, struct buf *extents)
 {
+    struct store_object o;
     struct slice lent;
     struct db_stmt *row = NULL;
-    int err = object_row_find(conn, bucket_id, key, o, &lent, &row);
-    if (err != ERR_NONE)
-        return err == ERR_NOTFOUND ? ERR_STALE : err;
+    int rc = current_row_find(conn, source->bucket_id, source->key, &o, &lent, &row);
+    if (rc == DB_ROW && o.seq != source->seq) {
+        db_reset(row);
+        rc = DB_DONE;
+    }
+    if (rc == DB_DONE)
+        rc = version_row_find(conn, source->bucket_id, source->key, source->seq, &o, &lent, &row);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_STALE : rc;
     buf_put_slice(extents, lent);
-    err = o->generation == generation ? extents->err : ERR_STALE;
     db_reset(row);
-    o->owner = o->version_id = o->content_type = o->meta = SLICE_NONE;
-    return err;
+    return extents->err;
 }
 
 int
 store_apply_copy(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
-                 int64_t source_bucket_id, struct slice source_key, int64_t source_generation,
-                 struct store_put_result *result)
+                 const struct store_object *source, struct store_put_result *result)
 {
     CHK_MAGIC(s, STORE_MAGIC);
+    struct bucket_row bucket = {.id = 0};
     struct object_old old;
-    struct store_object o;
     struct buf extents;
-    int64_t bucket_id = 0;
+    struct store_object o = {.size = source->size,
+                             .checksum = source->checksum,
+                             .checksum_composite = source->checksum_composite};
+    object_describe(&o, spec);
+    memcpy(o.etag, source->etag, sizeof o.etag);
+    memcpy(o.checksum_base64, source->checksum_base64, sizeof o.checksum_base64);
     buf_init(&extents, STORE_EXTENTS_BYTES_MAX);
-    int err = object_begin(conn, spec, &bucket_id, &old);
+    int err = object_begin(conn, spec, &bucket, &old);
+    o.bucket_id = bucket.id;
     if (err == ERR_NONE)
-        err = object_source(conn, source_bucket_id, source_key, source_generation, &o, &extents);
+        err = object_source(conn, source, &extents);
     if (err == ERR_NONE)
         err = blob_ref_all(conn, buf_slice(&extents));
-    if (err == ERR_NONE) {
-        o.bucket_id = bucket_id;
-        o.key = spec->key;
-        o.owner = spec->owner;
-        o.content_type = spec->content_type;
-        o.meta = spec->meta;
-        err = object_replace(s, conn, spec, &o, buf_slice(&extents), &old, result);
-    }
+    if (err == ERR_NONE)
+        err = object_replace(s, conn, spec, &bucket, &o, buf_slice(&extents), &old, result);
     buf_fini(&extents);
     object_old_fini(&old);
     return err;
 }
 
-/* ---- deleting ---- */
-
-static int
-row_delete(struct db_conn *conn, int64_t bucket_id, struct slice key)
+int
+object_row_delete(struct db_conn *conn, int64_t bucket_id, struct slice key)
 {
     struct db_stmt *q = db_prepare(conn, "DELETE FROM object WHERE bucket_id = ?1 AND key = ?2");
     db_bind_int(q, 1, bucket_id);
     db_bind_blob(q, 2, key);
     return db_run(q);
-}
-
-static int
-tell_removed(struct store *s, struct db_conn *conn, const struct store_delete_spec *spec,
-             int64_t bucket_id, int64_t old_generation)
-{
-    struct store_change change = {.kind = STORE_REMOVED,
-                                  .bucket_id = bucket_id,
-                                  .bucket = spec->bucket,
-                                  .key = spec->key,
-                                  .generation = db_next(conn),
-                                  .old_generation = old_generation,
-                                  .account_id = spec->account_id,
-                                  .request_id = spec->request_id,
-                                  .source_ip = spec->source_ip,
-                                  .by_function = spec->by_function};
-    return s->hooks.changed == NULL ? ERR_NONE : s->hooks.changed(s->hooks.arg, conn, &change);
-}
-
-static int
-delete_judge(const struct store_delete_spec *spec, const struct object_old *old)
-{
-    struct store_condition condition = {.if_match = spec->condition.if_match};
-    int err = condition_judge(&condition, old->exists ? old->etag : NULL);
-    if (err != ERR_NONE)
-        return ERR_PRECONDITION;
-    bool other = spec->only_generation != 0 && spec->only_generation != old->generation;
-    return old->exists && other ? ERR_STALE : ERR_NONE;
-}
-
-int
-store_apply_delete(struct store *s, struct db_conn *conn, const struct store_delete_spec *spec,
-                   bool *existed)
-{
-    CHK_MAGIC(s, STORE_MAGIC);
-    struct object_old old = {.exists = false};
-    int64_t bucket_id = 0;
-    *existed = false;
-    buf_init(&old.extents, STORE_EXTENTS_BYTES_MAX);
-    int err = bucket_id_apply(conn, spec->bucket, &bucket_id);
-    if (err == ERR_NONE)
-        err = old_read(conn, bucket_id, spec->key, &old);
-    if (err == ERR_NONE)
-        err = delete_judge(spec, &old);
-    if (err == ERR_NONE && old.exists) {
-        *existed = true;
-        store_changed(s, bucket_id, spec->key);
-        err = row_delete(conn, bucket_id, spec->key);
-        if (err == ERR_NONE)
-            err = blob_unref_all(s, conn, buf_slice(&old.extents));
-        if (err == ERR_NONE)
-            err = tell_removed(s, conn, spec, bucket_id, old.generation);
-    }
-    object_old_fini(&old);
-    return err;
 }

@@ -6,8 +6,11 @@
 #include "base/chk.h"
 #include "base/err.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define RECORD_TEXTS 7 /* each ends with a zero byte */
 
 /* ---- extents ---- */
 
@@ -111,8 +114,8 @@ object_dup(const struct store_object *o, struct slice extents)
     if (count < 0)
         return NULL;
     size_t size = sizeof *o + (size_t)count * sizeof(struct store_extent) + o->key.n +
-                  o->version_id.n + o->content_type.n + o->owner.n + o->meta.n + o->inline_bytes.n +
-                  6;
+                  o->content_type.n + o->owner.n + o->meta.n + o->tags.n + o->acl.n +
+                  o->inline_bytes.n + RECORD_TEXTS;
     struct store_object *copy = malloc(size);
     if (copy == NULL)
         return NULL;
@@ -124,10 +127,11 @@ object_dup(const struct store_object *o, struct slice extents)
         CHK(extent_next(&extents, &copy->extents[i]) == 1);
     char *at = (char *)(copy->extents + count);
     copy->key = text_add(&at, o->key);
-    copy->version_id = text_add(&at, o->version_id);
     copy->content_type = text_add(&at, o->content_type);
     copy->owner = text_add(&at, o->owner);
     copy->meta = text_add(&at, o->meta);
+    copy->tags = text_add(&at, o->tags);
+    copy->acl = text_add(&at, o->acl);
     if (o->inline_bytes.p != NULL)
         copy->inline_bytes = text_add(&at, o->inline_bytes);
     return copy;
@@ -136,8 +140,9 @@ object_dup(const struct store_object *o, struct slice extents)
 size_t
 object_bytes(const struct store_object *o)
 {
-    return sizeof *o + o->extent_count * sizeof(struct store_extent) + o->key.n + o->version_id.n +
-           o->content_type.n + o->owner.n + o->meta.n + o->inline_bytes.n + 6;
+    return sizeof *o + o->extent_count * sizeof(struct store_extent) + o->key.n +
+           o->content_type.n + o->owner.n + o->meta.n + o->tags.n + o->acl.n + o->inline_bytes.n +
+           RECORD_TEXTS;
 }
 
 static void
@@ -147,27 +152,94 @@ column_text(struct db_stmt *row, int column, char *out, size_t max)
     snprintf(out, max, "%.*s", SLICE_FMT(s));
 }
 
+struct store_lock
+object_lock_of(int64_t flags, int64_t retain_until_ms)
+{
+    return (struct store_lock){
+        .retention = flags & OBJECT_COMPLIANCE   ? STORE_RETENTION_COMPLIANCE
+                     : flags & OBJECT_GOVERNANCE ? STORE_RETENTION_GOVERNANCE
+                                                 : STORE_RETENTION_NONE,
+        .retain_until_ms = retain_until_ms,
+        .legal_hold = (flags & OBJECT_LEGAL_HOLD) != 0,
+    };
+}
+
+int64_t
+object_flags(const struct store_object *o)
+{
+    bool null_version = strcmp(o->version_id, "null") == 0;
+    return (o->checksum_composite ? OBJECT_COMPOSITE : 0) |
+           (o->by_function ? OBJECT_BY_FUNCTION : 0) | (null_version ? OBJECT_NULL_VERSION : 0) |
+           (o->is_marker ? OBJECT_MARKER : 0) | (o->lock.legal_hold ? OBJECT_LEGAL_HOLD : 0) |
+           (o->lock.retention == STORE_RETENTION_GOVERNANCE ? OBJECT_GOVERNANCE : 0) |
+           (o->lock.retention == STORE_RETENTION_COMPLIANCE ? OBJECT_COMPLIANCE : 0) |
+           (int64_t)o->storage_class << OBJECT_CLASS_SHIFT;
+}
+
 void
 object_from_row(struct store_object *o, struct slice *extents, struct db_stmt *row)
 {
-    int64_t checksum = db_column_int(row, 4);
-    int64_t flags = db_column_int(row, 7);
+    int64_t checksum = db_column_int(row, 5);
+    int64_t flags = db_column_int(row, 8);
+    int64_t class = flags >> OBJECT_CLASS_SHIFT;
     o->generation = db_column_int(row, 0);
-    o->size = db_column_int(row, 1);
-    o->mtime_ms = db_column_int(row, 2);
-    column_text(row, 3, o->etag, sizeof o->etag);
+    o->seq = db_column_int(row, 1);
+    version_id_write(o->seq, (flags & OBJECT_NULL_VERSION) != 0, o->version_id);
+    o->size = db_column_int(row, 2);
+    o->mtime_ms = db_column_int(row, 3);
+    column_text(row, 4, o->etag, sizeof o->etag);
     o->checksum =
         checksum > 0 && checksum < CHECKSUM_COUNT ? (enum checksum)checksum : CHECKSUM_NONE;
-    column_text(row, 5, o->checksum_base64, sizeof o->checksum_base64);
-    o->part_count = (int)db_column_int(row, 6);
+    column_text(row, 6, o->checksum_base64, sizeof o->checksum_base64);
+    o->part_count = (int)db_column_int(row, 7);
     o->checksum_composite = (flags & OBJECT_COMPOSITE) != 0;
     o->by_function = (flags & OBJECT_BY_FUNCTION) != 0;
-    o->owner = db_column_blob(row, 8);
-    o->version_id = db_column_is_null(row, 9) ? SLICE_LIT("null") : db_column_blob(row, 9);
-    o->content_type = db_column_blob(row, 10);
-    o->meta = db_column_blob(row, 11);
+    o->is_marker = (flags & OBJECT_MARKER) != 0;
+    o->storage_class =
+        class >= 0 && class < STORE_CLASS_COUNT ? (enum store_class) class : STORE_CLASS_STANDARD;
+    o->owner = db_column_blob(row, 9);
+    o->lock = object_lock_of(flags, db_column_int(row, 10));
+    o->content_type = db_column_blob(row, 11);
+    o->meta = db_column_blob(row, 12);
+    *extents = db_column_blob(row, 13);
+    o->tags = db_column_blob(row, 14);
+    o->acl = db_column_blob(row, 15);
     o->inline_bytes = SLICE_NONE;
-    *extents = db_column_blob(row, 12);
+}
+
+int
+object_row_write(struct db_conn *conn, const struct store_object *o, struct slice extents)
+{
+    struct db_stmt *q = db_prepare(
+        conn, "INSERT INTO object (bucket_id, key, " OBJECT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5,"
+              " ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
+              " ON CONFLICT (bucket_id, key) DO UPDATE SET generation = excluded.generation,"
+              " seq = excluded.seq, size = excluded.size, mtime_ms = excluded.mtime_ms,"
+              " etag = excluded.etag, checksum = excluded.checksum,"
+              " checksum_value = excluded.checksum_value, part_count = excluded.part_count,"
+              " flags = excluded.flags, owner = excluded.owner,"
+              " retain_until_ms = excluded.retain_until_ms, content_type = excluded.content_type,"
+              " meta = excluded.meta, extents = excluded.extents, tags = excluded.tags,"
+              " acl = excluded.acl");
+    db_bind_int(q, 1, o->bucket_id);
+    db_bind_blob(q, 2, o->key);
+    db_bind_int(q, 3, o->generation);
+    db_bind_int(q, 4, o->seq);
+    db_bind_int(q, 5, o->size);
+    db_bind_int(q, 6, o->mtime_ms);
+    db_bind_text(q, 7, slice_str(o->etag));
+    db_bind_int(q, 8, o->checksum);
+    db_bind_text(q, 9, slice_str(o->checksum_base64));
+    db_bind_int(q, 10, o->part_count);
+    db_bind_int(q, 11, object_flags(o));
+    db_bind_blob(q, 12, o->owner);
+    db_bind_int(q, 13, o->lock.retain_until_ms);
+    db_bind_blob(q, 14, o->content_type);
+    db_bind_blob(q, 15, o->meta);
+    db_bind_blob(q, 16, extents);
+    db_bind_blob(q, 17, o->tags);
+    db_bind_blob(q, 18, o->acl);
+    return db_run(q);
 }
 
 const struct store_object *
@@ -189,6 +261,64 @@ store_object_unref(const struct store_object **op)
     CHK(before > 0);
     if (before == 1)
         free(o);
+}
+
+/* ---- version ids: the seq in hex; opaque to clients ---- */
+
+void
+version_id_write(int64_t seq, bool is_null, char out[STORE_VERSION_ID_MAX])
+{
+    if (is_null)
+        snprintf(out, STORE_VERSION_ID_MAX, "null");
+    else
+        snprintf(out, STORE_VERSION_ID_MAX, "%016" PRIx64, (uint64_t)seq);
+}
+
+int
+version_id_parse(struct slice text, int64_t *seq)
+{
+    uint8_t raw[8];
+    char again[STORE_VERSION_ID_MAX];
+    uint64_t value = 0;
+    *seq = 0;
+    if (slice_eqs(text, "null"))
+        return ERR_NONE;
+    if (hex_decode(text, raw, sizeof raw) != ERR_NONE)
+        return ERR_INVALID;
+    for (size_t i = 0; i < sizeof raw; i++)
+        value = value << 8 | raw[i];
+    if (value == 0 || value > INT64_MAX)
+        return ERR_INVALID;
+    *seq = (int64_t)value;
+    version_id_write(*seq, false, again); /* one spelling: lower case */
+    return slice_eqs(text, again) ? ERR_NONE : ERR_INVALID;
+}
+
+/* ---- storage classes ---- */
+
+static const char *const class_names[] = {
+#define X(name) #name,
+    STORE_CLASS_LIST(X)
+#undef X
+};
+
+const char *
+store_class_name(enum store_class c)
+{
+    CHK((size_t)c < STORE_CLASS_COUNT);
+    return class_names[c];
+}
+
+int
+store_class_parse(struct slice name, enum store_class *c)
+{
+    for (int i = 0; i < STORE_CLASS_COUNT; i++) {
+        if (slice_eqs(name, class_names[i])) {
+            *c = (enum store_class)i;
+            return ERR_NONE;
+        }
+    }
+    return ERR_INVALID;
 }
 
 /* ---- conditions ---- */

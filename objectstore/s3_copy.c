@@ -109,8 +109,7 @@ apply_copy(struct s3_request *q, struct db_conn *conn)
         w->spec.content_type = w->source->content_type;
         w->spec.meta = w->source->meta;
     }
-    return store_apply_copy(q->s->store, conn, &w->spec, c->bucket_id, c->key,
-                            w->source->generation, &w->result);
+    return store_apply_copy(q->s->store, conn, &w->spec, w->source, &w->result);
 }
 
 static void

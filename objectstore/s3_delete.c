@@ -15,7 +15,7 @@ struct removal {
     struct store_delete_spec spec;
     enum s3_fault refused; /* judged before the transaction; NO_FAULT: go */
     enum s3_fault failed;  /* by the transaction */
-    bool existed;
+    struct store_delete_result result;
 };
 
 struct removals {
@@ -84,10 +84,10 @@ apply_removals(struct s3_request *q, struct db_conn *conn)
     for (size_t i = 0; i < list->count; i++) {
         struct removal *rm = &list->v[i];
         rm->failed = NO_FAULT;
-        rm->existed = false;
+        rm->result = (struct store_delete_result){.existed = false};
         if (rm->refused != NO_FAULT)
             continue;
-        int err = store_apply_delete(q->s->store, conn, &rm->spec, &rm->existed);
+        int err = store_apply_delete(q->s->store, conn, &rm->spec, &rm->result);
         if (err == ERR_PRECONDITION)
             rm->failed = S3_PRECONDITION_FAILED;
         else if (err != ERR_NONE)
@@ -126,7 +126,7 @@ answer_removals(struct s3_request *q, int err)
     xml_open(&b, "DeleteResult" S3_XMLNS);
     for (size_t i = 0; i < list->count; i++) {
         outcome(list, &list->v[i], &b);
-        if (list->v[i].existed)
+        if (list->v[i].result.existed)
             STAT_INC(objects_deleted_total);
     }
     xml_close(&b, "DeleteResult");

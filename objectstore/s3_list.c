@@ -44,7 +44,7 @@ page_entry(void *arg, const struct store_list_entry *e)
     xml_open(b, element);
     s3_name_xml(b, "Key", e->name, page->url);
     if (page->style == VERSIONS) {
-        xml_put(b, "VersionId", e->version_id);
+        xml_puts(b, "VersionId", e->version_id);
         xml_puts(b, "IsLatest", "true");
     }
     s3_time_xml(b, "LastModified", e->mtime_ms);

@@ -96,7 +96,7 @@ s3_prepare_create_upload(struct s3_request *q)
     if (!s3_write_begin(q) || !s3_spec_fill(q, STORE_CREATED_MULTIPART, true))
         return;
     /* Conditions belong to the completion. */
-    q->w->spec.condition = (struct store_condition){SLICE_NONE, SLICE_NONE};
+    q->w->spec.condition = (struct store_condition){.if_match = SLICE_NONE};
     q->w->spec.checksum = checksum_by_name(algorithm);
     if (algorithm.n > 0 && q->w->spec.checksum == CHECKSUM_NONE)
         s3_fail_why(q, S3_INVALID_REQUEST, "Checksum algorithm provided is unsupported.");
@@ -204,7 +204,7 @@ apply_part_copy(struct s3_request *q, struct db_conn *conn)
     u->part.size = bytes;
     u->part.mtime_ms = clock_wall_ms();
     return store_apply_part_copy(q->s->store, conn, q->bucket->name, q->key, u->upload_id, &u->part,
-                                 c->bucket_id, c->key, q->w->source->generation, offset, bytes);
+                                 q->w->source, offset, bytes);
 }
 
 static void

@@ -295,14 +295,14 @@ s3_run_put_object(struct s3_request *q)
 
 struct deletion {
     struct store_delete_spec spec;
-    bool existed;
+    struct store_delete_result result;
 };
 
 static int
 apply_delete(struct s3_request *q, struct db_conn *conn)
 {
     struct deletion *d = q->state;
-    return store_apply_delete(q->s->store, conn, &d->spec, &d->existed);
+    return store_apply_delete(q->s->store, conn, &d->spec, &d->result);
 }
 
 static void
@@ -313,7 +313,7 @@ answer_delete(struct s3_request *q, int err)
         s3_fail_err(q, err);
         return;
     }
-    if (d->existed)
+    if (d->result.existed)
         STAT_INC(objects_deleted_total);
     s3_reply_empty(q, 204, -1);
 }

@@ -8,9 +8,7 @@
  * At each commit the writer calls commit_hook() before any answer goes out: it raises the stamps of
  * what changed and wakes the pool for files to unlink.
  *
- * The schema: `object` holds the current version of each key and nothing else. Versioning will add
- * a table `object_version` with the noncurrent ones and their markers, so that reading and listing
- * current objects never meets them.
+ * The tables are told in store_schema.c.
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -19,91 +17,6 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-
-static const char schema_1[] =
-    "CREATE TABLE store_state ("
-    "  name TEXT PRIMARY KEY,"
-    "  value INTEGER NOT NULL"
-    ") WITHOUT ROWID;"
-    "CREATE TABLE bucket ("
-    "  id INTEGER PRIMARY KEY,"
-    "  name BLOB NOT NULL UNIQUE,"
-    "  owner BLOB NOT NULL,"
-    "  created_ms INTEGER NOT NULL,"
-    "  region BLOB NOT NULL"
-    ");"
-    "CREATE TABLE bucket_config ("
-    "  bucket_id INTEGER NOT NULL,"
-    "  name BLOB NOT NULL,"
-    "  body BLOB NOT NULL,"
-    "  PRIMARY KEY (bucket_id, name)"
-    ") WITHOUT ROWID;"
-    /* Listings read up to version_id; what is long comes behind. */
-    "CREATE TABLE object ("
-    "  bucket_id INTEGER NOT NULL,"
-    "  key BLOB NOT NULL,"
-    "  generation INTEGER NOT NULL,"
-    "  size INTEGER NOT NULL,"
-    "  mtime_ms INTEGER NOT NULL,"
-    "  etag TEXT NOT NULL,"
-    "  checksum INTEGER NOT NULL,"
-    "  checksum_value TEXT NOT NULL,"
-    "  part_count INTEGER NOT NULL,"
-    "  flags INTEGER NOT NULL,"
-    "  owner BLOB NOT NULL,"
-    "  version_id BLOB,"
-    "  content_type BLOB NOT NULL,"
-    "  meta BLOB NOT NULL,"
-    "  extents BLOB NOT NULL,"
-    "  PRIMARY KEY (bucket_id, key)"
-    ") WITHOUT ROWID;"
-    /* data NULL: the bytes are the file blobs/<id / 4096>/<id>. */
-    "CREATE TABLE blob ("
-    "  id INTEGER PRIMARY KEY,"
-    "  refs INTEGER NOT NULL,"
-    "  bytes INTEGER NOT NULL,"
-    "  crcs BLOB NOT NULL,"
-    "  data BLOB"
-    ");"
-    /* Files to unlink after the commit; a reader that pinned one still needs the checksums. */
-    "CREATE TABLE doomed (blob INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, crcs BLOB NOT NULL);"
-    "CREATE TABLE upload ("
-    "  bucket_id INTEGER NOT NULL,"
-    "  key BLOB NOT NULL,"
-    "  upload_id BLOB NOT NULL,"
-    "  created_ms INTEGER NOT NULL,"
-    "  owner BLOB NOT NULL,"
-    "  content_type BLOB NOT NULL,"
-    "  meta BLOB NOT NULL,"
-    "  PRIMARY KEY (bucket_id, key, upload_id)"
-    ") WITHOUT ROWID;"
-    /* What a completion answered, kept a day for the client that did not hear it. */
-    "CREATE TABLE upload_done ("
-    "  upload_id BLOB PRIMARY KEY,"
-    "  bucket_id INTEGER NOT NULL,"
-    "  key BLOB NOT NULL,"
-    "  generation INTEGER NOT NULL,"
-    "  etag TEXT NOT NULL,"
-    "  done_ms INTEGER NOT NULL"
-    ") WITHOUT ROWID;"
-    "CREATE INDEX upload_done_by_time ON upload_done (done_ms);"
-    "CREATE TABLE part ("
-    "  upload_id BLOB NOT NULL,"
-    "  number INTEGER NOT NULL,"
-    "  size INTEGER NOT NULL,"
-    "  mtime_ms INTEGER NOT NULL,"
-    "  etag TEXT NOT NULL,"
-    "  checksum INTEGER NOT NULL,"
-    "  checksum_value TEXT NOT NULL,"
-    "  extents BLOB NOT NULL,"
-    "  PRIMARY KEY (upload_id, number)"
-    ") WITHOUT ROWID;";
-
-const char *
-store_schema(int version)
-{
-    return version == 1 ? schema_1 : NULL;
-}
 
 /* ---- changes ---- */
 

@@ -27,28 +27,22 @@
 
 #include "base/arena.h"
 #include "base/db.h"
-#include "base/digest.h"
-#include "base/slice.h"
+#include "objectstore/store_list.h"
+#include "objectstore/store_object.h"
+#include "objectstore/store_reader.h"
+#include "objectstore/store_upload.h"
 
 #define STORE_INLINE_MAX (64u << 10)
 #define STORE_BLOCK_BYTES (1u << 20)
-#define STORE_KEY_MAX 1024
 #define STORE_OBJECT_BYTES_MAX ((int64_t)5 << 40)
 #define STORE_PUT_BYTES_MAX ((int64_t)5 << 30)
 #define STORE_META_BYTES_MAX (16u << 10) /* all headers kept with an object */
 #define STORE_CONTENT_TYPE_MAX 1024
 #define STORE_USER_META_MAX (2u << 10) /* x-amz-meta-* names and values together */
-#define STORE_PART_MAX 10000
-#define STORE_PART_BYTES_MIN ((int64_t)5 << 20)
-#define STORE_ETAG_MAX 48
-#define STORE_CHECKSUM_MAX (DIGEST_BASE64_MAX + 8) /* base64, and "-N" when composite */
 #define STORE_BUCKETS_MAX 10000
-#define STORE_LIST_MAX 1000
 #define STORE_CONFIG_BYTES_MAX (64u << 10)
 
 struct store;
-struct policy;
-struct cors;
 
 /* ---- opening ---- */
 
@@ -60,9 +54,13 @@ enum store_change_kind {
     STORE_CREATED_POST,
     STORE_CREATED_COPY,
     STORE_CREATED_MULTIPART,
-    STORE_REMOVED, /* no version is current any more */
-    STORE_REMOVED_MARKER,
-    STORE_RESTORED /* an older version became current again (internal event) */
+    STORE_REMOVED,         /* no version is current any more */
+    STORE_REMOVED_MARKER,  /* the same, by a delete marker */
+    STORE_RESTORED,        /* an older version became current again (internal event) */
+    STORE_REMOVED_VERSION, /* a version that was not current, or a marker, is gone for good */
+    STORE_TAGGED,          /* the tags of a version were set or removed; */
+    STORE_UNTAGGED,        /*   its bytes, and what is current, stay */
+    STORE_ACL_SET,         /* its ACL */
 };
 
 struct store_change {
@@ -70,14 +68,26 @@ struct store_change {
     int64_t bucket_id;
     struct slice bucket;
     struct slice key;
-    int64_t generation;                /* the key's new one: equals the object's when created */
-    const struct store_object *object; /* the now current version; NULL when removed */
+    int64_t generation;                /* the key's: a new one when another version became current;
+                                          equals the object's when created */
+    const struct store_object *object; /* the now current version; NULL when removed; for kinds that
+                                          change no current version: the version they are about */
+    const char *version_id;            /* of the version or marker made, removed or changed; "null"
+                                          in a bucket without versioning */
     int64_t old_generation;            /* of the version that was current; 0 when there was none */
     struct slice account_id;           /* who did it; n = 0: the server itself or anonymous */
     struct slice request_id;
     struct slice source_ip;
-    bool by_function; /* a result: written by store_apply_put() with by_function */
+    bool by_function;  /* a result: written by store_apply_put() with by_function */
+    bool by_lifecycle; /* a rule of the bucket did it, no client */
 };
+
+/* Does this kind change which version of the key is current? Then the generation is a new one. */
+static inline bool
+store_change_is_current(enum store_change_kind kind)
+{
+    return kind <= STORE_RESTORED;
+}
 
 struct store_hooks {
     void *arg;
@@ -101,23 +111,11 @@ void store_thread_end(struct store *s);
 
 /* ---- buckets ---- */
 
-struct store_bucket { /* shared, immutable; refs counted */
-    int64_t id;
-    struct slice name;
-    struct slice owner; /* canonical id */
-    int64_t created_ms;
-    struct slice region;
-    struct policy *policy; /* parsed (objectstore/policy.h); NULL without one */
-    struct cors *cors;     /* likewise (objectstore/cors.h) */
-    int refs;
-};
-
 /* S3's rules: 3-63 of [a-z0-9.-], no IP address, no "xn--", no "..", begins and ends with letter or
  * digit (userguide/bucketnamingrules.html). */
 bool store_bucket_name_ok(struct slice name);
 /* ERR_NOTFOUND. Give back with store_bucket_unref(). Any thread with db readers. */
 int store_bucket_get(struct store *s, struct slice name, const struct store_bucket **out);
-void store_bucket_unref(const struct store_bucket **b);
 typedef int (*store_bucket_fn)(void *arg, const struct store_bucket *b);
 /* In name order, of that owner (n = 0: all), names after `after`; stops when fn returns non-zero.
  */
@@ -129,6 +127,12 @@ int store_apply_bucket_create(struct store *s, struct db_conn *conn, struct slic
                               struct slice owner, struct slice region, bool *owner_is_same);
 /* ERR_NOTFOUND, ERR_NOTEMPTY (objects or uploads). */
 int store_apply_bucket_delete(struct store *s, struct db_conn *conn, struct slice name);
+/* Once enabled it can only be suspended, and not even that with object lock: ERR_CONFLICT.
+ * ERR_NOTFOUND bucket. */
+int store_apply_bucket_versioning(struct store *s, struct db_conn *conn, struct slice bucket,
+                                  enum store_versioning versioning);
+/* For good; enables versioning as well. ERR_NOTFOUND bucket. */
+int store_apply_bucket_object_lock(struct store *s, struct db_conn *conn, struct slice bucket);
 /* Documents kept per bucket: "policy", "notification", later "cors", "lifecycle"... An empty body
  * removes. A policy must have been checked with policy_parse() before. ERR_NOTFOUND bucket. */
 int store_apply_bucket_config_set(struct store *s, struct db_conn *conn, struct slice bucket,
@@ -142,51 +146,24 @@ int store_apply_bucket_get(struct store *s, struct db_conn *conn, struct slice n
 
 /* ---- objects ---- */
 
-struct store_extent {
-    int64_t blob;
-    int64_t offset;
-    int64_t bytes;
-};
-
-struct store_object { /* shared, immutable; refs counted (atomic) */
-    int64_t bucket_id;
-    struct slice key;
-    int64_t generation;
-    int64_t size;
-    int64_t mtime_ms;
-    char etag[STORE_ETAG_MAX]; /* without quotes: MD5 in hex, or MD5-N */
-    struct slice version_id;   /* "null" in a bucket without versioning */
-    struct slice content_type;
-    struct slice owner; /* canonical id */
-    struct slice meta;  /* header list, see store_meta_*() */
-    enum checksum checksum;
-    char checksum_base64[STORE_CHECKSUM_MAX];
-    bool checksum_composite; /* of a multipart upload's part checksums; ends with "-N" */
-    int part_count;          /* 0: not multipart */
-    bool by_function;
-    struct store_extent *extents;
-    size_t extent_count;
-    struct slice inline_bytes; /* the whole object when size <= STORE_INLINE_MAX and it is one
-                                  inline extent, already verified; else p = NULL */
-    int refs;
-};
-
 /* Current version. ERR_NOPARENT bucket, ERR_NOTFOUND key, ERR_CORRUPT inline bytes. HTTP threads:
  * from the cache or one short read. */
 int store_get(struct store *s, struct slice bucket, struct slice key,
               const struct store_object **out);
-void store_object_unref(const struct store_object **o);
-const struct store_object *store_object_ref(const struct store_object *o);
+/* One version: `version_id` as clients give it, n = 0: the newest, whether it is an object or a
+ * delete marker. Its inline_bytes are left out. ERR_NOPARENT; ERR_NOTFOUND; ERR_INVALID: no version
+ * id of ours. HTTP threads; one short read, never from the cache. */
+int store_get_version(struct store *s, struct slice bucket, struct slice key,
+                      struct slice version_id, const struct store_object **out);
 /* Current version as this transaction sees it: ERR_NOTFOUND when none. Unref as above. Its
  * inline_bytes are left out (p = NULL): this is for judging, not for reading. */
 int store_apply_get(struct store *s, struct db_conn *conn, int64_t bucket_id, struct slice key,
                     const struct store_object **out);
 
-/* Header lists: name and value pairs in one slice, as kept in `meta`. */
-void store_meta_add(struct buf *list, struct slice name, struct slice value);
-/* Iterates: start with *at = 0; false at the end (or at damage). */
-bool store_meta_next(struct slice list, size_t *at, struct slice *name, struct slice *value);
-struct slice store_meta_find(struct slice list, const char *name);
+/* One version, the same way; see store_get_version(). */
+int store_apply_get_version(struct store *s, struct db_conn *conn, int64_t bucket_id,
+                            struct slice key, struct slice version_id,
+                            const struct store_object **out);
 
 /* ---- bytes on their way in ---- */
 
@@ -210,6 +187,9 @@ void store_put_end(struct store_put **put);
 struct store_condition { /* n = 0: absent; texts as in the headers, may be lists or "*" */
     struct slice if_match;
     struct slice if_none_match;
+    bool has_mtime, has_size; /* deletions alone: the version's as well, in whole seconds */
+    int64_t mtime_ms;
+    int64_t size;
 };
 
 struct store_put_spec {
@@ -225,12 +205,17 @@ struct store_put_spec {
     const char *etag; /* hex MD5 of the bytes */
     enum checksum checksum;
     struct slice checksum_base64;
+    struct slice tags; /* encoded */
+    struct slice acl;  /* encoded */
+    enum store_class storage_class;
+    struct store_lock lock;
     struct store_condition condition;
     bool by_function;
 };
 
 struct store_put_result {
     int64_t generation;
+    char version_id[STORE_VERSION_ID_MAX]; /* "" in a bucket without versioning */
     int64_t mtime_ms;
     char etag[STORE_ETAG_MAX];
     bool replaced; /* there was a current version before */
@@ -240,131 +225,62 @@ struct store_put_result {
  * (If-Match on a missing key), or what the hook said. */
 int store_apply_put(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
                     struct store_put *put, struct store_put_result *result);
-/* Refers to the source's blobs: no byte moves. ERR_STALE when that generation of the source is no
- * longer current: find it again. Checks `condition` on the destination;
- * spec->etag and checksum are taken from the source. The source is found by the caller. */
+/* Refers to the blobs of `source`, any version that the caller found in this transaction: no byte
+ * moves. ERR_STALE when there is no such version any more. Checks `condition` on the destination;
+ * spec->etag and checksum are taken from the source. */
 int store_apply_copy(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
-                     int64_t source_bucket_id, struct slice source_key, int64_t source_generation,
-                     struct store_put_result *result);
+                     const struct store_object *source, struct store_put_result *result);
 
 struct store_delete_spec {
     struct slice bucket;
     struct slice key;
+    struct slice version_id; /* n = 0: what S3 does without: a marker where there is versioning,
+                                else the object goes */
     struct slice account_id;
     struct slice request_id;
     struct slice source_ip;
-    struct store_condition condition; /* if_match only */
+    struct store_condition condition; /* no if_none_match */
+    bool bypass_governance;           /* the caller asked for it and may */
     bool by_function;
+    bool by_lifecycle;
     int64_t only_generation; /* != 0: delete only if it is the current one, else ERR_STALE */
 };
 
-/* ERR_NOPARENT bucket, ERR_PRECONDITION. A key that is not there: ERR_NONE, *existed = false. */
+struct store_delete_result {
+    bool existed;                          /* a version or marker is gone, or was current and is
+                                              covered by a marker now */
+    bool marker;                           /* made, or, with a version id, removed */
+    char version_id[STORE_VERSION_ID_MAX]; /* of the version or marker made or removed; "" in a
+                                              bucket without versioning */
+};
+
+/* ERR_NOPARENT bucket, ERR_PRECONDITION, ERR_DENIED: locked, ERR_INVALID: no version id of ours. A
+ * key or version that is not there: ERR_NONE. When the newest version goes, the one before becomes
+ * current again (STORE_RESTORED). */
 int store_apply_delete(struct store *s, struct db_conn *conn, const struct store_delete_spec *spec,
-                       bool *existed);
+                       struct store_delete_result *result);
 
-/* ---- listing: cost grows with what is returned, a common prefix is sought past ---- */
+enum store_attribute { STORE_ATTR_TAGS, STORE_ATTR_ACL, STORE_ATTR_RETENTION, STORE_ATTR_HOLD };
 
-struct store_list_spec {
+struct store_attribute_spec {
+    enum store_attribute attribute;
     struct slice bucket;
-    struct slice prefix;
-    struct slice delimiter; /* n = 0: none; any length */
-    struct slice after;     /* names up to and including it are left out; a common prefix that
-                               starts before or equals it too */
-    int max;                /* entries, keys and common prefixes together */
-};
-
-struct store_list_entry {
-    bool is_prefix;
-    struct slice name; /* key or common prefix; lent during the call */
-    int64_t size;
-    int64_t mtime_ms;
-    const char *etag;
-    struct slice owner;
-    struct slice version_id;
-    enum checksum checksum;
-    int64_t generation;
-};
-
-/* Non-zero ends the listing there (*truncated = true). In a read of the database: the callbacks of
- * this and the other lists must not call the store. */
-typedef int (*store_list_fn)(void *arg, const struct store_list_entry *e);
-/* ERR_NOPARENT. `*truncated`: more follow; the last entry's name is then the next `after`. */
-int store_list(struct store *s, const struct store_list_spec *spec, store_list_fn fn, void *arg,
-               bool *truncated);
-
-/* ---- multipart uploads ---- */
-
-#define STORE_UPLOAD_ID_MAX 64
-
-/* The spec's key, owner, content type and meta are kept for the completion. */
-int store_apply_upload_create(struct store *s, struct db_conn *conn,
-                              const struct store_put_spec *spec,
-                              char upload_id[STORE_UPLOAD_ID_MAX]);
-struct store_part {
-    int number;
-    int64_t size;
-    int64_t mtime_ms;
-    char etag[STORE_ETAG_MAX];
-    enum checksum checksum;
-    char checksum_base64[DIGEST_BASE64_MAX];
-};
-/* Replaces an earlier part of that number. ERR_NOTFOUND upload. */
-int store_apply_part(struct store *s, struct db_conn *conn, struct slice bucket, struct slice key,
-                     struct slice upload_id, const struct store_part *part, struct store_put *put);
-/* A part out of a range of an existing object, by reference. */
-int store_apply_part_copy(struct store *s, struct db_conn *conn, struct slice bucket,
-                          struct slice key, struct slice upload_id, struct store_part *part,
-                          int64_t source_bucket_id, struct slice source_key,
-                          int64_t source_generation, int64_t offset, int64_t bytes);
-enum store_complete_fault {
-    STORE_COMPLETE_OK,
-    STORE_COMPLETE_ORDER,
-    STORE_COMPLETE_PART,
-    STORE_COMPLETE_SMALL
-};
-/* Parts as the client lists them (etag without quotes). ERR_NOTFOUND upload; ERR_INVALID with
- * `*fault`. A repeated completion with the same parts gives the same result without a new event. */
-int store_apply_complete(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
-                         struct slice upload_id, const struct store_part *parts, size_t count,
-                         enum store_complete_fault *fault, struct store_put_result *result);
-int store_apply_upload_abort(struct store *s, struct db_conn *conn, struct slice bucket,
-                             struct slice key, struct slice upload_id);
-typedef int (*store_part_fn)(void *arg, const struct store_part *part);
-int store_part_list(struct store *s, struct slice bucket, struct slice key, struct slice upload_id,
-                    int after, int max, store_part_fn fn, void *arg, bool *truncated);
-struct store_upload {
     struct slice key;
-    struct slice upload_id;
-    struct slice owner;
-    int64_t created_ms;
+    struct slice version_id; /* n = 0: the newest */
+    struct slice value;      /* tags, ACL: encoded */
+    struct store_lock lock;  /* RETENTION: retention and date; HOLD: legal_hold */
+    bool bypass_governance;
+    struct slice account_id;
+    struct slice request_id;
+    struct slice source_ip;
 };
-typedef int (*store_upload_fn)(void *arg, const struct store_upload *upload);
-int store_upload_list(struct store *s, struct slice bucket, struct slice prefix,
-                      struct slice after_key, struct slice after_upload, int max,
-                      store_upload_fn fn, void *arg, bool *truncated);
 
-/* ---- bytes on their way out ---- */
-
-struct store_reader;
-
-/* Keeps a reference on the object. ERR_RANGE. ERR_STALE: the bytes went away since store_get(), so
- * call that again; once open, they stay readable. The same holds for the three functions below.
- * Any thread with db readers. */
-int store_reader_open(struct store *s, const struct store_object *o, int64_t offset, int64_t bytes,
-                      struct store_reader **out);
-/* Verified bytes; > 0, 0 at the end, or ERR_CORRUPT / ERR_IO. */
-ptrdiff_t store_reader_read(struct store_reader *r, char *p, size_t n);
-void store_reader_close(struct store_reader **r);
-/* When the range is one stretch of one file whose blocks were all verified in this process: a
- * descriptor (the caller's) and its offset, for sendfile. ERR_UNSUPPORTED otherwise. */
-int store_sendfile(struct store *s, const struct store_object *o, int64_t offset, int64_t bytes,
-                   int *fd, int64_t *fd_offset);
-/* Verifies the first block that a reader of this range would send: so that damage is a 500 before
- * the first byte. */
-int store_verify_first(struct store *s, const struct store_object *o, int64_t offset);
-/* The whole object, verified, as one read-only descriptor at offset 0: a sealed memfd or the file
- * itself. Reads the disk; not on HTTP threads. */
-int store_source_fd(struct store *s, const struct store_object *o, int *fd);
+/* Changes what may change of a version while its bytes stay. ERR_NOPARENT, ERR_NOTFOUND,
+ * ERR_INVALID: no version id of ours, ERR_UNSUPPORTED: a delete marker, ERR_DENIED: would weaken a
+ * lock. `version_id`: whose, "" in a bucket without versioning. */
+int store_apply_attribute(struct store *s, struct db_conn *conn,
+                          const struct store_attribute_spec *spec,
+                          char version_id[STORE_VERSION_ID_MAX]);
 
 /* ---- upkeep ---- */
 

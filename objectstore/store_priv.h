@@ -64,10 +64,16 @@ int64_t store_new_id(struct store *s);
 
 /* ---- bucket.c ---- */
 
+/* What a change must know of its bucket. */
+struct bucket_row {
+    int64_t id;
+    enum store_versioning versioning;
+};
+
 /* From this thread's cache or a short read. ERR_NOPARENT. */
 int bucket_id_get(struct store *s, struct slice name, int64_t *id);
-/* Inside apply(). ERR_NOPARENT. */
-int bucket_id_apply(struct db_conn *conn, struct slice name, int64_t *id);
+/* Inside apply() or a read. ERR_NOPARENT. */
+int bucket_row_find(struct db_conn *conn, struct slice name, struct bucket_row *row);
 
 /* ---- blob.c ---- */
 
@@ -98,24 +104,51 @@ int64_t put_oldest(struct store *s);
 
 struct object_old { /* the current version before a change */
     bool exists;
+    bool is_null;
     int64_t generation;
+    int64_t seq;
+    int64_t size;
+    int64_t mtime_ms;
+    int part_count;
+    struct store_lock lock;
     char etag[STORE_ETAG_MAX];
     struct buf extents;
 };
 
+/* Reads the current version; object_old_fini() in any case. */
+int object_old_read(struct db_conn *conn, int64_t bucket_id, struct slice key,
+                    struct object_old *old);
 /* Checks key and meta, finds the bucket, reads the current version, judges the condition.
  * object_old_fini() in any case. */
-int object_begin(struct db_conn *conn, const struct store_put_spec *spec, int64_t *bucket_id,
+int object_begin(struct db_conn *conn, const struct store_put_spec *spec, struct bucket_row *bucket,
                  struct object_old *old);
 void object_old_fini(struct object_old *old);
-/* Makes `o` (no generation yet) with these extents the current version: row, old references, hook.
- * The new extents' references must exist. */
+/* Makes `o` (no generation yet) with these extents the current version: row, old references or old
+ * version, hook. The new extents' references must exist. */
 int object_replace(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
-                   struct store_object *o, struct slice extents, const struct object_old *old,
-                   struct store_put_result *result);
-/* The source of a copy as the caller saw it, else ERR_STALE; its texts are left out. */
-int object_source(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t generation,
-                  struct store_object *o, struct buf *extents);
+                   const struct bucket_row *bucket, struct store_object *o, struct slice extents,
+                   const struct object_old *old, struct store_put_result *result);
+/* store_get_version(), in apply() or a read. */
+int version_read(struct db_conn *conn, int64_t bucket_id, struct slice key, struct slice version_id,
+                 const struct store_object **out);
+/* The extents of a version the caller holds the record of. ERR_STALE: it is gone. */
+int object_source(struct db_conn *conn, const struct store_object *source, struct buf *extents);
+int object_row_delete(struct db_conn *conn, int64_t bucket_id, struct slice key);
+
+/* ---- version.c ---- */
+
+/* The bytes of a version that is gone. */
+int version_bytes_drop(struct store *s, struct db_conn *conn, int64_t seq, int part_count,
+                       struct slice extents);
+/* Before another version becomes the newest, in a bucket with versioning: the current one becomes
+ * noncurrent unless it is replaced (*replaced: its bytes are the caller's to drop), as does a
+ * marker; `null_version`: the new one is, so that an old null version goes. */
+int version_make_room(struct store *s, struct db_conn *conn, int64_t bucket_id, struct slice key,
+                      const struct object_old *old, bool null_version, bool *replaced);
+/* DB_ROW: found among the noncurrent versions and markers, lent by *row until db_reset(). `seq` 0:
+ * the null version; -1: the newest. */
+int version_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t seq,
+                     struct store_object *o, struct slice *extents, struct db_stmt **row);
 
 /* ---- multipart.c ---- */
 

@@ -167,7 +167,7 @@ put_object(struct buf *out, const struct store_object *o)
     put_int(out, "size", o->size);
     put_str(out, "content_type", o->content_type);
     put_str(out, "etag", slice_str(o->etag));
-    put_str(out, "version_id", o->version_id);
+    put_str(out, "version_id", slice_str(o->version_id));
     put_time(out, "modified", o->mtime_ms);
     buf_printf(out, ",\"by_function\":%s}", o->by_function ? "true" : "false");
 }

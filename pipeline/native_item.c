@@ -66,7 +66,7 @@ native_item_pending(struct db_conn *conn, struct arena *a, const struct function
     if ((err = set_value(a, &set, "size", attr_int(a, o->size))) == ERR_NONE &&
         (err = set_value(a, &set, "content_type", attr_s(type))) == ERR_NONE &&
         (err = set_value(a, &set, "etag", attr_s(slice_str(o->etag)))) == ERR_NONE &&
-        (err = set_value(a, &set, "version", attr_s(o->version_id))) == ERR_NONE &&
+        (err = set_value(a, &set, "version", attr_s(slice_str(o->version_id)))) == ERR_NONE &&
         (err = set_value(a, &set, "generation", attr_int(a, o->generation))) == ERR_NONE &&
         (err = set_value(a, &set, "uploaded_at", attr_s(slice_str(when)))) == ERR_NONE)
         err = set_pending(a, &set, thumbnail, metadata);

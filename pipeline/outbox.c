@@ -126,6 +126,8 @@ outbox_changed(void *arg, struct db_conn *conn, const struct store_change *c)
     int err = ERR_NONE;
     CHK_MAGIC(o, OUTBOX_MAGIC);
     _Static_assert(FUNCTIONS_MAX <= 64, "functions are bits of a word");
+    if (!store_change_is_current(c->kind))
+        return ERR_NONE;
     struct arena *a = arena_new(ITEM_ARENA_BYTES);
     if (a == NULL)
         return ERR_NOMEM;

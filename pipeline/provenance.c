@@ -67,7 +67,7 @@ provenance_apply_remove(struct store *store, struct db_conn *conn, const struct 
                                      .key = p->derived_key,
                                      .by_function = true,
                                      .only_generation = p->derived_generation};
-    bool existed;
+    struct store_delete_result result;
     struct db_stmt *s =
         db_prepare(conn, "DELETE FROM provenance WHERE source_bucket_id = ?1 AND source_key = ?2 "
                          "AND derived_bucket_id = ?3 AND derived_key = ?4");
@@ -77,7 +77,7 @@ provenance_apply_remove(struct store *store, struct db_conn *conn, const struct 
     db_bind_blob(s, 4, p->derived_key);
     int err = db_run(s);
     if (err == ERR_NONE)
-        err = store_apply_delete(store, conn, &spec, &existed);
+        err = store_apply_delete(store, conn, &spec, &result);
     /* STALE: a client has put something of its own there. NOPARENT: the bucket is gone. */
     return err == ERR_STALE || err == ERR_NOPARENT || err == ERR_NOTFOUND ? ERR_NONE : err;
 }

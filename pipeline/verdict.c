@@ -126,7 +126,7 @@ put_meta(const struct verdict *v, const struct preset *p, struct buf *meta)
     preset_hash(p, hash);
     store_meta_add(meta, SLICE_LIT("x-amz-meta-preset"), slice_str(p->name));
     store_meta_add(meta, SLICE_LIT("x-amz-meta-preset-hash"), slice_str(hash));
-    store_meta_add(meta, SLICE_LIT("x-amz-meta-source-version"), v->object->version_id);
+    store_meta_add(meta, SLICE_LIT("x-amz-meta-source-version"), slice_str(v->object->version_id));
     return meta->err;
 }
 

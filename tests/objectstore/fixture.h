@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #define CACHE_BYTES (4 << 20)
+#define FIX_STEPS_MAX 8
 
 struct fix {
     char *dir;
@@ -30,10 +31,14 @@ struct fix {
 static inline void
 fix_open(struct fix *f)
 {
-    static const char *steps[1];
-    steps[0] = store_schema(1);
-    assert_null(store_schema(2));
-    struct db_options db = {.path = testdir_path(f->dir, "db"), .schema = {steps, 1}};
+    static const char *steps[FIX_STEPS_MAX];
+    int count = 0;
+    while (store_schema(count + 1) != NULL) {
+        assert_true(count < FIX_STEPS_MAX);
+        steps[count] = store_schema(count + 1);
+        count++;
+    }
+    struct db_options db = {.path = testdir_path(f->dir, "db"), .schema = {steps, count}};
     assert_int_equal(db_open(&f->db, &db), ERR_NONE);
     struct store_options options = {
         .db = f->db, .dir = f->dir, .cache_bytes = CACHE_BYTES, .hooks = f->hooks};
@@ -202,14 +207,14 @@ fix_put(struct fix *f, const char *bucket, const char *key, struct slice bytes)
 
 struct fix_delete {
     struct store_delete_spec spec;
-    bool existed;
+    struct store_delete_result result;
 };
 
 static inline int
 fix_delete_apply(struct fix *f, struct db_conn *conn, void *arg)
 {
     struct fix_delete *d = arg;
-    return store_apply_delete(f->store, conn, &d->spec, &d->existed);
+    return store_apply_delete(f->store, conn, &d->spec, &d->result);
 }
 
 static inline int

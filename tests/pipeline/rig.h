@@ -295,9 +295,9 @@ static RIG_UNUSED int
 rig_delete_fn(struct rig *r, struct db_conn *conn, void *arg)
 {
     struct rig_object *o = arg;
-    bool existed;
+    struct store_delete_result result;
     struct store_delete_spec spec = {.bucket = o->bucket, .key = o->key};
-    return store_apply_delete(r->store, conn, &spec, &existed);
+    return store_apply_delete(r->store, conn, &spec, &result);
 }
 
 static RIG_UNUSED void
