@@ -26,7 +26,11 @@ struct cors;
 
 /* ---- buckets ---- */
 
-enum store_versioning { STORE_VERSIONING_OFF, STORE_VERSIONING_ENABLED, STORE_VERSIONING_SUSPENDED };
+enum store_versioning {
+    STORE_VERSIONING_OFF,
+    STORE_VERSIONING_ENABLED,
+    STORE_VERSIONING_SUSPENDED
+};
 
 /* Documents of a bucket that requests need parsed or at hand; all others are read when asked for
  * (store_bucket_config_get). n = 0: there is none. */
@@ -74,7 +78,11 @@ const char *store_class_name(enum store_class c);
 int store_class_parse(struct slice name, enum store_class *c);
 
 /* Object lock: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html */
-enum store_retention { STORE_RETENTION_NONE, STORE_RETENTION_GOVERNANCE, STORE_RETENTION_COMPLIANCE };
+enum store_retention {
+    STORE_RETENTION_NONE,
+    STORE_RETENTION_GOVERNANCE,
+    STORE_RETENTION_COMPLIANCE
+};
 
 struct store_lock {
     enum store_retention retention;
