@@ -21,11 +21,19 @@ static const char *const foreign_types[] = {
     "s3:ReducedRedundancyLostObject",
     "s3:ObjectRestore:",
     "s3:Replication:",
-    "s3:LifecycleExpiration:",
     "s3:LifecycleTransition",
     "s3:IntelligentTiering",
-    "s3:ObjectTagging:",
-    "s3:ObjectAcl:Put",
+};
+
+/* Names that stand for several types. */
+static const struct {
+    const char *name;
+    unsigned mask;
+} families[] = {
+    {"s3:ObjectCreated:*", EVENT_MASK_CREATED},
+    {"s3:ObjectRemoved:*", EVENT_MASK_REMOVED},
+    {"s3:ObjectTagging:*", EVENT_MASK_TAGGING},
+    {"s3:LifecycleExpiration:*", EVENT_MASK_EXPIRED},
 };
 
 const char *
@@ -49,17 +57,15 @@ event_type_of(enum store_change_kind kind)
 int
 event_types_parse(struct slice name, unsigned *mask)
 {
-    if (slice_eqs(name, "s3:ObjectCreated:*")) {
-        *mask = EVENT_MASK_CREATED;
-        return ERR_NONE;
-    }
-    if (slice_eqs(name, "s3:ObjectRemoved:*")) {
-        *mask = EVENT_MASK_REMOVED;
-        return ERR_NONE;
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        if (slice_eqs(name, families[i].name)) {
+            *mask = families[i].mask;
+            return ERR_NONE;
+        }
     }
     if (slice_starts(name, SLICE_LIT("s3:"))) {
-        for (int t = 0; t < EVENT_RESTORED; t++) {
-            if (slice_eqs(slice_skip(name, 3), types[t].name)) {
+        for (int t = 0; t < EVENT_TYPE_COUNT; t++) {
+            if (t != EVENT_RESTORED && slice_eqs(slice_skip(name, 3), types[t].name)) {
                 *mask = EVENT_MASK(t);
                 return ERR_NONE;
             }
@@ -76,16 +82,14 @@ void
 event_types_each(unsigned mask, void (*fn)(void *arg, const char *name), void *arg)
 {
     char name[64];
-    if ((mask & EVENT_MASK_CREATED) == EVENT_MASK_CREATED) {
-        fn(arg, "s3:ObjectCreated:*");
-        mask &= ~EVENT_MASK_CREATED;
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        if ((mask & families[i].mask) == families[i].mask) {
+            fn(arg, families[i].name);
+            mask &= ~families[i].mask;
+        }
     }
-    if ((mask & EVENT_MASK_REMOVED) == EVENT_MASK_REMOVED) {
-        fn(arg, "s3:ObjectRemoved:*");
-        mask &= ~EVENT_MASK_REMOVED;
-    }
-    for (int t = 0; t < EVENT_RESTORED; t++) {
-        if (mask & EVENT_MASK(t)) {
+    for (int t = 0; t < EVENT_TYPE_COUNT; t++) {
+        if (t != EVENT_RESTORED && (mask & EVENT_MASK(t))) {
             snprintf(name, sizeof name, "s3:%s", types[t].name);
             fn(arg, name);
         }
@@ -123,7 +127,7 @@ static void
 write_object(const struct event_record *e, struct buf *json)
 {
     char sequencer[EVENT_SEQUENCER_TEXT];
-    bool removed = (EVENT_MASK(e->type) & EVENT_MASK_REMOVED) != 0;
+    bool removed = (EVENT_MASK(e->type) & (EVENT_MASK_REMOVED | EVENT_MASK_EXPIRED)) != 0;
     event_sequencer(e->generation, sequencer);
     buf_puts(json, "\"object\":{\"key\":\"");
     event_key_encode(e->key, json); /* only characters that JSON takes as they are */

@@ -9,8 +9,11 @@
 #include "base/slice.h"
 #include "objectstore/store.h"
 
-/* name, eventName in records, made from. An internal event (an older version became current again)
- * counts as created; records call it a copy, since S3 has no name for it. */
+/* name, eventName in records, made from. In the order of their numbers in the database: add at the
+ * end only. An internal event (an older version became current again) counts as created; records
+ * call it a copy, since S3 has no name for it. The native functions act on created events alone:
+ * what a removal takes away goes in the removal's own transaction, and tags, ACLs and expired
+ * noncurrent versions do not change a picture. Rules for them are kept for functions that care. */
 #define EVENT_TYPE_LIST(X)                                                                 \
     X(CREATED_PUT, "ObjectCreated:Put", STORE_CREATED_PUT)                                 \
     X(CREATED_POST, "ObjectCreated:Post", STORE_CREATED_POST)                              \
@@ -18,7 +21,12 @@
     X(CREATED_MULTIPART, "ObjectCreated:CompleteMultipartUpload", STORE_CREATED_MULTIPART) \
     X(REMOVED, "ObjectRemoved:Delete", STORE_REMOVED)                                      \
     X(REMOVED_MARKER, "ObjectRemoved:DeleteMarkerCreated", STORE_REMOVED_MARKER)           \
-    X(RESTORED, "ObjectCreated:Copy", STORE_RESTORED)
+    X(RESTORED, "ObjectCreated:Copy", STORE_RESTORED)                                      \
+    X(TAGGED, "ObjectTagging:Put", STORE_TAGGED)                                           \
+    X(UNTAGGED, "ObjectTagging:Delete", STORE_UNTAGGED)                                    \
+    X(ACL_SET, "ObjectAcl:Put", STORE_ACL_SET)                                             \
+    X(EXPIRED, "LifecycleExpiration:Delete", STORE_REMOVED)                                \
+    X(EXPIRED_MARKER, "LifecycleExpiration:DeleteMarkerCreated", STORE_REMOVED_MARKER)
 
 enum event_type {
 #define X(id, name, kind) EVENT_##id,
@@ -32,6 +40,8 @@ enum event_type {
     (EVENT_MASK(EVENT_CREATED_PUT) | EVENT_MASK(EVENT_CREATED_POST) | \
      EVENT_MASK(EVENT_CREATED_COPY) | EVENT_MASK(EVENT_CREATED_MULTIPART))
 #define EVENT_MASK_REMOVED (EVENT_MASK(EVENT_REMOVED) | EVENT_MASK(EVENT_REMOVED_MARKER))
+#define EVENT_MASK_TAGGING (EVENT_MASK(EVENT_TAGGED) | EVENT_MASK(EVENT_UNTAGGED))
+#define EVENT_MASK_EXPIRED (EVENT_MASK(EVENT_EXPIRED) | EVENT_MASK(EVENT_EXPIRED_MARKER))
 
 const char *event_type_name(enum event_type type); /* "ObjectCreated:Put" */
 enum event_type event_type_of(enum store_change_kind kind);

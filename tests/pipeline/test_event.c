@@ -21,6 +21,12 @@ parses_types(void **state)
     assert_int_equal(event_types_parse(SLICE_LIT("s3:ObjectRemoved:DeleteMarkerCreated"), &m),
                      ERR_NONE);
     assert_int_equal(m, EVENT_MASK(EVENT_REMOVED_MARKER));
+    assert_int_equal(event_types_parse(SLICE_LIT("s3:ObjectTagging:*"), &m), ERR_NONE);
+    assert_int_equal(m, EVENT_MASK(EVENT_TAGGED) | EVENT_MASK(EVENT_UNTAGGED));
+    assert_int_equal(event_types_parse(SLICE_LIT("s3:LifecycleExpiration:Delete"), &m), ERR_NONE);
+    assert_int_equal(m, EVENT_MASK(EVENT_EXPIRED));
+    assert_int_equal(event_types_parse(SLICE_LIT("s3:ObjectAcl:Put"), &m), ERR_NONE);
+    assert_int_equal(m, EVENT_MASK(EVENT_ACL_SET));
     assert_int_equal(event_types_parse(SLICE_LIT("s3:ObjectRestore:Post"), &m), ERR_UNSUPPORTED);
     assert_int_equal(event_types_parse(SLICE_LIT("s3:ObjectCreated"), &m), ERR_INVALID);
     assert_int_equal(event_types_parse(SLICE_LIT("ObjectCreated:Put"), &m), ERR_INVALID);
@@ -41,6 +47,9 @@ prints_fewest_names(void **state)
     buf_init(&out, 1000);
     event_types_each(EVENT_MASK_CREATED | EVENT_MASK(EVENT_REMOVED), collect, &out);
     assert_string_equal(out.p, "s3:ObjectCreated:* s3:ObjectRemoved:Delete ");
+    buf_reset(&out);
+    event_types_each(EVENT_MASK_TAGGING | EVENT_MASK(EVENT_EXPIRED), collect, &out);
+    assert_string_equal(out.p, "s3:ObjectTagging:* s3:LifecycleExpiration:Delete ");
     buf_fini(&out);
 }
 

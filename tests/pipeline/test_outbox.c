@@ -218,6 +218,91 @@ removal_takes_everything(void **state)
     assert_int_equal(rig_waiting(r), 0);
 }
 
+/* ---- versions: whatever is current has its thumbnails ---- */
+
+static int
+versioning_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)arg;
+    return store_apply_bucket_versioning(r->store, conn, SLICE_LIT("photos"),
+                                         STORE_VERSIONING_ENABLED);
+}
+
+static int
+delete_version_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    struct store_delete_result result;
+    struct store_delete_spec spec = {
+        .bucket = SLICE_LIT("photos"), .key = SLICE_LIT("k"), .version_id = slice_str(arg)};
+    int err = store_apply_delete(r->store, conn, &spec, &result);
+    return err == ERR_NONE && !result.existed ? ERR_NOTFOUND : err;
+}
+
+/* Deletes the newest version, object or marker, and says how. */
+static void
+delete_newest(struct rig *r)
+{
+    const struct store_object *o = NULL;
+    char id[STORE_VERSION_ID_MAX];
+    CHK(store_get_version(r->store, SLICE_LIT("photos"), SLICE_LIT("k"), SLICE_NONE, &o) ==
+        ERR_NONE);
+    memcpy(id, o->version_id, sizeof id);
+    store_object_unref(&o);
+    assert_int_equal(rig_call(r, delete_version_fn, id), ERR_NONE);
+}
+
+static void
+an_older_version_comes_back_with_its_thumbnails(void **state)
+{
+    struct rig *r = *state;
+    assert_int_equal(rig_call(r, versioning_fn, NULL), ERR_NONE);
+    rig_put(r, "photos", "k", SLICE_LIT("first"), "image/png");
+    rig_put(r, "photos", "k", SLICE_LIT("second version"), "image/png");
+    done(r, "k", FN_OK);
+    assert_string_equal(rig_attr(r, "photos", "k", "size"), "14");
+    delete_newest(r);
+    assert_int_equal(rig_waiting(r), 2); /* both functions, for the first version */
+    assert_string_equal(rig_attr(r, "photos", "k", "size"), "5");
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "false");
+    done(r, "k", FN_OK);
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
+    assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
+}
+
+static void
+a_marker_hides_and_its_removal_restores(void **state)
+{
+    struct rig *r = *state;
+    assert_int_equal(rig_call(r, versioning_fn, NULL), ERR_NONE);
+    rig_put(r, "photos", "k", SLICE_LIT("first"), "image/png");
+    done(r, "k", FN_OK);
+    rig_delete(r, "photos", "k"); /* a marker */
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    assert_string_equal(rig_attr(r, "photos", "k", "key"), "");
+    assert_int_equal(rig_waiting(r), 0);
+    delete_newest(r);
+    assert_int_equal(rig_waiting(r), 2);
+    done(r, "k", FN_OK);
+    assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
+    assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
+}
+
+/* The first version's result, after the second came and went: its generation is another now. */
+static void
+a_result_does_not_outlive_two_changes(void **state)
+{
+    struct rig *r = *state;
+    struct made m;
+    assert_int_equal(rig_call(r, versioning_fn, NULL), ERR_NONE);
+    rig_put(r, "photos", "k", SLICE_LIT("first"), "image/png");
+    make(r, &m, "k", FN_OK);
+    rig_put(r, "photos", "k", SLICE_LIT("second"), "image/png");
+    delete_newest(r);
+    commit(r, &m);
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    assert_int_equal(rig_waiting(r), 2);
+}
+
 static void
 what_clients_put_is_not_ours(void **state)
 {
@@ -425,6 +510,9 @@ main(void)
         T(overwriting_supersedes),
         T(old_thumbnails_stay_until_the_verdict),
         T(removal_takes_everything),
+        T(an_older_version_comes_back_with_its_thumbnails),
+        T(a_marker_hides_and_its_removal_restores),
+        T(a_result_does_not_outlive_two_changes),
         T(what_clients_put_is_not_ours),
         T(results_of_old_generations_are_dropped),
         T(redriven_events_of_old_generations_are_dropped),
