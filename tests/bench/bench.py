@@ -7,11 +7,13 @@ import time
 import figures
 import get
 import jpeg
+import listing
 import memory
 import put
 import ready
 
-LINES = {"put": put.run, "get": get.run, "ready": ready.run, "memory": memory.run, "jpeg": jpeg.run}
+LINES = {"put": put.run, "get": get.run, "ready": ready.run, "list": listing.run,
+         "memory": memory.run, "jpeg": jpeg.run}
 
 
 def main():

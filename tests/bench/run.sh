@@ -1,10 +1,11 @@
 #!/bin/bash
-# Ratios against peers, measured in this run:  tests/bench/run.sh [put|get|ready|memory|jpeg]...
+# Ratios against peers, measured in this run:  tests/bench/run.sh [put|get|ready|list|memory|jpeg]...
 #
 # Every figure line says what, ours, the peer or the reference, their ratio, the bar it is held to,
 # and whether it holds. Exit code 0 when all was measured, whatever the figures say.
 #   PHOTOS=DIR         photos to use (default: ../shared/photos where there is one, else samples/)
 #   BENCH_PHOTOS=N     photos one worker gets in the memory line (default 2000)
+#   BENCH_LIST_KEYS=N  keys the listed bucket grows to (default 1000000)
 #   BENCH_ROUNDS=N     rounds of every interleaved pair (default 3)
 #   BENCH_DIR=DIR      where the data goes; its file system is what syncs are measured on
 set -eu
