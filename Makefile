@@ -121,6 +121,24 @@ $(OUT)/tests/functions/test_image%: $(OUT)/tests/functions/test_image%.o $(TEST_
 
 unit-programs: $(UNIT_BIN)
 
+# Fuzz targets: everything instrumented by clang, see tests/fuzz/fuzz.h.
+FUZZ_SAN := fuzzer-no-link,address,undefined
+FUZZ_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 20
+$(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(call obj,tests/lib/fakereq.c) $(LIBS)
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS) $(SERVER_LIBS)
+fuzz-targets: $(FUZZ_BIN)
+fuzz-programs:
+	@! DARKROOM_TOP=. tests/fuzz/run.sh --probe || \
+	    $(MAKE) --no-print-directory CC=clang SAN=$(FUZZ_SAN) fuzz-targets
+
+fuzz: ## Fuzz every reader of foreign bytes; FUZZ_SECONDS=n each, FUZZ="auth xml" these only
+	@tools/deps.sh test
+	@$(MAKE) --no-print-directory fuzz-programs
+	@DARKROOM_TOP=. FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh $(FUZZ) | \
+	    tee build/fuzz.log; ! grep -q '^not ok' build/fuzz.log
+
 check-unit: ## Unit tests with sanitizers on; seconds
 	@tools/deps.sh test
 	@$(MAKE) --no-print-directory SAN=address,undefined unit-programs
@@ -148,6 +166,7 @@ test: ## Everything CI runs
 	@$(MAKE) --no-print-directory all unit-programs $(PLANTS)
 	@$(MAKE) --no-print-directory CC=clang all
 	@$(MAKE) --no-print-directory SAN=address,undefined unit-programs
+	@$(MAKE) --no-print-directory fuzz-programs
 	@tests/run all
 
 # ---- the rest ----
@@ -176,7 +195,8 @@ clean: ## Remove what was built
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s'|'
 
-.PHONY: all deps deps-test unit-programs check-unit check-structure check-e2e check-crash soak-kill9 \
+.PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
+        check-structure check-e2e check-crash soak-kill9 \
         soak-powercut test demo run bench format install clean help
 .SECONDARY:
 

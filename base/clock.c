@@ -37,20 +37,27 @@ clock_shift_wall(int64_t ms)
     wall_shift_ms += ms;
 }
 
-static void
+/* Returns the milliseconds left, never negative: clients also name times before 1970. */
+static int
 split(int64_t wall_ms, struct tm *tm)
 {
+    int ms = (int)(wall_ms % 1000);
     time_t t = (time_t)(wall_ms / 1000);
+    if (ms < 0) {
+        ms += 1000;
+        t--;
+    }
     CHK(gmtime_r(&t, tm) != NULL);
+    return ms;
 }
 
 void
 clock_iso8601(int64_t wall_ms, char out[CLOCK_TEXT_MAX])
 {
     struct tm tm;
-    split(wall_ms, &tm);
+    int ms = split(wall_ms, &tm);
     snprintf(out, CLOCK_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
-             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(wall_ms % 1000));
+             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ms);
 }
 
 void
@@ -58,7 +65,8 @@ clock_basic(int64_t wall_ms, char out[CLOCK_TEXT_MAX])
 {
     struct tm tm;
     split(wall_ms, &tm);
-    strftime(out, CLOCK_TEXT_MAX, "%Y%m%dT%H%M%SZ", &tm);
+    snprintf(out, CLOCK_TEXT_MAX, "%04d%02d%02dT%02d%02d%02dZ", tm.tm_year + 1900, tm.tm_mon + 1,
+             tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 /* Not strftime: its names follow the locale. */

@@ -48,10 +48,12 @@ encode_params(const struct sigv4_canonical *c, struct buf *text, struct pair *pa
         http_escape(text, c->params[i].value, false);
         p->value_n = text->n - p->at - p->name_n;
     }
+    /* "?=": a parameter, and no text at all. */
+    const char *base = text->p == NULL ? "" : text->p;
     for (size_t i = 0; i < n && text->err == ERR_NONE; i++) {
         struct pair *p = &pairs[i];
-        p->name = slice_of(text->p + p->at, p->name_n);
-        p->value = slice_of(text->p + p->at + p->name_n, p->value_n);
+        p->name = slice_of(base + p->at, p->name_n);
+        p->value = slice_of(base + p->at + p->name_n, p->value_n);
     }
     return n;
 }

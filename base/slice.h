@@ -64,7 +64,7 @@ static inline struct slice
 slice_skip(struct slice a, size_t n)
 {
     n = n < a.n ? n : a.n;
-    return (struct slice){a.p + n, a.n - n};
+    return n == 0 ? a : (struct slice){a.p + n, a.n - n}; /* nothing is added to a NULL */
 }
 
 /* ASCII case ignored. */

@@ -333,6 +333,7 @@ test_header_round_trips(void **state)
         "GET /?list-type=2&prefix=a/b&delimiter=%2F&max-keys=1000 HTTP/1.1\nHost: h\n",
         "GET /?acl HTTP/1.1\nHost: h\n",
         "GET /?acl= HTTP/1.1\nHost: h\n",
+        "GET /?= HTTP/1.1\nHost: h\n",
         "GET /?b=2&a=2&a=1&a&&A=3 HTTP/1.1\nHost: h\n",
         "GET /?marker=a+b%20c%2Bd HTTP/1.1\nHost: h\n",
         "GET /b/k%20with%20spaces+plus%C3%A9%25 HTTP/1.1\nHost: h:9000\n",

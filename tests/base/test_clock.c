@@ -84,6 +84,26 @@ test_refused(void **state)
 }
 
 static void
+test_before_1970(void **state)
+{
+    static const char *const texts[] = {"1969-12-31T23:59:59.500Z", "0013-05-24T00:00:00.220Z",
+                                        "1969-12-31T23:59:59.000Z"};
+    char text[CLOCK_TEXT_MAX];
+    int64_t ms;
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        assert_int_equal(clock_parse(texts[i], &ms), ERR_NONE);
+        clock_iso8601(ms, text);
+        assert_string_equal(text, texts[i]);
+    }
+    clock_http(-500, text);
+    assert_string_equal(text, "Wed, 31 Dec 1969 23:59:59 GMT");
+    assert_int_equal(clock_parse("0013-05-24T00:00:00Z", &ms), ERR_NONE);
+    clock_basic(ms, text);
+    assert_string_equal(text, "00130524T000000Z");
+}
+
+static void
 test_there_and_back(void **state)
 {
     char text[CLOCK_TEXT_MAX];
@@ -127,9 +147,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_format),  cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_there_and_back),
-        cmocka_unit_test(test_now),
+        cmocka_unit_test(test_format),         cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_before_1970),
+        cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,7 @@ test_cut(void **state)
     assert_null(rest.p);
     assert_true(slice_eqs(slice_skip(SLICE_LIT("abc"), 2), "c"));
     assert_int_equal(slice_skip(SLICE_LIT("abc"), 9).n, 0);
+    assert_null(slice_skip(SLICE_NONE, 1).p);
     assert_true(slice_eqs(slice_trim(SLICE_LIT(" \t a b\t ")), "a b"));
     assert_int_equal(slice_trim(SLICE_LIT(" \t ")).n, 0);
     assert_true(slice_eqs(slice_trim(SLICE_LIT("\na ")), "\na"));
