@@ -10,14 +10,17 @@
  *
  * A NUL sent inside the target or a value ends the string early and leaves a gap; a bare LF leaves
  * one byte less; a folded line (obs-fold) is moved to fresh memory; a second blank in the request
- * line shifts the target. http_strict() demands that nothing is between the parts, and that the
- * last part ends where the library says the head ends. Reading the raw bytes is thus not needed.
+ * line shifts the target. http_strict() demands that nothing but NULs is between the parts, as many
+ * as the separator has bytes, and that the last part ends where the library says the head ends.
+ * Reading the raw bytes is thus not needed.
  *
- * Two things stay beyond reach. NUL LF looks like CR LF once both are overwritten; it is read as
- * the line end that most take a bare LF for. And a Content-Length that is no number is refused by
- * the library before we are asked, with its head sent twice: one answer whose body begins oddly.
+ * Two things stay beyond reach. NUL LF looks like CR LF once both are overwritten, and NUL CR LF LF
+ * (or NUL NUL LF LF) like the end of the head; they are read as the line ends that most take a bare
+ * LF for. And a Content-Length that is no number is refused by the library before we are asked, with
+ * its head sent twice: one answer whose body begins oddly.
  */
 #include "base/http_priv.h"
+#include "base/chk.h"
 #include "base/err.h"
 
 #include <string.h>
@@ -32,10 +35,15 @@ bad(const char *reason)
 
 /* ---- the bytes between the parts ---- */
 
+/* Shoulder to shoulder, and the separator's place is all NULs: a byte that is left there was hidden
+ * behind a NUL. */
 static bool
 follows(const char *part, const char *previous, size_t previous_n, size_t gap)
 {
-    return (uintptr_t)part == (uintptr_t)previous + previous_n + gap;
+    static const char separator[4];
+    CHK(gap <= sizeof separator);
+    return (uintptr_t)part == (uintptr_t)previous + previous_n + gap &&
+           memcmp(previous + previous_n, separator, gap) == 0;
 }
 
 static struct http_verdict

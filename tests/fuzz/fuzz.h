@@ -64,4 +64,32 @@ fuzz_random(uint64_t *state)
     return (uint32_t)(*state >> 32);
 }
 
+static inline int
+fuzz_digit(char c)
+{
+    const char *all = "0123456789abcdefABCDEF", *at = c == '\0' ? NULL : strchr(all, c);
+    return at == NULL ? -1 : (int)(at - all) > 15 ? (int)(at - all) - 6 : (int)(at - all);
+}
+
+/* Percent decoding, by its definition (RFC 3986 section 2.1). False: malformed. */
+static inline bool
+fuzz_decode(struct slice s, bool plus, struct buf *out)
+{
+    while (s.n > 0) {
+        size_t used = 1;
+        char c = s.p[0];
+        if (c == '%') {
+            if (s.n < 3 || fuzz_digit(s.p[1]) < 0 || fuzz_digit(s.p[2]) < 0)
+                return false;
+            c = (char)(16 * fuzz_digit(s.p[1]) + fuzz_digit(s.p[2]));
+            used = 3;
+        } else if (c == '+' && plus) {
+            c = ' ';
+        }
+        buf_putc(out, c);
+        s = slice_skip(s, used);
+    }
+    return true;
+}
+
 #endif

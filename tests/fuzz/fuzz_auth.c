@@ -10,6 +10,9 @@
 #include "tests/fuzz/head.h"
 #include "tests/lib/fakereq.h"
 
+#include <ctype.h>
+#include <stdio.h>
+
 enum { USE_V2 = 1, USE_DOMAIN = 2, SIGN_HEADER = 4, SIGN_QUERY = 8, SIGN_OTHER = 16 };
 
 static struct accounts *accounts;
@@ -78,6 +81,64 @@ change(struct http_request *r, unsigned use)
     }
 }
 
+/* ---- the canonical query, a second time ---- */
+
+struct param {
+    char text[2][256]; /* encoded name and value */
+};
+
+static void
+encode(struct slice raw, char out[256])
+{
+    struct buf decoded;
+    size_t n = 0;
+    buf_init(&decoded, 256);
+    CHK(fuzz_decode(raw, true, &decoded) && decoded.err == ERR_NONE);
+    for (size_t i = 0; i < decoded.n; i++) {
+        unsigned char c = (unsigned char)decoded.p[i];
+        bool plain = c < 0x80 && (isalnum(c) || strchr("-._~", c) != NULL) && c != '\0';
+        n += (size_t)snprintf(out + n, 256 - n, plain ? "%c" : "%%%02X", c);
+    }
+    out[n] = '\0';
+    buf_fini(&decoded);
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+    const struct param *x = a, *y = b;
+    int c = strcmp(x->text[0], y->text[0]);
+    return c != 0 ? c : strcmp(x->text[1], y->text[1]);
+}
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, task 1. */
+static void
+check_canonical_query(const struct http_request *r)
+{
+    struct slice line, value, raw = r->raw_query, canonical = r->auth->canonical_request;
+    struct param params[20];
+    struct buf expected;
+    size_t n = 0;
+    if (canonical.p == NULL || raw.n > 80)
+        return;
+    while (raw.n > 0) {
+        struct slice pair = slice_cut(raw, '&', &raw);
+        if (pair.n == 0)
+            continue;
+        encode(slice_cut(pair, '=', &value), params[n].text[0]);
+        encode(value, params[n++].text[1]);
+    }
+    qsort(params, n, sizeof params[0], by_name);
+    buf_init(&expected, 1u << 16);
+    for (size_t i = 0; i < n; i++)
+        buf_printf(&expected, "%s%s=%s", i == 0 ? "" : "&", params[i].text[0], params[i].text[1]);
+    slice_cut(canonical, '\n', &canonical);
+    slice_cut(canonical, '\n', &canonical);
+    line = slice_cut(canonical, '\n', &canonical);
+    CHK(slice_eq(line, buf_slice(&expected)));
+    buf_fini(&expected);
+}
+
 static void
 check_signed(struct http_request *r, unsigned use)
 {
@@ -93,6 +154,8 @@ check_signed(struct http_request *r, unsigned use)
     change(r, use);
     enum auth_result result = judge(r, use, SLICE_NONE);
     CHK(result != AUTH_OK || (was_host && (use >> 5 & 3) == 3));
+    if (!by_query)
+        check_canonical_query(r);
 }
 
 int

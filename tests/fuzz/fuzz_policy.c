@@ -9,6 +9,8 @@
 
 #define BUCKET SLICE_LIT("photos")
 #define TEXT_MAX 200
+#define ACTION_MAX 60
+#define KEY_MAX 1024
 
 static enum policy_verdict
 judge(const struct policy *p, struct slice account, const char *action, struct slice key,
@@ -43,8 +45,10 @@ check_document(struct slice in)
 {
     struct arena *a = fuzz_arena();
     struct policy *p = NULL;
-    const char *action = arena_dup(a, fuzz_line(&in)).p;
-    struct slice key = fuzz_line(&in), ip = fuzz_line(&in);
+    struct slice action_text = fuzz_line(&in), key = fuzz_line(&in), ip = fuzz_line(&in);
+    if (action_text.n > ACTION_MAX || key.n > KEY_MAX)
+        action_text.n = key.n = 0; /* the one is the server's own, the other checked before */
+    const char *action = arena_dup(a, action_text).p;
     struct slice json = fuzz_exact(in);
     if (parse(json, &p) == ERR_NONE) {
         judge(p, SLICE_NONE, action, key, ip);

@@ -2,41 +2,13 @@
 #include "base/http_priv.h"
 #include "tests/fuzz/fuzz.h"
 
-static int
-digit(char c)
-{
-    const char *all = "0123456789abcdefABCDEF", *at = c == '\0' ? NULL : strchr(all, c);
-    return at == NULL ? -1 : (int)(at - all) > 15 ? (int)(at - all) - 6 : (int)(at - all);
-}
-
-/* False: malformed. */
-static bool
-decode(struct slice s, bool plus, struct buf *out)
-{
-    while (s.n > 0) {
-        size_t used = 1;
-        char c = s.p[0];
-        if (c == '%') {
-            if (s.n < 3 || digit(s.p[1]) < 0 || digit(s.p[2]) < 0)
-                return false;
-            c = (char)(16 * digit(s.p[1]) + digit(s.p[2]));
-            used = 3;
-        } else if (c == '+' && plus) {
-            c = ' ';
-        }
-        buf_putc(out, c);
-        s = slice_skip(s, used);
-    }
-    return true;
-}
-
 static void
 check_unescape(struct arena *a, struct slice text, bool plus)
 {
     struct buf expected, escaped;
     buf_init(&expected, 1u << 20);
     buf_init(&escaped, 4u << 20);
-    bool good = decode(text, plus, &expected);
+    bool good = fuzz_decode(text, plus, &expected);
     struct slice got = http_unescape(a, text, plus);
     CHK(good == (got.p != NULL));
     if (good) {

@@ -2,22 +2,18 @@
 #include "base/xml.h"
 #include "tests/fuzz/fuzz.h"
 
-struct seen {
-    size_t nodes;
-    size_t depth;
-};
-
-static void
-walk(const struct xml_node *n, size_t depth, struct seen *seen)
+/* Returns how many there are. */
+static size_t
+walk(const struct xml_node *n, size_t depth)
 {
-    CHK(depth <= XML_DEPTH_MAX);
-    seen->depth = depth > seen->depth ? depth : seen->depth;
+    size_t nodes = 0;
     for (; n != NULL; n = n->next) {
+        CHK(depth <= XML_DEPTH_MAX);
         CHK(n->text.p != NULL && slice_is_utf8(n->text) && slice_is_utf8(n->name));
         CHK(memchr(n->text.p, '\0', n->text.n) == NULL);
-        seen->nodes++;
-        walk(n->child, depth + 1, seen);
+        nodes += 1 + walk(n->child, depth + 1);
     }
+    return nodes;
 }
 
 /* Text before the children: mixed content is flattened so, both times alike. */
@@ -60,13 +56,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice text = fuzz_exact(slice_of(data, size));
     struct arena *a = fuzz_arena();
     const struct xml_node *root = NULL, *again = NULL;
-    struct seen seen = {0, 0};
     int err = xml_parse(a, text, &root);
     CHK((err == ERR_NONE) == (root != NULL));
-    if (err == ERR_NONE) {
-        walk(root, 1, &seen);
-        CHK(root->next == NULL && seen.nodes <= XML_NODES_MAX);
-    }
+    if (err == ERR_NONE)
+        CHK(root->next == NULL && walk(root, 1) <= XML_NODES_MAX);
     if (err == ERR_NONE && can_be_written(root)) {
         struct buf written;
         buf_init(&written, 4u << 20);

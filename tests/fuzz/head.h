@@ -33,11 +33,11 @@ fuzz_head_fields(struct fuzz_head *h, char *p, char *end)
         char *next, *line_end = fuzz_head_line(p, end, &next);
         if (line_end == NULL)
             return false;
+        memset(line_end, '\0', (size_t)(next - line_end));
         if (line_end == p) {
             h->head.bytes = (size_t)(next - h->bytes);
             return true;
         }
-        *line_end = '\0';
         char *colon = strchr(p, ':');
         if (colon == NULL)
             return false;
@@ -54,7 +54,7 @@ fuzz_head_fields(struct fuzz_head *h, char *p, char *end)
 
 /* Method before the first space, version behind the last one. */
 static inline bool
-fuzz_head_request_line(struct fuzz_head *h, char *end)
+fuzz_head_request_line(struct fuzz_head *h, char *end, const char *next)
 {
     char *method_end = memchr(h->bytes, ' ', (size_t)(end - h->bytes));
     if (method_end == NULL)
@@ -66,7 +66,8 @@ fuzz_head_request_line(struct fuzz_head *h, char *end)
         version--;
     if (version == target)
         return false;
-    *method_end = version[-1] = *end = '\0';
+    *method_end = version[-1] = '\0';
+    memset(end, '\0', (size_t)(next - end));
     h->head.method = h->bytes;
     h->head.target_at = target;
     h->head.target = slice_str(target);
@@ -86,7 +87,7 @@ fuzz_head_cut(struct fuzz_head *h, struct slice text)
     h->head.in_place = true;
     h->head.fields = h->fields;
     char *next, *end = fuzz_head_line(h->bytes, h->bytes + text.n, &next);
-    return end != NULL && fuzz_head_request_line(h, end) &&
+    return end != NULL && fuzz_head_request_line(h, end, next) &&
            fuzz_head_fields(h, next, h->bytes + text.n);
 }
 
