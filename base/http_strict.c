@@ -16,8 +16,8 @@
  *
  * Two things stay beyond reach. NUL LF looks like CR LF once both are overwritten, and NUL CR LF LF
  * (or NUL NUL LF LF) like the end of the head; they are read as the line ends that most take a bare
- * LF for. And a Content-Length that is no number is refused by the library before we are asked, with
- * its head sent twice: one answer whose body begins oddly.
+ * LF for. And a Content-Length that is no number is refused by the library before we are asked,
+ * with its head sent twice: one answer whose body begins oddly.
  */
 #include "base/http_priv.h"
 #include "base/chk.h"
