@@ -188,6 +188,7 @@ auth_check(struct http_request *r, const struct auth_options *options)
         return ERR_NOMEM;
     /* Until the verdict stands it is a failure. */
     a->result = AUTH_MISMATCH;
+    a->v2_allowed = options->v2_allowed;
     r->auth = a;
     struct auth_context c = {.r = r, .a = a, .o = options};
     enum auth_result result = check(&c);
@@ -217,4 +218,28 @@ auth_check_body(struct http_request *r, const struct auth_options *options, stru
         return ERR_NONE;
     enum auth_result result = sigv4_check_body(&c, body);
     return c.err != ERR_NONE ? c.err : conclude(&c, result, a->pending->account);
+}
+
+static enum auth_result
+check_form(struct auth_context *c, const struct auth_form *f)
+{
+    if (f->algorithm.p != NULL || f->credential.p != NULL || f->signature.p != NULL)
+        return sigv4_check_form(c, f);
+    if (f->v2_access_key_id.p == NULL && f->v2_signature.p == NULL)
+        return AUTH_ANONYMOUS;
+    return c->o->v2_allowed ? sigv2_check_form(c, f) : AUTH_V2_REFUSED;
+}
+
+int
+auth_check_form(struct http_request *r, const struct accounts *accounts, int64_t now_ms,
+                const struct auth_form *form)
+{
+    struct auth *a = r->auth;
+    CHK(a != NULL);
+    const struct auth_options o = {
+        .accounts = accounts, .v2_allowed = a->v2_allowed, .now_ms = now_ms};
+    struct auth_context c = {.r = r, .a = a, .o = &o};
+    *a = (struct auth){.result = AUTH_MISMATCH, .v2_allowed = a->v2_allowed};
+    enum auth_result result = check_form(&c, form);
+    return c.err != ERR_NONE ? c.err : conclude(&c, result, a->account);
 }

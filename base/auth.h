@@ -77,6 +77,15 @@ enum auth_payload {
     AUTH_PAYLOAD_UNSIGNED_TRAILER /* STREAMING-UNSIGNED-PAYLOAD-TRAILER */
 };
 
+/* What a browser's form says about its signer; p = NULL: no such field. The policy's base64 text is
+ * what is signed. https://docs.aws.amazon.com/AmazonS3/latest/API/
+ * sigv4-authentication-HTTPPOST.html and, for V2, userguide/HTTPPOSTForms.html */
+struct auth_form {
+    struct slice policy;
+    struct slice algorithm, credential, date, signature; /* V4: x-amz-* */
+    struct slice v2_access_key_id, v2_signature;         /* V2: AWSAccessKeyId, signature */
+};
+
 struct sigv4_claim; /* base/auth_priv.h */
 
 struct auth {
@@ -84,7 +93,8 @@ struct auth {
     const struct account *account; /* NULL when anonymous or failed */
     struct slice service; /* scope service: "s3", "dynamodb"; n = 0 when anonymous, "s3" for V2 */
     struct slice region;
-    bool presigned; /* by query, V4 or V2 */
+    bool presigned;  /* by query, V4 or V2 */
+    bool v2_allowed; /* what the options said, for a form that comes later */
     enum auth_payload payload;
     uint8_t payload_sha256[32]; /* AUTH_PAYLOAD_SHA256 */
     /* For chunk signatures: */
@@ -122,6 +132,13 @@ int auth_check(struct http_request *r, const struct auth_options *options);
  * AUTH_ANONYMOUS with AUTH_PAYLOAD_SHA256 stay or become AUTH_BODY_HASH; anything else is left as
  * it is. ERR_NOMEM only. */
 int auth_check_body(struct http_request *r, const struct auth_options *options, struct slice body);
+
+/* A form's signer, once its fields are here: r->auth says then what auth_check() would have said of
+ * a header, and nothing about the body. Of the two versions the one with a field counts, V4 first;
+ * neither: anonymous. AUTH_MALFORMED: the credential; AUTH_NO_DATE: x-amz-date; AUTH_UNSUPPORTED:
+ * the algorithm. The policy's own expiration is the caller's. ERR_NOMEM only. */
+int auth_check_form(struct http_request *r, const struct accounts *accounts, int64_t now_ms,
+                    const struct auth_form *form);
 
 const char *auth_code(enum auth_result result); /* S3's error code */
 const char *auth_message(enum auth_result result);

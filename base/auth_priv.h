@@ -35,6 +35,8 @@ enum auth_result sigv4_check_query(struct auth_context *c);
 enum auth_result sigv4_check_body(struct auth_context *c, struct slice body);
 enum auth_result sigv2_check_header(struct auth_context *c, struct slice authorization);
 enum auth_result sigv2_check_query(struct auth_context *c);
+enum auth_result sigv4_check_form(struct auth_context *c, const struct auth_form *form);
+enum auth_result sigv2_check_form(struct auth_context *c, const struct auth_form *form);
 
 /* x-amz-content-sha256's word into a->payload (and a->payload_sha256); AUTH_OK or
  * AUTH_BAD_PAYLOAD_HASH. `may_chunk`: there is a signature that chunks can continue. */

@@ -284,3 +284,21 @@ sigv2_check_query(struct auth_context *c)
     bool expired = c->o->now_ms > (int64_t)expires_s * 1000;
     return judge(c, &claim, expired ? AUTH_EXPIRED : AUTH_OK);
 }
+
+/* A form's policy text is the string to sign itself. */
+enum auth_result
+sigv2_check_form(struct auth_context *c, const struct auth_form *form)
+{
+    uint8_t mac[SHA1_BYTES], claimed[SHA1_BYTES];
+    introduce(c, form->v2_access_key_id, form->v2_signature);
+    const struct account *account = accounts_by_access_key(c->o->accounts, form->v2_access_key_id);
+    if (account == NULL)
+        return AUTH_UNKNOWN_KEY;
+    c->a->string_to_sign = form->policy;
+    digest_hmac_sha1(slice_str(account->secret_access_key), form->policy, mac);
+    if (base64_decode_exact(form->v2_signature, claimed, sizeof claimed) != ERR_NONE ||
+        !digest_equal(mac, claimed, sizeof mac))
+        return AUTH_MISMATCH;
+    c->a->account = account;
+    return AUTH_OK;
+}

@@ -404,6 +404,38 @@ sigv4_check_query(struct auth_context *c)
     return judge_and_verify(c, &claim);
 }
 
+/* A form's policy text is the string to sign itself. The signing key is good for seven days. */
+enum auth_result
+sigv4_check_form(struct auth_context *c, const struct auth_form *form)
+{
+    struct sigv4_claim claim = {0};
+    char hex[SIGV4_HEX + 1];
+    if (!slice_eqs(form->algorithm, SIGV4_ALGORITHM))
+        return AUTH_UNSUPPORTED;
+    if (!read_credential(&claim, form->credential) || !slice_eqs(claim.service, "s3"))
+        return AUTH_MALFORMED;
+    claim.signature = form->signature;
+    introduce(c, &claim);
+    if (form->date.p == NULL || !read_timestamp(&claim, form->date) ||
+        !slice_starts(slice_str(claim.timestamp), claim.date))
+        return AUTH_NO_DATE;
+    claim.account = accounts_by_access_key(c->o->accounts, claim.access_key_id);
+    if (claim.account == NULL)
+        return AUTH_UNKNOWN_KEY;
+    if (c->o->now_ms > claim.time_ms + AUTH_PRESIGN_SECONDS_MAX * INT64_C(1000))
+        return AUTH_EXPIRED;
+    c->err = sigv4_signing_key(slice_str(claim.account->secret_access_key), claim.date,
+                               claim.region, claim.service, c->a->signing_key);
+    if (c->err != ERR_NONE)
+        return AUTH_MISMATCH;
+    sigv4_sign(c->a->signing_key, form->policy, hex);
+    c->a->string_to_sign = form->policy;
+    if (form->signature.n != SIGV4_HEX || !digest_equal(hex, form->signature.p, SIGV4_HEX))
+        return AUTH_MISMATCH;
+    c->a->account = claim.account;
+    return AUTH_OK;
+}
+
 enum auth_result
 sigv4_check_body(struct auth_context *c, struct slice body)
 {

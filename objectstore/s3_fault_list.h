@@ -25,6 +25,7 @@
     X(INVALID_PART, "InvalidPart", 400, "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.") \
     X(INVALID_PART_NUMBER, "InvalidPartNumber", 416, "The requested partnumber is not satisfiable") \
     X(INVALID_PART_ORDER, "InvalidPartOrder", 400, "The list of parts was not in ascending order. Parts must be ordered by part number.") \
+    X(INVALID_POLICY_DOCUMENT, "InvalidPolicyDocument", 400, "The content of the form does not meet the conditions specified in the policy document.") \
     X(INVALID_RANGE, "InvalidRange", 416, "The requested range is not satisfiable") \
     X(INVALID_REDIRECT, "InvalidRedirectLocation", 400, "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.") \
     X(INVALID_REQUEST, "InvalidRequest", 400, "Invalid Request") \
@@ -33,6 +34,7 @@
     X(INVALID_URI, "InvalidURI", 400, "Couldn't parse the specified URI.") \
     X(KEY_TOO_LONG, "KeyTooLongError", 400, "Your key is too long") \
     X(MALFORMED_POLICY, "MalformedPolicy", 400, "This policy is not valid.") \
+    X(MALFORMED_POST, "MalformedPOSTRequest", 400, "The body of your POST request is not well-formed multipart/form-data.") \
     X(MALFORMED_XML, "MalformedXML", 400, "The XML you provided was not well-formed or did not validate against our published schema") \
     X(METADATA_TOO_LARGE, "MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size") \
     X(METHOD_NOT_ALLOWED, "MethodNotAllowed", 405, "The specified method is not allowed against this resource.") \
@@ -55,6 +57,7 @@
     X(NO_WEBSITE, "NoSuchWebsiteConfiguration", 404, "The specified bucket does not have a website configuration") \
     X(NOT_IMPLEMENTED, "NotImplemented", 501, "A header or query you provided implies functionality that is not implemented") \
     X(OPERATION_ABORTED, "OperationAborted", 409, "A conflicting conditional operation is currently in progress against this resource. Try again.") \
+    X(POST_FIELDS_TOO_LARGE, "MaxPostPreDataLengthExceeded", 400, "Your POST request fields preceeding the upload file was too large.") \
     X(PRECONDITION_FAILED, "PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold") \
     X(SERVICE_UNAVAILABLE, "ServiceUnavailable", 503, "The service cannot take this request now.") \
     X(SLOW_DOWN, "SlowDown", 503, "Please reduce your request rate.") \

@@ -30,6 +30,7 @@ run_canned(struct s3_request *q)
 #define DOC(max) S3_BODY_DOC, max
 #define NO_BODY S3_BODY_NONE, 0
 #define OBJECT S3_BODY_OBJECT, 0
+#define FORM S3_BODY_FORM, 0
 #define XML(name, inner) "<" name S3_XMLNS ">" inner "</" name ">"
 /* A document we give without keeping one, and a refusal of that kind. */
 #define CANNED(sub, action, text)                                                           \
@@ -81,8 +82,8 @@ static const struct s3_op ops[] = {
      NO_BODY, S3_LISTS, NULL, s3_run_list_uploads, NULL, 0},
     {"DeleteObjects", HTTP_POST, S3_BUCKET, "delete", "s3:DeleteObject", DOC(S3_DOC_DELETE),
      S3_MUTATES | S3_FREES | S3_JUDGES, s3_prepare_delete_objects, s3_run_delete_objects, NULL, 0},
-    {"PostObject", HTTP_POST, S3_BUCKET, NULL, "s3:PutObject", NO_BODY, S3_JUDGES, run_canned,
-     run_canned, NULL, S3_NOT_IMPLEMENTED},
+    {"PostObject", HTTP_POST, S3_BUCKET, NULL, "s3:PutObject", FORM,
+     S3_MUTATES | S3_ADMITTED | S3_JUDGES, s3_prepare_post_object, s3_run_post_object, NULL, 0},
     {"CreateBucket", HTTP_PUT, S3_BUCKET, NULL, "s3:CreateBucket", DOC(S3_DOC_SMALL),
      S3_MUTATES | S3_NEW_BUCKET | S3_JUDGES, s3_prepare_create_bucket, s3_run_create_bucket, NULL,
      0},

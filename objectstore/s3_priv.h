@@ -31,8 +31,9 @@ struct s3_service {
 
 enum s3_level { S3_SERVICE, S3_BUCKET, S3_OBJECT };
 
-/* What follows the headers: nothing, a document of at most doc_max bytes, or an object's bytes. */
-enum s3_body { S3_BODY_NONE, S3_BODY_DOC, S3_BODY_OBJECT };
+/* What follows the headers: nothing, a document of at most doc_max bytes, an object's bytes, or a
+ * form with a file in it. */
+enum s3_body { S3_BODY_NONE, S3_BODY_DOC, S3_BODY_OBJECT, S3_BODY_FORM };
 
 #define S3_MUTATES 1u    /* gets an info line in the log */
 #define S3_ADMITTED 2u   /* refused with SlowDown while hooks.accepting() says no */
@@ -44,6 +45,7 @@ enum s3_body { S3_BODY_NONE, S3_BODY_DOC, S3_BODY_OBJECT };
 #define S3_FREES 128u    /* may use the space reserve */
 
 struct s3_request;
+struct s3_post; /* s3_post.c */
 typedef void (*s3_handler_fn)(struct s3_request *q);
 
 struct s3_op {
@@ -97,6 +99,7 @@ struct s3_request {
     const struct account *account;     /* NULL: anonymous */
     struct slice source_ip;            /* made by s3_source_ip() */
     struct payload *payload;
+    struct s3_post *post; /* of S3_BODY_FORM: its bytes go there */
     enum payload_fault fault; /* what was wrong with the body */
     int64_t dropped;          /* body bytes that no operation asked for */
     struct buf doc;           /* the body of S3_BODY_DOC */
@@ -128,6 +131,9 @@ bool s3_write_begin(struct s3_request *q);
 void s3_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer);
 /* The same after q->w->put is durable. */
 void s3_seal_and_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer);
+/* Answers what r->auth says, or what q->fault says of the body. */
+void s3_fail_auth(struct s3_request *q);
+void s3_fail_payload(struct s3_request *q);
 /* Root element of the body, so named; NULL: answered with MalformedXML. */
 const struct xml_node *s3_doc_parse(struct s3_request *q, const char *root);
 
@@ -181,6 +187,13 @@ bool s3_version_ok(struct s3_request *q);
 bool s3_param_int(struct s3_request *q, const char *name, int min, int max, bool clip, int fallback,
                   int *out);
 
+/* ---- s3_post.c ---- */
+
+void s3_post_body(struct s3_request *q, const void *p, size_t n);
+/* The whole form is here; false: answered. */
+bool s3_post_end(struct s3_request *q);
+void s3_post_fini(struct s3_request *q);
+
 /* ---- s3_copy.c, shared with multipart ---- */
 
 struct s3_copy {
@@ -221,6 +234,8 @@ void s3_run_get_policy(struct s3_request *q);
 void s3_run_put_policy(struct s3_request *q);
 void s3_run_delete_policy(struct s3_request *q);
 void s3_run_policy_status(struct s3_request *q);
+void s3_prepare_post_object(struct s3_request *q);
+void s3_run_post_object(struct s3_request *q);
 void s3_run_get_bucket_tagging(struct s3_request *q);
 void s3_run_put_bucket_tagging(struct s3_request *q);
 void s3_run_delete_bucket_tagging(struct s3_request *q);

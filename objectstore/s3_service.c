@@ -6,7 +6,8 @@
  *              each step answers by itself when it says no; nothing was read from the body yet, so
  *              a client that waits for 100 Continue sends none of it
  *   body()   payload (base/payload.h) takes the wire's form off; plain bytes go to the put or to
- *              the document; the first fault is answered, the adapter drops what still comes
+ *              the document; the first fault is answered, the adapter drops what still comes.
+ *              A browser's form goes to s3_post.c first: it names its signer in the body
  *   end()    the payload's last checks, then run(): reads answer, writes go on:
  *
  *            HTTP thread        pool thread          writer thread
@@ -25,6 +26,7 @@
 #include "base/log.h"
 #include "base/stat.h"
 #include "objectstore/policy.h"
+#include "objectstore/post_form.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -130,20 +132,20 @@ address(struct s3_request *q)
 /* ---- who, and may they ---- */
 
 static bool
-authentic(struct s3_request *q)
+is_foreign(const struct auth *a)
+{
+    return a->result == AUTH_NEEDS_BODY || (a->result == AUTH_OK && !slice_eqs(a->service, "s3"));
+}
+
+void
+s3_fail_auth(struct s3_request *q)
 {
     const struct auth *a = q->r->auth;
-    CHK(a != NULL);
-    bool foreign = a->result == AUTH_OK && !slice_eqs(a->service, "s3");
-    if ((a->result == AUTH_OK && !foreign) || a->result == AUTH_ANONYMOUS) {
-        q->account = a->account;
-        return true;
-    }
     STAT_INC(auth_failures_total);
-    if (foreign || a->result == AUTH_NEEDS_BODY) {
+    if (is_foreign(a)) {
         s3_fail_code(q, auth_code(AUTH_MALFORMED), auth_status(AUTH_MALFORMED),
                      "The credential is scoped to another service; this endpoint belongs to s3.");
-        return false;
+        return;
     }
     if (a->result == AUTH_MISMATCH) {
         s3_extra(q, "AWSAccessKeyId", a->access_key_id);
@@ -155,6 +157,19 @@ authentic(struct s3_request *q)
         s3_extra(q, "AWSAccessKeyId", a->access_key_id);
     }
     s3_fail_code(q, auth_code(a->result), auth_status(a->result), auth_message(a->result));
+}
+
+/* Sets q->account; false: answered. */
+static bool
+authentic(struct s3_request *q)
+{
+    const struct auth *a = q->r->auth;
+    CHK(a != NULL);
+    if ((a->result == AUTH_OK || a->result == AUTH_ANONYMOUS) && !is_foreign(a)) {
+        q->account = a->account;
+        return true;
+    }
+    s3_fail_auth(q);
     return false;
 }
 
@@ -278,8 +293,8 @@ doc_sink(void *arg, const void *p, size_t n)
     return q->doc.err;
 }
 
-static void
-fail_payload(struct s3_request *q)
+void
+s3_fail_payload(struct s3_request *q)
 {
     if (q->fault == PAYLOAD_SINK && q->payload != NULL) {
         s3_fail_err(q, payload_sink_error(q->payload));
@@ -288,6 +303,18 @@ fail_payload(struct s3_request *q)
     if (q->fault == PAYLOAD_CHUNK_SIGNATURE)
         STAT_INC(auth_failures_total);
     s3_fail_code(q, payload_code(q->fault), payload_status(q->fault), payload_message(q->fault));
+}
+
+/* A form begins its put when the file begins; a length that no form can have is refused now. False:
+ * answered. */
+static bool
+form_length_ok(struct s3_request *q)
+{
+    const struct http_request *r = q->r;
+    bool too_large = r->content_length > STORE_PUT_BYTES_MAX + (int64_t)POST_FORM_BYTES_MAX;
+    if (too_large || (r->content_length < 0 && !r->chunked))
+        s3_fail(q, too_large ? S3_ENTITY_TOO_LARGE : S3_MISSING_LENGTH);
+    return !http_replied(r);
 }
 
 /* Gets ready for the body the operation wants; false: answered. */
@@ -301,6 +328,8 @@ body_begin(struct s3_request *q)
         s3_fail(q, S3_ENTITY_TOO_LARGE);
         return false;
     }
+    if (q->op->body == S3_BODY_FORM)
+        return form_length_ok(q);
     bool object = q->op->body == S3_BODY_OBJECT;
     if (r->content_length < 0 && !r->chunked) {
         if (!object)
@@ -313,7 +342,7 @@ body_begin(struct s3_request *q)
     q->fault = payload_begin(&q->payload, r, object ? STORE_PUT_BYTES_MAX : (int64_t)q->op->doc_max,
                              object ? put_sink : doc_sink, q);
     if (q->fault != PAYLOAD_NONE) {
-        fail_payload(q);
+        s3_fail_payload(q);
         return false;
     }
     int err =
@@ -472,10 +501,14 @@ s3_body(struct http_request *r, const void *p, size_t n)
     if (http_replied(r))
         return;
     CHK_MAGIC(q, REQUEST_MAGIC);
+    if (q->post != NULL) {
+        s3_post_body(q, p, n);
+        return;
+    }
     if (q->payload != NULL) {
         q->fault = payload_feed(q->payload, p, n);
         if (q->fault != PAYLOAD_NONE)
-            fail_payload(q);
+            s3_fail_payload(q);
         return;
     }
     q->dropped += (int64_t)n;
@@ -490,10 +523,12 @@ s3_end(struct http_request *r)
     if (http_replied(r))
         return;
     CHK_MAGIC(q, REQUEST_MAGIC);
+    if (q->post != NULL && !s3_post_end(q))
+        return;
     if (q->payload != NULL)
         q->fault = payload_end(q->payload);
     if (q->fault != PAYLOAD_NONE)
-        fail_payload(q);
+        s3_fail_payload(q);
     else
         q->op->run(q);
 }
@@ -530,6 +565,7 @@ s3_gone(struct http_request *r)
         store_object_unref(&q->w->source);
         buf_fini(&q->w->meta);
     }
+    s3_post_fini(q);
     payload_fini(&q->payload);
     buf_fini(&q->doc);
     arena_free(&q->tree);

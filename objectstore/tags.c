@@ -188,28 +188,23 @@ void
 tags_encode(const struct tags *t, struct buf *out)
 {
     for (size_t i = 0; i < t->count; i++) {
-        if (i > 0)
-            buf_putc(out, '&');
-        http_escape(out, t->list[i].key, false);
-        buf_putc(out, '=');
-        http_escape(out, t->list[i].value, false);
+        buf_put_slice(out, t->list[i].key);
+        buf_putc(out, '\t');
+        buf_put_slice(out, t->list[i].value);
+        buf_putc(out, '\n');
     }
 }
 
 int
-tags_decode(struct arena *a, struct slice kept, struct tags *out)
+tags_decode(struct slice kept, struct tags *out)
 {
     out->count = 0;
     while (kept.n > 0) {
-        struct slice value, pair = slice_cut(kept, '&', &kept);
-        struct slice key = slice_cut(pair, '=', &value);
-        if (value.p == NULL || out->count == TAGS_BUCKET_MAX)
+        struct slice value, line = slice_cut(kept, '\n', &kept);
+        struct slice key = slice_cut(line, '\t', &value);
+        if (kept.p == NULL || value.p == NULL || out->count == TAGS_BUCKET_MAX)
             return ERR_CORRUPT;
-        struct tag *tag = &out->list[out->count++];
-        tag->key = http_unescape(a, key, false);
-        tag->value = http_unescape(a, value, false);
-        if (tag->key.p == NULL || tag->value.p == NULL)
-            return ERR_NOMEM;
+        out->list[out->count++] = (struct tag){key, value};
     }
     return ERR_NONE;
 }
@@ -217,9 +212,9 @@ tags_decode(struct arena *a, struct slice kept, struct tags *out)
 size_t
 tags_count(struct slice kept)
 {
-    size_t n = kept.n > 0;
+    size_t n = 0;
     for (size_t i = 0; i < kept.n; i++)
-        n += kept.p[i] == '&';
+        n += kept.p[i] == '\n';
     return n;
 }
 

@@ -1,7 +1,7 @@
 /*
  * Tag sets: up to 10 of an object, 50 of a bucket. Their two outer forms, the XML document and the
- * x-amz-tagging header (URL query parameters), and the one they are kept in: the header's, sorted
- * by key, everything else percent-encoded, so that equal sets are equal bytes.
+ * x-amz-tagging header (URL query parameters), and the one they are kept in: "key TAB value LF" by
+ * key, plain, for neither can hold a tab or a line's end. Equal sets are equal bytes.
  *
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html (limits, characters)
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectTagging.html
@@ -16,8 +16,8 @@
 #define TAGS_BUCKET_MAX 50
 #define TAG_KEY_MAX 128 /* UTF-16 code units, as S3 counts */
 #define TAG_VALUE_MAX 256
-/* An object's set as it is kept, at worst: three bytes of UTF-8 a unit, three characters a byte. */
-#define TAGS_TEXT_MAX (TAGS_OBJECT_MAX * ((TAG_KEY_MAX + TAG_VALUE_MAX) * 9 + 2))
+/* An object's set as it is kept, at worst: three bytes of UTF-8 a unit. */
+#define TAGS_TEXT_MAX (TAGS_OBJECT_MAX * ((TAG_KEY_MAX + TAG_VALUE_MAX) * 3 + 2))
 
 struct tag {
     struct slice key;
@@ -57,8 +57,8 @@ enum tags_fault tags_read_header(struct arena *a, struct slice text, struct tags
 
 /* Appends the kept form; nothing for an empty set. */
 void tags_encode(const struct tags *t, struct buf *out);
-/* The kept form back, into the arena. ERR_CORRUPT, ERR_NOMEM. */
-int tags_decode(struct arena *a, struct slice kept, struct tags *out);
+/* The kept form back; texts lent by it. ERR_CORRUPT. */
+int tags_decode(struct slice kept, struct tags *out);
 /* How many the kept form holds. */
 size_t tags_count(struct slice kept);
 /* <Tagging>, with the XML declaration. */

@@ -23,6 +23,7 @@ struct s3_fix {
     struct s3_service *s3;
     struct http_server *http;
     bool full;            /* hooks.accepting() says no */
+    bool sigv2;           /* Version 2 is allowed */
     int notifications;    /* calls of the hook */
     int notification_err; /* what it says */
 };
@@ -52,8 +53,10 @@ static inline void
 s3_fix_router(void *arg, struct http_request *r)
 {
     struct s3_fix *t = arg;
-    struct auth_options o = {
-        .accounts = t->accounts, .now_ms = clock_wall_ms(), .domain = "localhost"};
+    struct auth_options o = {.accounts = t->accounts,
+                             .v2_allowed = t->sigv2,
+                             .now_ms = clock_wall_ms(),
+                             .domain = "localhost"};
     if (auth_check(r, &o) != ERR_NONE) {
         http_reply(r, 503, SLICE_NONE);
         return;

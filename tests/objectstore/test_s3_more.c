@@ -544,7 +544,7 @@ sub_resources(void **state)
         {"GET", "/album/e?torrent", 501, "NotImplemented"},
         {"GET", "/album/e?attributes", 501, "NotImplemented"},
         {"GET", "/album?inventory", 501, "NotImplemented"},
-        {"POST", "/album", 501, "NotImplemented"},
+        {"POST", "/album", 412, "<Condition>Bucket POST must be of the enclosure-type"},
         {"POST", "/album/e", 405, "Allow: GET, HEAD, PUT, DELETE\r\n"},
         {"POST", "/album?location", 405, "Allow: GET\r\n"},
         {"PATCH", "/album/e", 405, "<Method>PATCH</Method>"},
