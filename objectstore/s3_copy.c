@@ -109,6 +109,8 @@ apply_copy(struct s3_request *q, struct db_conn *conn)
         w->spec.content_type = w->source->content_type;
         w->spec.meta = w->source->meta;
     }
+    if (!c->replace_tags)
+        w->spec.tags = w->source->tags;
     return store_apply_copy(q->s->store, conn, &w->spec, w->source, &w->result);
 }
 
@@ -134,15 +136,27 @@ answer_copy(struct s3_request *q, int err)
     s3_reply_xml(q, 200, &b);
 }
 
+/* COPY, which is the default, or REPLACE; false: answered. */
+static bool
+directive(struct s3_request *q, const char *header, const char *unknown, bool *replace)
+{
+    struct slice text = http_field(q->r, header);
+    *replace = slice_eqs(text, "REPLACE");
+    if (text.n == 0 || *replace || slice_eqs(text, "COPY"))
+        return true;
+    s3_extra(q, "ArgumentName", slice_str(header));
+    s3_extra(q, "ArgumentValue", text);
+    s3_fail_why(q, S3_INVALID_ARGUMENT, unknown);
+    return false;
+}
+
 void
 s3_run_copy_object(struct s3_request *q)
 {
-    struct slice directive = http_field(q->r, "x-amz-metadata-directive");
-    bool replace = slice_eqs(directive, "REPLACE");
-    if (directive.n > 0 && !replace && !slice_eqs(directive, "COPY")) {
-        s3_fail_why(q, S3_INVALID_ARGUMENT, "Unknown metadata directive.");
+    bool replace, replace_tags;
+    if (!directive(q, "x-amz-metadata-directive", "Unknown metadata directive.", &replace) ||
+        !directive(q, "x-amz-tagging-directive", "Unknown tagging directive.", &replace_tags))
         return;
-    }
     struct s3_copy *c = s3_copy_begin(q);
     if (c == NULL || !s3_write_begin(q) || !s3_spec_fill(q, STORE_CREATED_COPY, replace))
         return;
@@ -153,7 +167,10 @@ s3_run_copy_object(struct s3_request *q)
                     "location or encryption attributes.");
         return;
     }
+    if (replace_tags && !s3_tags_fill(q))
+        return;
     c->replace = replace;
+    c->replace_tags = replace_tags;
     q->state = c;
     s3_commit(q, apply_copy, answer_copy);
 }

@@ -33,7 +33,6 @@ static const struct {
     enum s3_fault fault;
 } refused[] = {
     {"x-amz-grant-", S3_ACL_NOT_SUPPORTED},
-    {"x-amz-tagging", S3_NOT_IMPLEMENTED},
     {"x-amz-server-side-encryption", S3_NOT_IMPLEMENTED},
     {"x-amz-server-side-encryption-", S3_NOT_IMPLEMENTED},
     {"x-amz-object-lock-", S3_NOT_IMPLEMENTED},
@@ -182,7 +181,8 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
         q->w->spec.content_type = http_field(r, "Content-Type");
         q->w->spec.meta = buf_slice(&q->w->meta);
     }
-    return true;
+    /* A copy has a directive of its own for them. */
+    return !describe || kind == STORE_CREATED_COPY || s3_tags_fill(q);
 }
 
 void
@@ -340,7 +340,7 @@ s3_run_delete_object(struct s3_request *q)
     s3_commit(q, apply_delete, answer_delete);
 }
 
-/* ---- what an object without ACL and tags says ---- */
+/* ---- what an object without ACL says ---- */
 
 /* The object, or answered. */
 static const struct store_object *
@@ -365,20 +365,4 @@ s3_run_object_acl(struct s3_request *q)
         return;
     s3_reply_acl(q, o->owner);
     store_object_unref(&o);
-}
-
-void
-s3_run_object_tagging(struct s3_request *q)
-{
-    const struct store_object *o = existing(q);
-    struct buf b;
-    if (o == NULL)
-        return;
-    store_object_unref(&o);
-    buf_init(&b, S3_REPLY_BYTES_MAX);
-    xml_head(&b);
-    xml_open(&b, "Tagging" S3_XMLNS);
-    xml_puts(&b, "TagSet", "");
-    xml_close(&b, "Tagging");
-    s3_reply_xml(q, 200, &b);
 }

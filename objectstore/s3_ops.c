@@ -70,7 +70,11 @@ static const struct s3_op ops[] = {
     {"GetObjectAcl", HTTP_GET, S3_OBJECT, "acl", "s3:GetObjectAcl", NO_BODY, 0, NULL,
      s3_run_object_acl, NULL, 0},
     {"GetObjectTagging", HTTP_GET, S3_OBJECT, "tagging", "s3:GetObjectTagging", NO_BODY, 0, NULL,
-     s3_run_object_tagging, NULL, 0},
+     s3_run_get_object_tagging, NULL, 0},
+    {"PutObjectTagging", HTTP_PUT, S3_OBJECT, "tagging", "s3:PutObjectTagging", DOC(S3_DOC_SMALL),
+     S3_MUTATES, NULL, s3_run_put_object_tagging, NULL, 0},
+    {"DeleteObjectTagging", HTTP_DELETE, S3_OBJECT, "tagging", "s3:DeleteObjectTagging", NO_BODY,
+     S3_MUTATES | S3_FREES, NULL, s3_run_delete_object_tagging, NULL, 0},
     ABSENT("legal-hold", S3_OBJECT, "s3:GetObjectLegalHold", S3_NO_RETENTION),
     ABSENT("retention", S3_OBJECT, "s3:GetObjectRetention", S3_NO_RETENTION),
 

@@ -261,16 +261,23 @@ key_read(struct s3_request *q)
 
 /* ---- the file's bytes ---- */
 
-/* From here on the form stands for the headers, and the file for the body. */
-static void
+/* From here on the form stands for the headers, and the file for the body. False: answered. */
+static bool
 become_put(struct s3_request *q, struct http_field *fields, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (slice_ieqs(fields[i].name, "acl"))
-            fields[i].name = SLICE_LIT("x-amz-acl");
+        struct http_field *f = &fields[i];
+        if (slice_ieqs(f->name, "acl")) {
+            f->name = SLICE_LIT("x-amz-acl");
+        } else if (slice_ieqs(f->name, "tagging")) {
+            f->name = SLICE_LIT("x-amz-tagging");
+            if (!s3_tags_of_form(q, f->value, &f->value))
+                return false;
+        }
     }
     q->r->content_length = -1;
     q->r->chunked = true;
+    return true;
 }
 
 static int
@@ -304,13 +311,13 @@ file_begin(void *arg)
     struct http_field *fields = post_form_fields(q->post->form, &count);
     q->r->fields = fields;
     q->r->field_count = count;
-    if (!variables(q, fields, count) || !key_read(q) || !signer(q) || !policy_holds(q))
+    if (!variables(q, fields, count) || !key_read(q) || !signer(q) || !policy_holds(q) ||
+        !become_put(q, fields, count))
         return false;
     if (!s3_may(q, q->bucket, q->op->action, q->key)) {
         s3_fail(q, S3_ACCESS_DENIED);
         return false;
     }
-    become_put(q, fields, count);
     return s3_spec_fill(q, STORE_CREATED_POST, true) && put_begin(q);
 }
 

@@ -187,6 +187,15 @@ bool s3_version_ok(struct s3_request *q);
 bool s3_param_int(struct s3_request *q, const char *name, int min, int max, bool clip, int fallback,
                   int *out);
 
+/* ---- s3_tagging.c ---- */
+
+/* x-amz-tagging into q->w->spec.tags; false: answered. HTTP thread. */
+bool s3_tags_fill(struct s3_request *q);
+/* A form's field `tagging`, a document, as that header's text; false: answered. */
+bool s3_tags_of_form(struct s3_request *q, struct slice xml, struct slice *header);
+/* x-amz-tagging-count, to those who may read the tags. HTTP thread. */
+void s3_tags_count_header(struct s3_request *q, const struct store_object *o);
+
 /* ---- s3_post.c ---- */
 
 void s3_post_body(struct s3_request *q, const void *p, size_t n);
@@ -201,7 +210,8 @@ struct s3_copy {
     struct slice key;
     int64_t bucket_id;
     struct s3_conditions conditions;
-    bool replace; /* metadata from this request */
+    bool replace;      /* metadata from this request */
+    bool replace_tags; /* likewise */
     bool ranged;  /* a part by copy, of a stretch of the source */
 };
 
@@ -220,7 +230,9 @@ void s3_run_copy_object(struct s3_request *q);
 void s3_prepare_delete_objects(struct s3_request *q);
 void s3_run_delete_objects(struct s3_request *q);
 void s3_run_object_acl(struct s3_request *q);
-void s3_run_object_tagging(struct s3_request *q);
+void s3_run_get_object_tagging(struct s3_request *q);
+void s3_run_put_object_tagging(struct s3_request *q);
+void s3_run_delete_object_tagging(struct s3_request *q);
 void s3_run_list_buckets(struct s3_request *q);
 void s3_prepare_create_bucket(struct s3_request *q);
 void s3_run_create_bucket(struct s3_request *q);

@@ -1,6 +1,8 @@
 /*
- * Tags of buckets and objects, and the refusals every road shares that brings tags along. The model
- * is objectstore/tags.h.
+ * Tags of buckets and objects, and of objects on their way in: a header of PUT, copy and multipart
+ * uploads, a field of a form. The model is objectstore/tags.h.
+ *
+ * Who brings tags along needs s3:PutObjectTagging beside s3:PutObject.
  *
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketTagging.html
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectTagging.html
@@ -9,6 +11,8 @@
 #include "base/chk.h"
 #include "base/err.h"
 #include "objectstore/tags.h"
+
+_Static_assert(TAGS_TEXT_MAX <= STORE_TAGS_BYTES_MAX, "an object's tags fit into its record");
 
 #define BAD_HEADER                                                                               \
     "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters " \
@@ -105,4 +109,221 @@ void
 s3_run_delete_bucket_tagging(struct s3_request *q)
 {
     s3_config_put(q, "tagging", SLICE_NONE, 204);
+}
+
+/* ---- of an object ---- */
+
+struct tag_change {
+    struct store_attribute_spec spec;
+    char version_id[STORE_VERSION_ID_MAX]; /* whose tags changed */
+    int status;
+};
+
+/* A version that is not there, or is a marker. */
+static void
+fail_version(struct s3_request *q, int err)
+{
+    struct slice id = http_param(q->r, "versionId");
+    if (err == ERR_INVALID) {
+        s3_extra(q, "ArgumentName", SLICE_LIT("versionId"));
+        s3_extra(q, "ArgumentValue", id);
+        s3_fail_why(q, S3_INVALID_ARGUMENT, "Invalid version id specified");
+    } else if (err == ERR_NOTFOUND && id.n > 0) {
+        s3_extra(q, "VersionId", id);
+        s3_fail(q, S3_NO_SUCH_VERSION);
+    } else if (err == ERR_UNSUPPORTED && id.n > 0) {
+        http_header(q->r, "x-amz-delete-marker", SLICE_LIT("true"));
+        s3_fail(q, S3_METHOD_NOT_ALLOWED);
+    } else if (err == ERR_UNSUPPORTED) {
+        s3_fail(q, S3_NO_SUCH_KEY);
+    } else {
+        s3_fail_err(q, err);
+    }
+}
+
+/* The version asked for; NULL: answered. HTTP thread. */
+static const struct store_object *
+version_find(struct s3_request *q)
+{
+    const struct store_object *o = NULL;
+    struct slice id = http_param(q->r, "versionId");
+    int err = id.n == 0 ? store_get(q->s->store, q->bucket->name, q->key, &o)
+                        : store_get_version(q->s->store, q->bucket->name, q->key, id, &o);
+    if (err == ERR_NONE && o->is_marker) {
+        err = ERR_UNSUPPORTED;
+        store_object_unref(&o);
+    }
+    if (err == ERR_NOTFOUND && id.n == 0)
+        s3_fail_missing(q);
+    else if (err != ERR_NONE)
+        fail_version(q, err);
+    return o;
+}
+
+static void
+version_header(struct s3_request *q, const char *version_id)
+{
+    if (q->bucket->versioning != STORE_VERSIONING_OFF && version_id[0] != '\0')
+        http_header(q->r, "x-amz-version-id", slice_str(version_id));
+}
+
+static int
+apply_tags(struct s3_request *q, struct db_conn *conn)
+{
+    struct tag_change *c = q->state;
+    return store_apply_attribute(q->s->store, conn, &c->spec, c->version_id);
+}
+
+static void
+answer_tags(struct s3_request *q, int err)
+{
+    const struct tag_change *c = q->state;
+    if (err != ERR_NONE) {
+        fail_version(q, err);
+        return;
+    }
+    version_header(q, c->version_id);
+    s3_reply_empty(q, c->status, c->status == 204 ? -1 : 0);
+}
+
+/* `kept` (n = 0: none) becomes the tags of the version asked for. */
+static void
+change_tags(struct s3_request *q, struct slice kept, int status)
+{
+    const struct store_object *o = version_find(q);
+    if (o == NULL)
+        return;
+    store_object_unref(&o);
+    struct tag_change *c = arena_alloc(q->r->arena, sizeof *c);
+    if (c == NULL) {
+        s3_fail_err(q, ERR_NOMEM);
+        return;
+    }
+    if (!s3_write_begin(q))
+        return;
+    c->status = status;
+    c->spec = (struct store_attribute_spec){
+        .attribute = STORE_ATTR_TAGS,
+        .bucket = q->bucket->name,
+        .key = q->key,
+        .version_id = http_param(q->r, "versionId"),
+        .value = kept,
+        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
+        .request_id = slice_str(q->r->id),
+        .source_ip = s3_source_ip(q),
+    };
+    q->state = c;
+    s3_commit(q, apply_tags, answer_tags);
+}
+
+void
+s3_run_put_object_tagging(struct s3_request *q)
+{
+    struct tags t;
+    struct slice kept;
+    struct buf b;
+    if (!document(q, TAGS_OF_OBJECT, &t))
+        return;
+    buf_init(&b, STORE_TAGS_BYTES_MAX);
+    tags_encode(&t, &b);
+    if (keep(q, &b, &kept))
+        change_tags(q, kept, 200);
+}
+
+void
+s3_run_delete_object_tagging(struct s3_request *q)
+{
+    change_tags(q, SLICE_NONE, 204);
+}
+
+void
+s3_run_get_object_tagging(struct s3_request *q)
+{
+    struct tags t;
+    struct buf b;
+    const struct store_object *o = version_find(q);
+    if (o == NULL)
+        return;
+    version_header(q, o->version_id);
+    int err = tags_decode(o->tags, &t);
+    if (err == ERR_NONE) {
+        buf_init(&b, S3_REPLY_BYTES_MAX);
+        tags_write(&t, &b);
+        s3_reply_xml(q, 200, &b);
+    } else {
+        s3_fail_err(q, err);
+    }
+    store_object_unref(&o);
+}
+
+void
+s3_tags_count_header(struct s3_request *q, const struct store_object *o)
+{
+    if (o->tags.n > 0 && s3_may(q, q->bucket, "s3:GetObjectTagging", q->key))
+        http_headerf(q->r, "x-amz-tagging-count", "%zu", tags_count(o->tags));
+}
+
+/* ---- on their way in ---- */
+
+/* Presigning clients move the header into the query. */
+static struct slice
+tagging_header(const struct http_request *r)
+{
+    struct slice text = http_field(r, "x-amz-tagging");
+    return text.p != NULL ? text : http_param(r, "x-amz-tagging");
+}
+
+bool
+s3_tags_fill(struct s3_request *q)
+{
+    struct tags t;
+    struct tags_error e;
+    struct buf b;
+    struct slice text = tagging_header(q->r);
+    if (text.n == 0)
+        return true;
+    if (tags_read_header(q->r->arena, text, &t, &e) != TAGS_OK) {
+        if (e.fault == TAGS_MALFORMED) {
+            s3_extra(q, "ArgumentName", SLICE_LIT("x-amz-tagging"));
+            s3_extra(q, "ArgumentValue", text);
+            s3_fail_why(q, S3_INVALID_ARGUMENT, BAD_HEADER);
+        } else {
+            refuse(q, TAGS_OF_OBJECT, &e);
+        }
+        return false;
+    }
+    if (t.count > 0 && !s3_may(q, q->bucket, "s3:PutObjectTagging", q->key)) {
+        s3_fail(q, S3_ACCESS_DENIED);
+        return false;
+    }
+    buf_init(&b, STORE_TAGS_BYTES_MAX);
+    tags_encode(&t, &b);
+    return keep(q, &b, &q->w->spec.tags);
+}
+
+bool
+s3_tags_of_form(struct s3_request *q, struct slice xml, struct slice *header)
+{
+    struct tags t;
+    struct tags_error e;
+    struct buf b;
+    const struct xml_node *root = NULL;
+    int err = xml_parse(q->r->arena, xml, &root);
+    if (err != ERR_NONE || !slice_eqs(root->name, "Tagging")) {
+        s3_fail(q, S3_MALFORMED_XML);
+        return false;
+    }
+    if (tags_read_xml(root, TAGS_OF_OBJECT, &t, &e) != TAGS_OK) {
+        refuse(q, TAGS_OF_OBJECT, &e);
+        return false;
+    }
+    buf_init(&b, 4 * STORE_TAGS_BYTES_MAX);
+    for (size_t i = 0; i < t.count; i++) {
+        if (i > 0)
+            buf_putc(&b, '&');
+        http_escape(&b, t.list[i].key, false);
+        buf_putc(&b, '=');
+        http_escape(&b, t.list[i].value, false);
+    }
+    return keep(q, &b, header);
 }

@@ -260,6 +260,23 @@ description_refused(void **state)
 }
 
 static void
+tagging(void **state)
+{
+    struct s3_fix *t = *state;
+    s3_do(t, ROOT, "PUT", "/album", 200, NULL);
+    upload_any(t, "key tagging",
+               "key=a\ntagging=<Tagging><TagSet><Tag><Key>k</Key><Value>v w&amp;</Value></Tag>"
+               "</TagSet></Tagging>\n",
+               400, "<Code>InvalidTag</Code>");
+    upload_any(t, "key tagging", "key=a\ntagging=not-xml\n", 400, "<Code>MalformedXML</Code>");
+    upload_any(t, "key tagging",
+               "key=a\ntagging=<Tagging><TagSet><Tag><Key>k</Key><Value>v=w</Value></Tag>"
+               "</TagSet></Tagging>\n",
+               204, NULL);
+    s3_do(t, ROOT, "GET", "/album/a?tagging", 200, "<Key>k</Key><Value>v=w</Value>");
+}
+
+static void
 redirects(void **state)
 {
     struct s3_fix *t = *state;
@@ -532,7 +549,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         S3_TEST(uploads),        S3_TEST(description),    S3_TEST(description_refused),
-        S3_TEST(redirects),      S3_TEST(policy_refused), S3_TEST(signer_refused),
+        S3_TEST(tagging),        S3_TEST(redirects),      S3_TEST(policy_refused), S3_TEST(signer_refused),
         S3_TEST(tampered),       S3_TEST(forms_refused),  S3_TEST(fields_too_large),
         S3_TEST(large_file),     S3_TEST(other_signers),  S3_TEST(cross_origin),
     };

@@ -182,7 +182,7 @@ object_header_refusals(void **state)
     } rows[] = {
         {"x-amz-acl: public-read\r\n", 400, "AccessControlListNotSupported"},
         {"x-amz-grant-read: id=1\r\n", 400, "AccessControlListNotSupported"},
-        {"x-amz-tagging: a=b\r\n", 501, "NotImplemented"},
+        {"x-amz-tagging: a=b=c\r\n", 400, "InvalidArgument"},
         {"x-amz-server-side-encryption: AES256\r\n", 501, "NotImplemented"},
         {"x-amz-server-side-encryption-customer-key: k\r\n", 501, "NotImplemented"},
         {"x-amz-object-lock-mode: GOVERNANCE\r\n", 501, "NotImplemented"},

@@ -262,12 +262,110 @@ of_buckets(void **state)
     s3_do(t, ROOT, "DELETE", "/album?tagging", 204, NULL);
 }
 
+static void
+of_objects(void **state)
+{
+    struct s3_fix *t = *state;
+    s3_do(t, ROOT, "PUT", "/album", 200, NULL);
+    s3_do(t, ROOT, "GET", "/album/a?tagging", 404, "<Code>NoSuchKey</Code>");
+    s3_send(t, ROOT, "PUT", "/album/a?tagging", NULL, TAGGING(TAG("x", "y")), 404,
+            "<Code>NoSuchKey</Code>");
+    s3_do(t, ROOT, "DELETE", "/album/a?tagging", 404, "<Code>NoSuchKey</Code>");
+    s3_send(t, ROOT, "PUT", "/album/a", NULL, "bytes", 200, NULL);
+    s3_do(t, ROOT, "GET", "/album/a?tagging", 200, "<TagSet></TagSet>");
+    s3_send(t, ROOT, "PUT", "/album/a?tagging", NULL, TAGGING(TAG("k2", "b") TAG("k1", "")), 200,
+            "Content-Length: 0\r\n");
+    s3_do(t, ROOT, "GET", "/album/a?tagging", 200, "<TagSet>" TAG("k1", "") TAG("k2", "b") "</Tag");
+    s3_do(t, ROOT, "HEAD", "/album/a", 200, "x-amz-tagging-count: 2\r\n");
+    s3_do(t, ROOT, "GET", "/album/a", 200, "\r\n\r\nbytes");
+    /* Refused sets leave the old one. */
+    s3_send(t, ROOT, "PUT", "/album/a?tagging", NULL, TAGGING(TEN(NUMBERED) TAG("a", "")), 400,
+            "<Code>BadRequest</Code><Message>Object tags cannot be greater than 10</Message>");
+    s3_send(t, ROOT, "PUT", "/album/a?tagging", NULL, TAGGING(TAG("aws:x", "")), 400,
+            "<Message>Your TagKey cannot be prefixed with aws:</Message>");
+    s3_send(t, ROOT, "PUT", "/album/a?tagging", NULL, TAGGING(TAG("a", "1") TAG("a", "2")), 400,
+            "Cannot provide multiple Tags with the same key</Message><TagKey>a</TagKey>");
+    s3_send(t, ROOT, "PUT", "/album/a?tagging", NULL, "<Tagging>", 400,
+            "<Code>MalformedXML</Code>");
+    s3_send(t, ANN, "PUT", "/album/a?tagging", NULL, TAGGING(""), 403, "<Code>AccessDenied</Code>");
+    s3_do(t, ANN, "GET", "/album/a?tagging", 403, "<Code>AccessDenied</Code>");
+    s3_do(t, ANN, "DELETE", "/album/a?tagging", 403, "<Code>AccessDenied</Code>");
+    s3_do(t, ROOT, "GET", "/album/a?tagging&versionId=null", 200, TAG("k2", "b"));
+    s3_do(t, ROOT, "GET", "/album/a?tagging&versionId=nothing", 400,
+          "<ArgumentName>versionId</ArgumentName>");
+    s3_do(t, ROOT, "DELETE", "/album/a?tagging", 204, NULL);
+    s3_do(t, ROOT, "GET", "/album/a?tagging", 200, "<TagSet></TagSet>");
+    s3_send(t, ROOT, "PUT", "/album/a?tagging", NULL, TAGGING(TAG("a", "1")), 200, NULL);
+    s3_send(t, ROOT, "PUT", "/album/a?tagging", NULL, TAGGING(""), 200, NULL);
+    s3_do(t, ROOT, "GET", "/album/a?tagging", 200, "<TagSet></TagSet>");
+}
+
+/* With the object: header, query, copies, uploads in parts; an overwrite has its own. */
+static void
+brought_along(void **state)
+{
+    struct s3_fix *t = *state;
+    s3_do(t, ROOT, "PUT", "/album", 200, NULL);
+    s3_send(t, ROOT, "PUT", "/album/a", "x-amz-tagging: k=v%20w&l\r\n", "1", 200, NULL);
+    s3_do(t, ROOT, "GET", "/album/a?tagging", 200, TAG("k", "v w") TAG("l", ""));
+    s3_do(t, ROOT, "PUT", "/album/q?x-amz-tagging=a%3Db%26c%3Dd", 200, NULL);
+    s3_do(t, ROOT, "GET", "/album/q?tagging", 200, TAG("a", "b") TAG("c", "d"));
+    s3_send(t, ROOT, "PUT", "/album/b", "x-amz-tagging: k=1&k=2\r\n", "1", 400,
+            "<Code>InvalidArgument</Code><Message>The header 'x-amz-tagging' shall be encoded");
+    s3_send(t, ROOT, "PUT", "/album/b", "x-amz-tagging: k=!\r\n", "1", 400,
+            "<Code>InvalidTag</Code>");
+    s3_do(t, ROOT, "HEAD", "/album/b", 404, NULL);
+
+    s3_send(t, ROOT, "PUT", "/album/c", "x-amz-copy-source: album/a\r\nx-amz-tagging: no=1\r\n", "",
+            200, NULL);
+    s3_do(t, ROOT, "GET", "/album/c?tagging", 200, "<TagSet>" TAG("k", "v w") TAG("l", ""));
+    s3_send(t, ROOT, "PUT", "/album/c",
+            "x-amz-copy-source: album/a\r\nx-amz-tagging: new=1\r\n"
+            "x-amz-tagging-directive: REPLACE\r\n",
+            "", 200, NULL);
+    s3_do(t, ROOT, "GET", "/album/c?tagging", 200, "<TagSet>" TAG("new", "1") "</TagSet>");
+    s3_send(t, ROOT, "PUT", "/album/c",
+            "x-amz-copy-source: album/a\r\nx-amz-metadata-directive: REPLACE\r\n"
+            "x-amz-tagging-directive: REPLACE\r\n",
+            "", 200, NULL);
+    s3_do(t, ROOT, "GET", "/album/c?tagging", 200, "<TagSet></TagSet>");
+    s3_send(t, ROOT, "PUT", "/album/c",
+            "x-amz-copy-source: album/a\r\nx-amz-tagging-directive: KEEP\r\n", "", 400,
+            "<ArgumentName>x-amz-tagging-directive</ArgumentName>");
+    s3_send(t, ROOT, "PUT", "/album/a", NULL, "2", 200, NULL);
+    s3_do(t, ROOT, "GET", "/album/a?tagging", 200, "<TagSet></TagSet>");
+}
+
+/* Who may put may not tag by that alone. */
+static void
+permission(void **state)
+{
+    struct s3_fix *t = *state;
+    s3_do(t, ROOT, "PUT", "/album", 200, NULL);
+    s3_send(t, ROOT, "PUT", "/album?policy", NULL,
+            "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":\"*\","
+            "\"Action\":[\"s3:PutObject\",\"s3:GetObject\"],"
+            "\"Resource\":\"arn:aws:s3:::album/*\"}]}",
+            204, NULL);
+    s3_send(t, ANN, "PUT", "/album/a", "x-amz-tagging: k=v\r\n", "1", 403,
+            "<Code>AccessDenied</Code>");
+    s3_send(t, ROOT, "PUT", "/album/a", "x-amz-tagging: k=v\r\n", "1", 200, NULL);
+    s3_do(t, ROOT, "HEAD", "/album/a", 200, "x-amz-tagging-count: 1\r\n");
+    struct raw_answer a;
+    struct s3_call get = {.who = ANN, .method = "GET", .target = "/album/a"};
+    s3_call(t, &get, &a);
+    assert_int_equal(a.status, 200);
+    assert_false(s3_says(&a, "x-amz-tagging-count"));
+    buf_fini(&a.all);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents),  cmocka_unit_test(headers),   cmocka_unit_test(lengths),
         cmocka_unit_test(characters), cmocka_unit_test(kept_form), S3_TEST(of_buckets),
+        S3_TEST(of_objects),          S3_TEST(brought_along),      S3_TEST(permission),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
