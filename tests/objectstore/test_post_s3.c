@@ -1,6 +1,6 @@
 /*
- * Whole uploads of a browser's form over a connection: what is stored, what is answered, and what is
- * refused in S3's words.
+ * Whole uploads of a browser's form over a connection: what is stored, what is answered, and what
+ * is refused in S3's words.
  */
 #include "base/err.h"
 #include "base/sigv4.h"
@@ -548,10 +548,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        S3_TEST(uploads),        S3_TEST(description),    S3_TEST(description_refused),
-        S3_TEST(tagging),        S3_TEST(redirects),      S3_TEST(policy_refused), S3_TEST(signer_refused),
-        S3_TEST(tampered),       S3_TEST(forms_refused),  S3_TEST(fields_too_large),
-        S3_TEST(large_file),     S3_TEST(other_signers),  S3_TEST(cross_origin),
+        S3_TEST(uploads),        S3_TEST(description),   S3_TEST(description_refused),
+        S3_TEST(tagging),        S3_TEST(redirects),     S3_TEST(policy_refused),
+        S3_TEST(signer_refused), S3_TEST(tampered),      S3_TEST(forms_refused),
+        S3_TEST(large_file),     S3_TEST(other_signers), S3_TEST(fields_too_large),
+        S3_TEST(cross_origin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
