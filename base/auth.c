@@ -87,7 +87,8 @@ auth_parse_date(struct slice text, int64_t *wall_ms)
         return ERR_INVALID;
     memcpy(copy, text.p, text.n);
     copy[text.n] = '\0';
-    return clock_parse(copy, wall_ms);
+    int err = clock_parse(copy, wall_ms);
+    return err == ERR_NONE && *wall_ms < 0 ? ERR_INVALID : err;
 }
 
 struct slice
@@ -120,7 +121,7 @@ count_authorization(const struct http_request *r, struct slice *value)
     for (size_t i = 0; i < r->field_count; i++) {
         if (slice_ieqs(r->fields[i].name, "authorization")) {
             *value = slice_trim(r->fields[i].value);
-            n++;
+            n += value->n > 0; /* an empty one is nobody's */
         }
     }
     return n;

@@ -35,7 +35,12 @@
       "The authorization header that you provided is not valid.")                                  \
     X(QUERY_MALFORMED, "AuthorizationQueryParametersError", 400,                                   \
       "The query parameters of the signature are not valid.")                                      \
+    X(QUERY_EXPIRES, "AuthorizationQueryParametersError", 403,                                     \
+      "X-Amz-Expires must be a number of seconds from 1 to 604800.")                               \
     X(UNSUPPORTED, "InvalidArgument", 400, "Unsupported Authorization Type")                       \
+    X(V2_MALFORMED, "InvalidArgument", 400,                                                        \
+      "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature")                   \
+    X(V2_EXPIRES, "AccessDenied", 403, "Invalid date (should be seconds since epoch)")             \
     X(NO_DATE, "AccessDenied", 403,                                                                \
       "AWS authentication requires a valid Date or x-amz-date header")                             \
     X(SKEWED, "RequestTimeTooSkewed", 403,                                                         \

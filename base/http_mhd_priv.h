@@ -70,7 +70,7 @@ struct http_server {
     struct MHD_Daemon *daemon;
     struct http_guard *guard;
     int listen_fd;
-    int stop_fd;    /* readable: no more connections */
+    int stop_fd; /* readable: no more connections */
     pthread_t acceptor;
     bool accepting; /* the thread runs */
     bool loopback;

@@ -246,6 +246,14 @@ introduce(struct auth_context *c, struct slice access_key_id, struct slice signa
     c->a->signature = signature;
 }
 
+/* What is no signature at all matches none: zeros, which no HMAC is. */
+static void
+read_signature(struct claim *claim, struct slice text)
+{
+    if (base64_decode_exact(text, claim->signature, sizeof claim->signature) != ERR_NONE)
+        memset(claim->signature, 0, sizeof claim->signature);
+}
+
 /* "AK:base64" */
 enum auth_result
 sigv2_check_header(struct auth_context *c, struct slice authorization)
@@ -254,9 +262,9 @@ sigv2_check_header(struct auth_context *c, struct slice authorization)
     int64_t time_ms;
     struct slice signature;
     claim.access_key_id = slice_cut(authorization, ':', &signature);
-    if (claim.access_key_id.n == 0 ||
-        base64_decode_exact(signature, claim.signature, sizeof claim.signature) != ERR_NONE)
-        return AUTH_MALFORMED;
+    if (claim.access_key_id.n == 0 || signature.p == NULL)
+        return AUTH_V2_MALFORMED;
+    read_signature(&claim, signature);
     introduce(c, claim.access_key_id, signature);
     struct slice amz_date = http_field(c->r, "x-amz-date");
     struct slice date = slice_trim(amz_date.p != NULL ? amz_date : http_field(c->r, "date"));
@@ -277,10 +285,11 @@ sigv2_check_query(struct auth_context *c)
     claim.date = auth_single_param(c->r, "Expires");
     introduce(c, claim.access_key_id, signature);
     c->a->presigned = true;
-    if (claim.access_key_id.n == 0 || slice_to_u64(claim.date, &expires_s) != ERR_NONE ||
-        expires_s > INT64_MAX / 1000 ||
-        base64_decode_exact(signature, claim.signature, sizeof claim.signature) != ERR_NONE)
+    if (claim.access_key_id.n == 0 || signature.p == NULL || claim.date.p == NULL)
         return AUTH_QUERY_MALFORMED;
+    if (slice_to_u64(claim.date, &expires_s) != ERR_NONE || expires_s > INT64_MAX / 1000)
+        return AUTH_V2_EXPIRES;
+    read_signature(&claim, signature);
     bool expired = c->o->now_ms > (int64_t)expires_s * 1000;
     return judge(c, &claim, expired ? AUTH_EXPIRED : AUTH_OK);
 }

@@ -394,11 +394,13 @@ sigv4_check_query(struct auth_context *c)
     if (!slice_eqs(auth_single_param(r, "X-Amz-Algorithm"), SIGV4_ALGORITHM) ||
         !read_timestamp(&claim, auth_single_param(r, "X-Amz-Date")) ||
         !slice_starts(slice_str(claim.timestamp), claim.date) ||
-        slice_to_u64(auth_single_param(r, "X-Amz-Expires"), &expires) != ERR_NONE || expires < 1 ||
-        expires > AUTH_PRESIGN_SECONDS_MAX ||
+        auth_single_param(r, "X-Amz-Expires").p == NULL ||
         !read_signed_headers(&claim, auth_single_param(r, "X-Amz-SignedHeaders")) ||
         !read_signature(&claim, auth_single_param(r, "X-Amz-Signature")))
         return AUTH_QUERY_MALFORMED;
+    if (slice_to_u64(auth_single_param(r, "X-Amz-Expires"), &expires) != ERR_NONE || expires < 1 ||
+        expires > AUTH_PRESIGN_SECONDS_MAX)
+        return AUTH_QUERY_EXPIRES;
     claim.expires_s = (int64_t)expires;
     introduce(c, &claim);
     return judge_and_verify(c, &claim);

@@ -18,8 +18,8 @@ may_set_retention(const struct store_lock *now, const struct store_attribute_spe
     const struct store_lock *want = &spec->lock;
     if (now->retention == STORE_RETENTION_NONE || now->retain_until_ms <= clock_wall_ms())
         return true;
-    bool stronger = want->retention == STORE_RETENTION_COMPLIANCE ||
-                    (want->retention == now->retention);
+    bool stronger =
+        want->retention == STORE_RETENTION_COMPLIANCE || (want->retention == now->retention);
     if (stronger && want->retain_until_ms >= now->retain_until_ms)
         return true;
     return now->retention == STORE_RETENTION_GOVERNANCE && spec->bypass_governance;
@@ -61,11 +61,10 @@ lock_set(struct db_conn *conn, const struct store_object *o,
         changed.lock.retain_until_ms = spec->lock.retain_until_ms;
     }
     struct db_stmt *q =
-        o->is_latest
-            ? db_prepare(conn, "UPDATE object SET flags = ?3, retain_until_ms = ?4"
-                               " WHERE bucket_id = ?1 AND key = ?2")
-            : db_prepare(conn, "UPDATE object_version SET flags = ?3, retain_until_ms = ?4"
-                               " WHERE bucket_id = ?1 AND key = ?2 AND rank = ?5");
+        o->is_latest ? db_prepare(conn, "UPDATE object SET flags = ?3, retain_until_ms = ?4"
+                                        " WHERE bucket_id = ?1 AND key = ?2")
+                     : db_prepare(conn, "UPDATE object_version SET flags = ?3, retain_until_ms = ?4"
+                                        " WHERE bucket_id = ?1 AND key = ?2 AND rank = ?5");
     db_bind_int(q, 1, o->bucket_id);
     db_bind_blob(q, 2, o->key);
     db_bind_int(q, 3, object_flags(&changed));

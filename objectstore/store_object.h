@@ -56,14 +56,14 @@ void store_bucket_unref(const struct store_bucket **b);
 /* ---- objects ---- */
 
 /* In the order of their numbers in the database: add at the end only. */
-#define STORE_CLASS_LIST(X)                     \
-    X(STANDARD)                                 \
-    X(REDUCED_REDUNDANCY)                       \
-    X(STANDARD_IA)                              \
-    X(ONEZONE_IA)                               \
-    X(INTELLIGENT_TIERING)                      \
-    X(GLACIER)                                  \
-    X(DEEP_ARCHIVE)                             \
+#define STORE_CLASS_LIST(X) \
+    X(STANDARD)             \
+    X(REDUCED_REDUNDANCY)   \
+    X(STANDARD_IA)          \
+    X(ONEZONE_IA)           \
+    X(INTELLIGENT_TIERING)  \
+    X(GLACIER)              \
+    X(DEEP_ARCHIVE)         \
     X(GLACIER_IR)
 
 enum store_class {

@@ -40,7 +40,6 @@ int store_apply_part_copy(struct store *s, struct db_conn *conn, struct slice bu
                           struct slice key, struct slice upload_id, struct store_part *part,
                           const struct store_object *source, int64_t offset, int64_t bytes);
 
-
 enum store_complete_fault {
     STORE_COMPLETE_OK,
     STORE_COMPLETE_ORDER,

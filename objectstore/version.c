@@ -345,8 +345,8 @@ delete_version(struct deletion *d)
         return err;
     snprintf(d->result->version_id, sizeof d->result->version_id, "%.*s",
              SLICE_FMT(spec->version_id));
-    bool current = d->old.exists && (seq == 0 ? d->old.is_null
-                                              : !d->old.is_null && d->old.seq == seq);
+    bool current =
+        d->old.exists && (seq == 0 ? d->old.is_null : !d->old.is_null && d->old.seq == seq);
     if (!current)
         return delete_noncurrent(d, seq);
     if (version_locked(&d->old.lock, spec->bypass_governance))

@@ -18,11 +18,8 @@ static const struct {
 
 /* Names S3 knows and this server never raises. */
 static const char *const foreign_types[] = {
-    "s3:ReducedRedundancyLostObject",
-    "s3:ObjectRestore:",
-    "s3:Replication:",
-    "s3:LifecycleTransition",
-    "s3:IntelligentTiering",
+    "s3:ReducedRedundancyLostObject", "s3:ObjectRestore:",     "s3:Replication:",
+    "s3:LifecycleTransition",         "s3:IntelligentTiering",
 };
 
 /* Names that stand for several types. */

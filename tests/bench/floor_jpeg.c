@@ -47,8 +47,7 @@ decode(struct slice source, int side, struct picture *p, int *to_width, int *to_
     tjhandle tj = tjInitDecompress();
     const unsigned char *bytes = (const unsigned char *)source.p;
     CHK(tj != NULL);
-    bool good =
-        tjDecompressHeader3(tj, bytes, source.n, &width, &height, &sampling, &space) == 0;
+    bool good = tjDecompressHeader3(tj, bytes, source.n, &width, &height, &sampling, &space) == 0;
     if (good) {
         double shrink = fmax(1, fmax(width, height) / (double)side);
         *to_width = (int)fmax(1, round(width / shrink));
@@ -57,8 +56,8 @@ decode(struct slice source, int side, struct picture *p, int *to_width, int *to_
         p->width = TJSCALED(width, scale);
         p->height = TJSCALED(height, scale);
         p->pixels = chk_malloc((size_t)p->width * (size_t)p->height * CHANNELS);
-        good = tjDecompress2(tj, bytes, source.n, p->pixels, p->width, 0, p->height, TJPF_RGB, 0) ==
-               0;
+        good =
+            tjDecompress2(tj, bytes, source.n, p->pixels, p->width, 0, p->height, TJPF_RGB, 0) == 0;
     }
     tjDestroy(tj);
     return good;

@@ -46,12 +46,12 @@ struct options {
 
 struct connection {
     int fd;
-    long request;       /* the one in flight, -1 for none */
-    size_t sent;        /* of head + body */
+    long request; /* the one in flight, -1 for none */
+    size_t sent;  /* of head + body */
     int64_t started_us;
     char head[ANSWER_HEAD_MAX + 1];
     size_t head_n;
-    size_t body_left;   /* of the answer, once its head is complete */
+    size_t body_left; /* of the answer, once its head is complete */
     bool in_body;
 };
 

@@ -49,8 +49,8 @@ store(const struct request *r)
     int fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool good = write(fd, r->bytes + r->head_n, r->body_n) == (ssize_t)r->body_n &&
-                fdatasync(fd) == 0;
+    bool good =
+        write(fd, r->bytes + r->head_n, r->body_n) == (ssize_t)r->body_n && fdatasync(fd) == 0;
     close(fd);
     return good && renameat(dir_fd, temporary, dir_fd, r->name) == 0 && fsync(dir_fd) == 0;
 }

@@ -453,9 +453,8 @@ holds_and_tags(void **state)
     step_put(f, 0, 1, STORE_VERSIONING_ENABLED);
     step_put(f, 0, 2, STORE_VERSIONING_ENABLED);
     const char *old = model[0].v[0].id;
-    struct store_attribute_spec set = {.attribute = STORE_ATTR_HOLD,
-                                       .version_id = slice_str(old),
-                                       .lock = {.legal_hold = true}};
+    struct store_attribute_spec set = {
+        .attribute = STORE_ATTR_HOLD, .version_id = slice_str(old), .lock = {.legal_hold = true}};
     assert_int_equal(attribute_set(f, &set), ERR_NONE);
     assert_int_equal(delete_locked(f, old, true), ERR_DENIED);
     set.attribute = STORE_ATTR_TAGS;
@@ -469,9 +468,9 @@ holds_and_tags(void **state)
     assert_int_equal(store_get(f->store, SLICE_LIT("photos"), slice_str(names[0]), &o), ERR_NONE);
     assert_true(slice_eqs(o->acl, "colour") && o->tags.n == 0 && !o->lock.legal_hold);
     store_object_unref(&o);
-    assert_int_equal(store_get_version(f->store, SLICE_LIT("photos"), slice_str(names[0]),
-                                       slice_str(old), &o),
-                     ERR_NONE);
+    assert_int_equal(
+        store_get_version(f->store, SLICE_LIT("photos"), slice_str(names[0]), slice_str(old), &o),
+        ERR_NONE);
     assert_true(slice_eqs(o->tags, "colour") && o->acl.n == 0 && o->lock.legal_hold);
     store_object_unref(&o);
     set.attribute = STORE_ATTR_HOLD;
