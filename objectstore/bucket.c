@@ -38,6 +38,29 @@ is_ip_address(struct slice name)
     return inet_pton(AF_INET, text, &addr) == 1;
 }
 
+/* Beginnings and ends that S3 keeps for itself, and pairs no name may hold. */
+static bool
+is_reserved(struct slice name)
+{
+    static const char *const heads[] = {"xn--", "sthree-", "amzn-s3-demo-"};
+    static const char *const tails[] = {"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"};
+    static const char *const pairs[] = {"..", ".-", "-."};
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++)
+        if (slice_starts(name, slice_str(heads[i])))
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
+        struct slice tail = slice_str(tails[i]);
+        if (name.n >= tail.n && slice_eq(slice_skip(name, name.n - tail.n), tail))
+            return true;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
+        if (slice_find(name, slice_str(pairs[i])) >= 0)
+            return true;
+    return false;
+}
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html; a dash beside a dot
+ * is an empty-ended DNS label. */
 bool
 store_bucket_name_ok(struct slice name)
 {
@@ -49,8 +72,7 @@ store_bucket_name_ok(struct slice name)
         if (!is_alnum(c) && !(inner && (c == '-' || c == '.')))
             return false;
     }
-    return !slice_starts(name, SLICE_LIT("xn--")) && slice_find(name, SLICE_LIT("..")) < 0 &&
-           !is_ip_address(name);
+    return !is_reserved(name) && !is_ip_address(name);
 }
 
 /* ---- records ---- */

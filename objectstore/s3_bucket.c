@@ -202,7 +202,7 @@ s3_run_list_buckets(struct s3_request *q)
         s3_fail(q, S3_ACCESS_DENIED);
         return;
     }
-    if (!s3_param_int(q, "max-buckets", 1, LIST_BUCKETS_MAX, true, LIST_BUCKETS_MAX, &page.max))
+    if (!s3_param_int(q, "max-buckets", 1, LIST_BUCKETS_MAX, false, LIST_BUCKETS_MAX, &page.max))
         return;
     struct slice owner = slice_str(q->account->canonical_id);
     buf_init(&b, S3_REPLY_BYTES_MAX);

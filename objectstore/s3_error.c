@@ -5,6 +5,7 @@
 #include "objectstore/s3_priv.h"
 #include "base/chk.h"
 #include "base/err.h"
+#include "base/utf8.h"
 #include "base/log.h"
 #include "base/stat.h"
 
@@ -103,6 +104,24 @@ resource_text(const struct http_request *r)
     return slice_is_utf8(r->raw_path) ? r->raw_path : SLICE_NONE;
 }
 
+/* XML 1.0 has no place for most control bytes, not even as &#x1;: a stand-in is shown for them. */
+static void
+put_shown(struct buf *b, const char *name, struct slice value)
+{
+    size_t run = 0;
+    xml_open(b, name);
+    for (size_t i = 0; i < value.n; i++) {
+        unsigned char c = (unsigned char)value.p[i];
+        if (c >= ' ' || c == '\t' || c == '\n' || c == '\r')
+            continue;
+        xml_escape(b, slice_of(value.p + run, i - run));
+        buf_puts(b, UTF8_REPLACEMENT);
+        run = i + 1;
+    }
+    xml_escape(b, slice_skip(value, run));
+    xml_close(b, name);
+}
+
 static void
 document(struct s3_request *q, const char *code, const char *message, struct buf *b)
 {
@@ -112,7 +131,7 @@ document(struct s3_request *q, const char *code, const char *message, struct buf
     xml_puts(b, "Message", message);
     for (size_t i = 0; i < q->extra_count; i++) {
         if (slice_is_utf8(q->extra[i].value))
-            xml_put(b, q->extra[i].name, q->extra[i].value);
+            put_shown(b, q->extra[i].name, q->extra[i].value);
     }
     xml_put(b, "Resource", resource_text(q->r));
     xml_puts(b, "RequestId", q->r->id);
