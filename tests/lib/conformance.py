@@ -67,7 +67,7 @@ def string_to_sign(method, target, headers, names, payload, stamp, scope):
     folded = {n.lower(): " ".join(v.split()) for n, v in headers.items()}
     canonical = "\n".join([method, path, canonical_query(query),
                            "".join("%s:%s\n" % (n, folded[n]) for n in names), ";".join(names), payload])
-    return "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    return "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode("latin-1")).hexdigest()])
 
 
 def amz_date(seconds=0):
