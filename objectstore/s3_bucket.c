@@ -14,8 +14,16 @@ struct creation {
     struct slice name;
     struct slice owner;
     struct slice region;
+    bool object_lock;
     bool owner_is_same;
 };
+
+/* "true" or "false", case ignored; or nothing. */
+static bool
+is_bool(struct slice text)
+{
+    return text.n == 0 || slice_ieqs(text, "true") || slice_ieqs(text, "false");
+}
 
 void
 s3_prepare_create_bucket(struct s3_request *q)
@@ -27,9 +35,10 @@ s3_prepare_create_bucket(struct s3_request *q)
         s3_fail(q, S3_ACCESS_DENIED);
     else if (acl.n > 0 && !slice_eqs(acl, "private"))
         s3_fail(q, S3_ACL_NOT_SUPPORTED);
-    else if (slice_ieqs(lock, "true") ||
-             (ownership.n > 0 && !slice_eqs(ownership, "BucketOwnerEnforced")))
+    else if (ownership.n > 0 && !slice_eqs(ownership, "BucketOwnerEnforced"))
         s3_fail(q, S3_NOT_IMPLEMENTED);
+    else if (!is_bool(lock))
+        s3_fail(q, S3_INVALID_ARGUMENT);
 }
 
 /* Any region name will do: requests may be signed for any. */
@@ -67,8 +76,11 @@ static int
 apply_create(struct s3_request *q, struct db_conn *conn)
 {
     struct creation *c = q->state;
-    return store_apply_bucket_create(q->s->store, conn, c->name, c->owner, c->region,
-                                     &c->owner_is_same);
+    int err = store_apply_bucket_create(q->s->store, conn, c->name, c->owner, c->region,
+                                        &c->owner_is_same);
+    if (err == ERR_NONE && c->object_lock)
+        err = store_apply_bucket_object_lock(q->s->store, conn, c->name);
+    return err;
 }
 
 static void
@@ -105,6 +117,7 @@ s3_run_create_bucket(struct s3_request *q)
     c->name = q->bucket_name;
     c->owner = slice_str(q->account->canonical_id);
     c->region = region;
+    c->object_lock = slice_ieqs(http_field(q->r, "x-amz-bucket-object-lock-enabled"), "true");
     q->state = c;
     s3_commit(q, apply_create, answer_create);
 }
@@ -166,6 +179,7 @@ s3_run_bucket_acl(struct s3_request *q)
 struct bucket_page {
     struct buf *b;
     struct slice prefix;
+    struct slice region; /* n = 0: any */
     int max;
     int count;
     char last[64]; /* name of the last entry */
@@ -178,6 +192,8 @@ list_one(void *arg, const struct store_bucket *bucket)
     struct bucket_page *page = arg;
     if (!slice_starts(bucket->name, page->prefix))
         return slice_cmp(bucket->name, page->prefix) > 0; /* past the prefix: no more to come */
+    if (page->region.n > 0 && !slice_eq(bucket->region, page->region))
+        return 0;
     if (page->count == page->max) {
         page->truncated = true;
         return 1;
@@ -197,21 +213,26 @@ void
 s3_run_list_buckets(struct s3_request *q)
 {
     struct buf b;
-    struct bucket_page page = {.b = &b, .prefix = http_param(q->r, "prefix")};
+    struct slice token = http_param(q->r, "continuation-token");
+    struct bucket_page page = {
+        .b = &b, .prefix = http_param(q->r, "prefix"), .region = http_param(q->r, "bucket-region")};
     if (q->account == NULL) {
         s3_fail(q, S3_ACCESS_DENIED);
         return;
     }
     if (!s3_param_int(q, "max-buckets", 1, LIST_BUCKETS_MAX, false, LIST_BUCKETS_MAX, &page.max))
         return;
+    if (token.n > 0 && !store_bucket_name_ok(token)) { /* the last name of the page before */
+        s3_fail_why(q, S3_INVALID_ARGUMENT, "The continuation token provided is incorrect");
+        return;
+    }
     struct slice owner = slice_str(q->account->canonical_id);
     buf_init(&b, S3_REPLY_BYTES_MAX);
     xml_head(&b);
     xml_open(&b, "ListAllMyBucketsResult" S3_XMLNS);
     s3_owner_xml(q, &b, "Owner", owner);
     xml_open(&b, "Buckets");
-    int err = store_bucket_list(q->s->store, owner, http_param(q->r, "continuation-token"),
-                                list_one, &page);
+    int err = store_bucket_list(q->s->store, owner, token, list_one, &page);
     xml_close(&b, "Buckets");
     if (page.prefix.n > 0)
         xml_put(&b, "Prefix", page.prefix);

@@ -35,9 +35,8 @@ s3_etag_matches(struct slice list, const char *etag, bool strong)
     return false;
 }
 
-/* A date header in whole seconds; ERR_INVALID: to be ignored. */
-static int
-date_seconds(struct slice text, int64_t *out)
+int
+s3_date_seconds(struct slice text, int64_t *out)
 {
     char z[CLOCK_TEXT_MAX];
     int64_t ms;
@@ -51,6 +50,22 @@ date_seconds(struct slice text, int64_t *out)
     return ERR_NONE;
 }
 
+/* A write that must not replace anything says "*"; that it may replace anything but one version is
+ * nothing S3 has. No write is ever in the middle of another's decision here, so there is no 409
+ * ConditionalRequestConflict: who comes second fails with 412, or 404 when the object is gone.
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html */
+bool
+s3_condition_read(struct s3_request *q, struct store_condition *out)
+{
+    *out = (struct store_condition){.if_match = http_field(q->r, "If-Match"),
+                                    .if_none_match = http_field(q->r, "If-None-Match")};
+    if (out->if_none_match.p == NULL || slice_eqs(slice_trim(out->if_none_match), "*"))
+        return true;
+    s3_extra(q, "Header", SLICE_LIT("If-None-Match"));
+    s3_fail(q, S3_NOT_IMPLEMENTED);
+    return false;
+}
+
 enum s3_verdict
 s3_conditions_judge(const struct s3_conditions *c, const char *etag, int64_t mtime_ms)
 {
@@ -58,13 +73,13 @@ s3_conditions_judge(const struct s3_conditions *c, const char *etag, int64_t mti
     if (c->if_match.p != NULL) {
         if (!s3_etag_matches(c->if_match, etag, true))
             return S3_FAILED;
-    } else if (date_seconds(c->if_unmodified_since, &since) == ERR_NONE && mtime > since) {
+    } else if (s3_date_seconds(c->if_unmodified_since, &since) == ERR_NONE && mtime > since) {
         return S3_FAILED;
     }
     if (c->if_none_match.p != NULL) {
         if (s3_etag_matches(c->if_none_match, etag, false))
             return S3_NOT_MODIFIED;
-    } else if (date_seconds(c->if_modified_since, &since) == ERR_NONE && mtime <= since) {
+    } else if (s3_date_seconds(c->if_modified_since, &since) == ERR_NONE && mtime <= since) {
         return S3_NOT_MODIFIED;
     }
     return S3_GO;
@@ -76,7 +91,7 @@ s3_if_range_holds(struct slice value, const char *etag, int64_t mtime_ms)
     int64_t date;
     if (value.p == NULL)
         return true;
-    if (date_seconds(value, &date) == ERR_NONE)
+    if (s3_date_seconds(value, &date) == ERR_NONE)
         return date == mtime_ms / 1000;
     /* One tag, no list, no "*". */
     return value.n > 0 && value.p[0] == '"' && s3_etag_matches(value, etag, true);

@@ -2,20 +2,40 @@
  * CopyObject, and the source of UploadPartCopy. No byte moves: the copy refers to the same blobs.
  *
  * Permission and the source's existence are judged on the HTTP thread; its conditions and its
- * description are taken in apply(), from the version that is current in that transaction, so that
- * what was judged is what is copied.
+ * description are taken in apply(), from the version as that transaction sees it, so that what was
+ * judged is what is copied. A version never changes its bytes, so one that was asked for by its id
+ * is the same in both places, or gone.
+ *
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
  */
 #include "objectstore/s3_priv.h"
 #include "base/chk.h"
 #include "base/err.h"
 #include "base/stat.h"
 
-/* "/bucket/key?versionId=null", percent-encoded; false: answered. */
+#define REDIRECT "x-amz-website-redirect-location"
+#define VERSION_MARK SLICE_LIT("?versionId=")
+
+/* Takes "?versionId=..." off the end of the text; any other '?' is part of the key. NULL bytes of
+ * *id: there is none. */
+static struct slice
+version_cut(struct s3_request *q, struct slice text, struct slice *id)
+{
+    ptrdiff_t at = slice_find(text, VERSION_MARK);
+    *id = SLICE_NONE;
+    if (at < 0)
+        return text;
+    *id = http_unescape(q->r->arena, slice_skip(text, (size_t)at + VERSION_MARK.n), false);
+    if (id->p == NULL)
+        *id = SLICE_LIT("");
+    return slice_of(text.p, (size_t)at);
+}
+
+/* "/bucket/key?versionId=...", percent-encoded; false: answered. */
 static bool
 source_parse(struct s3_request *q, struct s3_copy *c)
 {
-    struct slice version;
-    struct slice text = slice_cut(http_field(q->r, "x-amz-copy-source"), '?', &version);
+    struct slice text = version_cut(q, http_field(q->r, "x-amz-copy-source"), &c->version_id);
     struct slice decoded = http_unescape(q->r->arena, text, false);
     if (decoded.n > 0 && decoded.p[0] == '/')
         decoded = slice_skip(decoded, 1);
@@ -27,11 +47,53 @@ source_parse(struct s3_request *q, struct s3_copy *c)
                     "sourcebucket/sourcekey");
         return false;
     }
-    if (version.p != NULL && !slice_eqs(version, "versionId=null")) {
-        s3_fail(q, S3_NO_SUCH_VERSION);
+    if (c->version_id.p != NULL && c->version_id.n == 0) {
+        s3_fail_version_id(q, "x-amz-copy-source", c->version_id);
         return false;
     }
     return true;
+}
+
+static bool
+source_allowed(struct s3_request *q, const struct s3_copy *c, const struct store_bucket *bucket)
+{
+    struct slice owner_id = http_field(q->r, "x-amz-source-expected-bucket-owner");
+    const struct account *owner = accounts_by_canonical_id(q->s->accounts, bucket->owner);
+    const char *action = c->version_id.n > 0 ? "s3:GetObjectVersion" : "s3:GetObject";
+    return s3_may(q, bucket, action, c->key) &&
+           (owner_id.p == NULL || (owner != NULL && slice_eqs(owner_id, owner->id)));
+}
+
+/* Looks at the source once before the transaction, to answer early; false: answered. */
+static bool
+source_look(struct s3_request *q, struct s3_copy *c, const struct store_bucket *bucket)
+{
+    const struct store_object *o = NULL;
+    int err = c->version_id.n > 0
+                  ? store_get_version(q->s->store, c->bucket, c->key, c->version_id, &o)
+                  : store_get(q->s->store, c->bucket, c->key, &o);
+    bool ok = false;
+    if (err == ERR_NOTFOUND) {
+        s3_fail_absent(q, bucket, c->key, c->version_id);
+    } else if (err == ERR_INVALID) {
+        s3_fail_version_id(q, "x-amz-copy-source", c->version_id);
+    } else if (err != ERR_NONE) {
+        s3_fail_err(q, err);
+    } else if (o->is_marker) {
+        s3_fail_why(q, S3_INVALID_REQUEST,
+                    "The source of a copy request may not specifically refer to a delete marker by "
+                    "version id.");
+    } else if (o->size > STORE_PUT_BYTES_MAX && !c->ranged) {
+        s3_fail_why(q, S3_INVALID_REQUEST,
+                    "The specified copy source is larger than the maximum allowable size for a "
+                    "copy source: 5368709120");
+    } else {
+        c->old_version = !o->is_latest;
+        c->class = o->storage_class;
+        ok = true;
+    }
+    store_object_unref(&o);
+    return ok;
 }
 
 /* Finds the source and asks whether it may be read; false: answered. */
@@ -39,30 +101,18 @@ static bool
 source_permitted(struct s3_request *q, struct s3_copy *c)
 {
     const struct store_bucket *bucket = NULL;
-    const struct store_object *o = NULL;
     int err = store_bucket_get(q->s->store, c->bucket, &bucket);
     if (err != ERR_NONE) {
         s3_fail_err(q, err == ERR_NOTFOUND ? ERR_NOPARENT : err);
         return false;
     }
-    bool ok = false;
-    struct slice owner_id = http_field(q->r, "x-amz-source-expected-bucket-owner");
-    const struct account *owner = accounts_by_canonical_id(q->s->accounts, bucket->owner);
-    if (!s3_may(q, bucket, "s3:GetObject", c->key) ||
-        (owner_id.p != NULL && (owner == NULL || !slice_eqs(owner_id, owner->id)))) {
+    bool ok = source_allowed(q, c, bucket);
+    if (!ok)
         s3_fail(q, S3_ACCESS_DENIED);
-    } else if ((err = store_get(q->s->store, c->bucket, c->key, &o)) != ERR_NONE) {
-        bool hide = err == ERR_NOTFOUND && !s3_may(q, bucket, "s3:ListBucket", SLICE_NONE);
-        s3_fail_err(q, hide ? ERR_DENIED : err);
-    } else if (o->size > STORE_PUT_BYTES_MAX && !c->ranged) {
-        s3_fail_why(q, S3_INVALID_REQUEST,
-                    "The specified copy source is larger than the maximum allowable size for a "
-                    "copy source: 5368709120");
-    } else {
-        c->bucket_id = bucket->id;
-        ok = true;
-    }
-    store_object_unref(&o);
+    else
+        ok = source_look(q, c, bucket);
+    c->bucket_id = bucket->id;
+    c->versioned = bucket->versioning != STORE_VERSIONING_OFF;
     store_bucket_unref(&bucket);
     return ok;
 }
@@ -77,7 +127,7 @@ s3_copy_begin(struct s3_request *q)
     }
     c->ranged = http_field(q->r, "x-amz-copy-source-range").p != NULL;
     s3_conditions_read(q->r, true, &c->conditions);
-    if (!source_parse(q, c) || !source_permitted(q, c))
+    if (!s3_version_absent(q) || !source_parse(q, c) || !source_permitted(q, c))
         return NULL;
     return c;
 }
@@ -86,8 +136,11 @@ int
 s3_copy_source(struct s3_request *q, const struct s3_copy *c, struct db_conn *conn)
 {
     struct s3_write *w = q->w;
+    struct store *s = q->s->store;
     store_object_unref(&w->source);
-    int err = store_apply_get(q->s->store, conn, c->bucket_id, c->key, &w->source);
+    int err = c->version_id.n > 0 ? store_apply_get_version(s, conn, c->bucket_id, c->key,
+                                                            c->version_id, &w->source)
+                                  : store_apply_get(s, conn, c->bucket_id, c->key, &w->source);
     if (err != ERR_NONE)
         return err;
     if (s3_conditions_judge(&c->conditions, w->source->etag, w->source->mtime_ms) != S3_GO)
@@ -95,7 +148,33 @@ s3_copy_source(struct s3_request *q, const struct s3_copy *c, struct db_conn *co
     return !c->ranged && w->source->size > STORE_PUT_BYTES_MAX ? ERR_TOOBIG : ERR_NONE;
 }
 
+void
+s3_copy_source_header(struct s3_request *q, const struct s3_copy *c)
+{
+    if (c->versioned)
+        http_header(q->r, "x-amz-copy-source-version-id", slice_str(q->w->source->version_id));
+}
+
 /* ---- CopyObject ---- */
+
+/* The source's metadata but for the website redirect, which is never copied: it is this request's
+ * or none. */
+static int
+metadata_copy(struct s3_request *q)
+{
+    struct s3_write *w = q->w;
+    struct slice name, value, redirect = http_field(q->r, REDIRECT);
+    size_t at = 0;
+    buf_reset(&w->meta);
+    while (store_meta_next(w->source->meta, &at, &name, &value)) {
+        if (!slice_ieqs(name, REDIRECT))
+            store_meta_add(&w->meta, name, value);
+    }
+    if (redirect.n > 0)
+        store_meta_add(&w->meta, SLICE_LIT(REDIRECT), redirect);
+    w->spec.meta = buf_slice(&w->meta);
+    return w->meta.err;
+}
 
 static int
 apply_copy(struct s3_request *q, struct db_conn *conn)
@@ -107,7 +186,9 @@ apply_copy(struct s3_request *q, struct db_conn *conn)
         return err;
     if (!c->replace) {
         w->spec.content_type = w->source->content_type;
-        w->spec.meta = w->source->meta;
+        err = metadata_copy(q);
+        if (err != ERR_NONE)
+            return err;
     }
     if (!c->replace_tags)
         w->spec.tags = w->source->tags;
@@ -126,6 +207,8 @@ answer_copy(struct s3_request *q, int err)
     w->generation = w->result.generation;
     w->bytes = w->source->size;
     STAT_INC(objects_put_total);
+    s3_copy_source_header(q, q->state);
+    s3_version_made(q, w->result.version_id);
     buf_init(&b, S3_REPLY_BYTES_MAX);
     xml_head(&b);
     xml_open(&b, "CopyObjectResult" S3_XMLNS);
@@ -150,6 +233,17 @@ directive(struct s3_request *q, const char *header, const char *unknown, bool *r
     return false;
 }
 
+/* A copy onto itself must change something: metadata, storage class, redirect; or it brings an
+ * older version back. */
+static bool
+changes_nothing(struct s3_request *q, const struct s3_copy *c)
+{
+    struct slice class = http_field(q->r, "x-amz-storage-class");
+    return !c->replace && slice_eq(c->bucket, q->bucket->name) && slice_eq(c->key, q->key) &&
+           !c->old_version && http_field(q->r, REDIRECT).n == 0 &&
+           (class.n == 0 || slice_eqs(class, store_class_name(c->class)));
+}
+
 void
 s3_run_copy_object(struct s3_request *q)
 {
@@ -160,7 +254,8 @@ s3_run_copy_object(struct s3_request *q)
     struct s3_copy *c = s3_copy_begin(q);
     if (c == NULL || !s3_write_begin(q) || !s3_spec_fill(q, STORE_CREATED_COPY, replace))
         return;
-    if (!replace && slice_eq(c->bucket, q->bucket->name) && slice_eq(c->key, q->key)) {
+    c->replace = replace;
+    if (changes_nothing(q, c)) {
         s3_fail_why(q, S3_INVALID_REQUEST,
                     "This copy request is illegal because it is trying to copy an object to itself "
                     "without changing the object's metadata, storage class, website redirect "
@@ -169,7 +264,6 @@ s3_run_copy_object(struct s3_request *q)
     }
     if (replace_tags && !s3_tags_fill(q))
         return;
-    c->replace = replace;
     c->replace_tags = replace_tags;
     q->state = c;
     s3_commit(q, apply_copy, answer_copy);

@@ -139,11 +139,12 @@ document(struct s3_request *q, const char *code, const char *message, struct buf
     xml_close(b, "Error");
 }
 
-/* The elements S3 adds to these codes by itself. */
+/* The elements S3 adds to these codes by itself; a Key that is there is of a copy's source. */
 static void
 usual_extras(struct s3_request *q, enum s3_fault fault)
 {
-    if (fault == S3_NO_SUCH_KEY)
+    bool has_key = q->extra_count > 0 && strcmp(q->extra[0].name, "Key") == 0;
+    if ((fault == S3_NO_SUCH_KEY || fault == S3_NO_SUCH_VERSION) && !has_key)
         s3_extra(q, "Key", q->key);
     if (s3_fault_status(fault) == 404 || fault == S3_BUCKET_EXISTS || fault == S3_BUCKET_OWNED ||
         fault == S3_BUCKET_NOT_EMPTY || fault == S3_INVALID_BUCKET_NAME)
@@ -194,13 +195,6 @@ s3_fail_err(struct s3_request *q, int err)
         log_line(LOG_WARN, "s3_failed", "req=%s op=%s error=%s", q->r->id,
                  q->op == NULL ? "-" : q->op->name, err_name(err));
     s3_fail(q, s3_fault_of(err));
-}
-
-void
-s3_fail_missing(struct s3_request *q)
-{
-    bool may_list = s3_may(q, q->bucket, "s3:ListBucket", SLICE_NONE);
-    s3_fail(q, may_list ? S3_NO_SUCH_KEY : S3_ACCESS_DENIED);
 }
 
 /* ---- other answers ---- */

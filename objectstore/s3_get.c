@@ -89,6 +89,7 @@ conditions_hold(struct s3_request *q, const struct store_object *o)
     struct slice cache = cache_control(q->r, o);
     clock_http(o->mtime_ms, date);
     s3_etag_header(q, o->etag);
+    s3_version_header(q, q->bucket, o);
     http_header(q->r, "Last-Modified", slice_str(date));
     if (cache.n > 0)
         http_header(q->r, "Cache-Control", cache);
@@ -211,6 +212,9 @@ described(struct s3_request *q, const struct store_object *o)
         http_header(r, "Cache-Control", cache);
 }
 
+/* Objects of an archive class are answered like all others, where S3 wants them restored first
+ * (InvalidObjectState): there is no archive here that their bytes would have to come from, and a
+ * client that waits for a restore to end would wait for ever. */
 static void
 headers(struct s3_request *q, const struct getting *g)
 {
@@ -219,6 +223,9 @@ headers(struct s3_request *q, const struct getting *g)
     clock_http(o->mtime_ms, date);
     s3_etag_header(q, o->etag);
     http_header(q->r, "Last-Modified", slice_str(date));
+    s3_version_header(q, q->bucket, o);
+    if (o->storage_class != STORE_CLASS_STANDARD)
+        http_header(q->r, "x-amz-storage-class", slice_str(store_class_name(o->storage_class)));
     http_header(q->r, "Accept-Ranges", SLICE_LIT("bytes"));
     http_header(q->r, "X-Content-Type-Options", SLICE_LIT("nosniff"));
     described(q, o);
@@ -282,11 +289,9 @@ reply(struct s3_request *q, struct getting *g)
 static int
 get_once(struct s3_request *q)
 {
-    struct getting g = {.fd = -1};
-    int err = store_get(q->s->store, q->bucket->name, q->key, &g.o);
-    if (err != ERR_NONE)
-        return err;
-    if (!conditions_hold(q, g.o) || !range_chosen(q, &g))
+    struct getting g = {.fd = -1, .o = s3_version_find(q)};
+    int err = ERR_NONE;
+    if (g.o == NULL || !conditions_hold(q, g.o) || !range_chosen(q, &g))
         goto out;
     err = bytes_open(q, &g);
     if (err != ERR_NONE)
@@ -301,7 +306,7 @@ out:
 void
 s3_run_get_object(struct s3_request *q)
 {
-    if (q->r->param_count > 0 && (!s3_version_ok(q) || !overrides_ok(q)))
+    if (q->r->param_count > 0 && !overrides_ok(q))
         return;
     int err = ERR_STALE;
     for (int i = 0; i < GET_ATTEMPTS && err == ERR_STALE; i++)
@@ -313,8 +318,6 @@ s3_run_get_object(struct s3_request *q)
         STAT_INC(blocks_corrupt_total);
         err = ERR_CORRUPT;
     }
-    if (err == ERR_NOTFOUND)
-        s3_fail_missing(q);
-    else if (err != ERR_NONE)
+    if (err != ERR_NONE)
         s3_fail_err(q, err);
 }

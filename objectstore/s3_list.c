@@ -3,9 +3,15 @@
  * three ways to name where it starts and ends.
  *
  * A continuation token is TOKEN_MARK and the last name of the page before, in base64.
+ *
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html, API_ListObjectsV2.html and
+ * API_ListObjectVersions.html
  */
 #include "objectstore/s3_priv.h"
+#include "base/chk.h"
 #include "base/err.h"
+
+#include <stdio.h>
 
 #define TOKEN_MARK '1'
 #define TOKEN_BYTES_MAX (STORE_KEY_MAX + 1)
@@ -23,8 +29,29 @@ struct page {
     int count;
     char last[STORE_KEY_MAX + 1]; /* name of the last entry */
     size_t last_n;
-    struct buf token; /* decoded */
+    char last_version[STORE_VERSION_ID_MAX]; /* "" after a common prefix */
+    struct buf token;                        /* decoded */
 };
+
+static void
+prefix_entry(struct page *page, struct slice name)
+{
+    xml_open(&page->prefixes, "CommonPrefixes");
+    s3_name_xml(&page->prefixes, "Prefix", name, page->url);
+    xml_close(&page->prefixes, "CommonPrefixes");
+}
+
+/* What a delete marker does not have. */
+static void
+bytes_xml(struct buf *b, const struct store_list_entry *e)
+{
+    s3_etag_xml(b, e->etag);
+    if (e->checksum != CHECKSUM_NONE) {
+        s3_algorithm_xml(b, e->checksum);
+        xml_puts(b, "ChecksumType", e->checksum_composite ? "COMPOSITE" : "FULL_OBJECT");
+    }
+    xml_put_int(b, "Size", e->size);
+}
 
 static int
 page_entry(void *arg, const struct store_list_entry *e)
@@ -34,27 +61,28 @@ page_entry(void *arg, const struct store_list_entry *e)
     page->count++;
     page->last_n = e->name.n < sizeof page->last ? e->name.n : sizeof page->last;
     memcpy(page->last, e->name.p, page->last_n);
+    snprintf(page->last_version, sizeof page->last_version, "%s",
+             e->is_prefix ? "" : e->version_id);
     if (e->is_prefix) {
-        xml_open(&page->prefixes, "CommonPrefixes");
-        s3_name_xml(&page->prefixes, "Prefix", e->name, page->url);
-        xml_close(&page->prefixes, "CommonPrefixes");
+        prefix_entry(page, e->name);
         return page->prefixes.err;
     }
-    const char *element = page->style == VERSIONS ? "Version" : "Contents";
+    const char *element = page->style != VERSIONS ? "Contents"
+                          : e->is_marker          ? "DeleteMarker"
+                                                  : "Version";
     xml_open(b, element);
     s3_name_xml(b, "Key", e->name, page->url);
     if (page->style == VERSIONS) {
         xml_puts(b, "VersionId", e->version_id);
-        xml_puts(b, "IsLatest", "true");
+        xml_puts(b, "IsLatest", e->is_latest ? "true" : "false");
     }
     s3_time_xml(b, "LastModified", e->mtime_ms);
-    s3_etag_xml(b, e->etag);
-    if (e->checksum != CHECKSUM_NONE)
-        s3_algorithm_xml(b, e->checksum);
-    xml_put_int(b, "Size", e->size);
+    if (!e->is_marker)
+        bytes_xml(b, e);
     if (page->with_owner)
         s3_owner_xml(page->q, b, "Owner", e->owner);
-    xml_puts(b, "StorageClass", "STANDARD");
+    if (!e->is_marker)
+        xml_puts(b, "StorageClass", store_class_name(e->storage_class));
     xml_close(b, element);
     return b->err;
 }
@@ -74,6 +102,25 @@ token_read(struct page *page)
     return ERR_NONE;
 }
 
+/* false: answered. */
+static bool
+version_marker_read(struct page *page)
+{
+    struct s3_request *q = page->q;
+    bool given = http_has_param(q->r, "version-id-marker");
+    page->spec.after = http_param(q->r, "key-marker");
+    page->spec.after_version = http_param(q->r, "version-id-marker");
+    if (!given || (page->spec.after_version.n > 0 && page->spec.after.n > 0))
+        return true;
+    s3_extra(q, "ArgumentName", SLICE_LIT("version-id-marker"));
+    s3_extra(q, "ArgumentValue", page->spec.after_version);
+    s3_fail_why(q, S3_INVALID_ARGUMENT,
+                page->spec.after_version.n == 0
+                    ? "A version-id marker cannot be empty."
+                    : "A version-id marker cannot be specified without a key marker.");
+    return false;
+}
+
 /* Where the page starts; false: answered. */
 static bool
 start_read(struct page *page)
@@ -87,18 +134,29 @@ start_read(struct page *page)
         page->spec.after = http_param(q->r, "start-after");
         if (token_read(page) == ERR_NONE)
             return true;
+        s3_extra(q, "ArgumentName", SLICE_LIT("continuation-token"));
         s3_fail_why(q, S3_INVALID_ARGUMENT, "The continuation token provided is incorrect");
         return false;
     case VERSIONS:
-        /* Every key has one version: after its marker comes the next key. */
-        page->spec.after = http_param(q->r, "key-marker");
-        if (page->spec.after.n > 0 || http_param(q->r, "version-id-marker").n == 0)
-            return true;
-        s3_fail_why(q, S3_INVALID_ARGUMENT,
-                    "A version-id marker cannot be specified without a key marker.");
-        return false;
+        return version_marker_read(page);
     }
     return false;
+}
+
+/* Keys are UTF-8, so whatever is not can neither be found nor be said in the answer. false:
+ * answered. */
+static bool
+texts_ok(struct s3_request *q)
+{
+    static const char *const names[] = {"prefix", "delimiter", "marker", "start-after",
+                                        "key-marker"};
+    for (size_t i = 0; q->r->param_count > 0 && i < ARRAY_LEN(names); i++) {
+        if (!slice_is_utf8(http_param(q->r, names[i]))) {
+            s3_fail(q, S3_INVALID_URI);
+            return false;
+        }
+    }
+    return true;
 }
 
 /* false: answered. */
@@ -111,6 +169,8 @@ page_read(struct page *page)
         s3_fail_why(q, S3_INVALID_ARGUMENT, "Invalid Encoding Method specified in Request");
         return false;
     }
+    if (!texts_ok(q))
+        return false;
     page->url = encoding.n > 0;
     page->with_owner = page->style != V2 || slice_ieqs(http_param(q->r, "fetch-owner"), "true");
     page->spec.bucket = q->bucket->name;
@@ -137,7 +197,9 @@ page_head(struct page *page, const char *root)
     xml_head(b);
     xml_open(b, root);
     xml_put(b, "Name", page->spec.bucket);
-    s3_name_xml(b, "Prefix", page->spec.prefix, page->url);
+    /* The only name that the first listing never encodes, whatever it was asked: clients take it as
+     * it stands. */
+    s3_name_xml(b, "Prefix", page->spec.prefix, page->url && page->style != V1);
     if (page->style == V1) {
         s3_name_xml(b, "Marker", page->spec.after, page->url);
     } else if (page->style == V2) {
@@ -187,7 +249,8 @@ page_foot(struct page *page, bool truncated)
         next_token(page);
     } else if (page->style == VERSIONS) {
         s3_name_xml(b, "NextKeyMarker", last, page->url);
-        xml_puts(b, "NextVersionIdMarker", "null");
+        if (page->last_version[0] != '\0')
+            xml_puts(b, "NextVersionIdMarker", page->last_version);
     } else if (page->spec.delimiter.n > 0) {
         /* Without a delimiter the last key says it. */
         s3_name_xml(b, "NextMarker", last, page->url);
@@ -213,9 +276,14 @@ list(struct s3_request *q, enum style style, const char *root)
         goto out;
     page_head(page, root);
     if (page->spec.max > 0)
-        err = store_list(q->s->store, &page->spec, page_entry, page, &truncated);
+        err = style == VERSIONS
+                  ? store_list_versions(q->s->store, &page->spec, page_entry, page, &truncated)
+                  : store_list(q->s->store, &page->spec, page_entry, page, &truncated);
     if (err != ERR_NONE) {
-        s3_fail_err(q, err);
+        if (err == ERR_INVALID && page->spec.after_version.n > 0)
+            s3_fail_version_id(q, "version-id-marker", page->spec.after_version);
+        else
+            s3_fail_err(q, err);
         goto out;
     }
     page_foot(page, truncated);

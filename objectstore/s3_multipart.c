@@ -216,6 +216,7 @@ answer_part_copy(struct s3_request *q, int err)
         fail_upload(q, err);
         return;
     }
+    s3_copy_source_header(q, u->copy);
     buf_init(&b, S3_REPLY_BYTES_MAX);
     xml_head(&b);
     xml_open(&b, "CopyPartResult" S3_XMLNS);
@@ -335,6 +336,7 @@ static void
 reply_completed(struct s3_request *q)
 {
     struct buf b;
+    s3_version_made(q, q->w->result.version_id);
     buf_init(&b, S3_REPLY_BYTES_MAX);
     xml_head(&b);
     xml_open(&b, "CompleteMultipartUploadResult" S3_XMLNS);

@@ -1,6 +1,6 @@
 /*
- * PUT and DELETE of one object, and what every road that makes an object has in common: the
- * description an upload's headers give (struct store_put_spec).
+ * PUT of one object, and what every road that makes an object has in common: the description an
+ * upload's headers give (struct store_put_spec).
  *
  * Kept with the object: the metadata headers of `kept`, and x-amz-meta-*. Headers that ask for what
  * we do not do (`refused`) are an error, never silently dropped.
@@ -11,6 +11,7 @@
 #include "base/stat.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <strings.h>
 
 #define META_PREFIX SLICE_LIT("x-amz-meta-")
@@ -19,13 +20,9 @@
 /* ---- headers ---- */
 
 static const char *const kept[] = {
-    "Cache-Control",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "Expires",
-    "x-amz-storage-class",
-    "x-amz-website-redirect-location",
+    "Cache-Control",    "Content-Disposition",
+    "Content-Encoding", "Content-Language",
+    "Expires",          "x-amz-website-redirect-location",
 };
 
 static const struct {
@@ -44,12 +41,6 @@ static const char *const acls_of_owner[] = {
     "bucket-owner-full-control",
     "bucket-owner-read",
     NULL,
-};
-
-static const char *const storage_classes[] = {
-    "STANDARD",   "REDUCED_REDUNDANCY",  "STANDARD_IA",
-    "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR",
-    "GLACIER",    "DEEP_ARCHIVE",        NULL,
 };
 
 static bool
@@ -85,8 +76,6 @@ refused_header(const struct http_request *r)
         }
         if (slice_ieqs(f->name, "x-amz-acl") && !one_of(f->value, acls_of_owner))
             return S3_ACL_NOT_SUPPORTED;
-        if (slice_ieqs(f->name, "x-amz-storage-class") && !one_of(f->value, storage_classes))
-            return S3_INVALID_STORAGE_CLASS;
         if (slice_ieqs(f->name, "x-amz-website-redirect-location") && f->value.p[0] != '/' &&
             !slice_starts(f->value, SLICE_LIT("http://")) &&
             !slice_starts(f->value, SLICE_LIT("https://")))
@@ -120,8 +109,6 @@ keep(struct s3_request *q, const char *name, struct slice value)
 {
     if (slice_ieqs(slice_str(name), "Content-Encoding"))
         value = content_encoding(q->r->arena, value);
-    if (strcmp(name, "x-amz-storage-class") == 0 && slice_eqs(value, "STANDARD"))
-        return;
     if (value.n > 0)
         store_meta_add(&q->w->meta, slice_str(name), value);
 }
@@ -157,7 +144,12 @@ bool
 s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
 {
     struct http_request *r = q->r;
+    struct slice class = http_field(r, "x-amz-storage-class");
+    enum store_class storage_class = STORE_CLASS_STANDARD;
     enum s3_fault fault = refused_header(r);
+    if (fault == S3_FAULT_COUNT && class.p != NULL &&
+        store_class_parse(class, &storage_class) != ERR_NONE)
+        fault = S3_INVALID_STORAGE_CLASS;
     if (fault == S3_FAULT_COUNT && describe && !keep_headers(q))
         fault = q->w->meta.err == ERR_NOMEM ? S3_SLOW_DOWN : S3_METADATA_TOO_LARGE;
     if (fault == S3_FAULT_COUNT && http_field(r, "Content-Type").n > STORE_CONTENT_TYPE_MAX)
@@ -174,15 +166,15 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
         .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
         .request_id = slice_str(r->id),
         .source_ip = s3_source_ip(q),
-        .condition = {.if_match = http_field(r, "If-Match"),
-                      .if_none_match = http_field(r, "If-None-Match")},
+        .storage_class = storage_class,
     };
     if (describe) {
         q->w->spec.content_type = http_field(r, "Content-Type");
         q->w->spec.meta = buf_slice(&q->w->meta);
     }
-    /* A copy has a directive of its own for them. */
-    return !describe || kind == STORE_CREATED_COPY || s3_tags_fill(q);
+    /* A copy has a directive of its own for tags. */
+    bool tags = describe && kind != STORE_CREATED_COPY;
+    return s3_condition_read(q, &q->w->spec.condition) && (!tags || s3_tags_fill(q));
 }
 
 void
@@ -197,17 +189,6 @@ s3_spec_seal(struct s3_request *q)
 }
 
 bool
-s3_version_ok(struct s3_request *q)
-{
-    struct slice id = http_param(q->r, "versionId");
-    if (id.p == NULL || slice_eqs(id, "null"))
-        return true;
-    s3_extra(q, "VersionId", id);
-    s3_fail(q, S3_NO_SUCH_VERSION);
-    return false;
-}
-
-bool
 s3_param_int(struct s3_request *q, const char *name, int min, int max, bool clip, int fallback,
              int *out)
 {
@@ -217,12 +198,15 @@ s3_param_int(struct s3_request *q, const char *name, int min, int max, bool clip
     if (text.n == 0)
         return true;
     int err = slice_to_u64(text, &value);
-    if (err == ERR_NONE && value > (uint64_t)max && clip)
+    if (err == ERR_NONE && value > (uint64_t)max && value <= INT32_MAX && clip)
         value = (uint64_t)max;
     if (err != ERR_NONE || value < (uint64_t)min || value > (uint64_t)max) {
+        char why[128];
+        snprintf(why, sizeof why, "Argument %s must be an integer between %d and %d", name, min,
+                 clip ? INT32_MAX : max);
         s3_extra(q, "ArgumentName", slice_str(name));
         s3_extra(q, "ArgumentValue", text);
-        s3_fail_why(q, S3_INVALID_ARGUMENT, "A number in the query is missing or out of range");
+        s3_fail_why(q, S3_INVALID_ARGUMENT, why);
         return false;
     }
     *out = (int)value;
@@ -240,14 +224,14 @@ condition_may_hold(struct s3_request *q)
     if (c->if_match.p == NULL && c->if_none_match.p == NULL)
         return true;
     int err = store_get(q->s->store, q->bucket->name, q->key, &o);
-    bool fails = false;
+    bool fails = false, gone = err == ERR_NOTFOUND && c->if_match.p != NULL;
     if (err == ERR_NONE)
         fails = (c->if_match.p != NULL && !s3_etag_matches(c->if_match, o->etag, true)) ||
                 (c->if_none_match.p != NULL && s3_etag_matches(c->if_none_match, o->etag, false));
     store_object_unref(&o);
-    if (fails)
-        s3_fail(q, S3_PRECONDITION_FAILED);
-    return !fails;
+    if (fails || gone)
+        s3_fail(q, gone ? S3_NO_SUCH_KEY : S3_PRECONDITION_FAILED);
+    return !fails && !gone;
 }
 
 void
@@ -257,7 +241,7 @@ s3_prepare_put_object(struct s3_request *q)
         s3_fail_why(q, S3_INVALID_ARGUMENT, "partNumber needs an uploadId");
         return;
     }
-    if (s3_write_begin(q) && s3_spec_fill(q, STORE_CREATED_PUT, true))
+    if (s3_version_absent(q) && s3_write_begin(q) && s3_spec_fill(q, STORE_CREATED_PUT, true))
         (void)condition_may_hold(q);
 }
 
@@ -280,6 +264,7 @@ answer_put(struct s3_request *q, int err)
     STAT_INC(objects_put_total);
     STAT_ADD(object_bytes_in_total, w->bytes);
     s3_etag_header(q, w->result.etag);
+    s3_version_made(q, w->result.version_id);
     s3_checksum_headers(q, w->spec.checksum, w->spec.checksum_base64.p, false);
     s3_reply_empty(q, 200, 0);
 }
@@ -291,78 +276,15 @@ s3_run_put_object(struct s3_request *q)
     s3_seal_and_commit(q, apply_put, answer_put);
 }
 
-/* ---- DELETE ---- */
-
-struct deletion {
-    struct store_delete_spec spec;
-    struct store_delete_result result;
-};
-
-static int
-apply_delete(struct s3_request *q, struct db_conn *conn)
-{
-    struct deletion *d = q->state;
-    return store_apply_delete(q->s->store, conn, &d->spec, &d->result);
-}
-
-static void
-answer_delete(struct s3_request *q, int err)
-{
-    const struct deletion *d = q->state;
-    if (err != ERR_NONE) {
-        s3_fail_err(q, err);
-        return;
-    }
-    if (d->result.existed)
-        STAT_INC(objects_deleted_total);
-    s3_reply_empty(q, 204, -1);
-}
-
-void
-s3_run_delete_object(struct s3_request *q)
-{
-    if (!s3_version_ok(q) || !s3_write_begin(q))
-        return;
-    struct deletion *d = arena_alloc(q->r->arena, sizeof *d);
-    if (d == NULL) {
-        s3_fail_err(q, ERR_NOMEM);
-        return;
-    }
-    d->spec = (struct store_delete_spec){
-        .bucket = q->bucket->name,
-        .key = q->key,
-        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
-        .request_id = slice_str(q->r->id),
-        .source_ip = s3_source_ip(q),
-        .condition = {.if_match = http_field(q->r, "If-Match")},
-    };
-    q->state = d;
-    s3_commit(q, apply_delete, answer_delete);
-}
-
 /* ---- what an object without ACL says ---- */
-
-/* The object, or answered. */
-static const struct store_object *
-existing(struct s3_request *q)
-{
-    const struct store_object *o = NULL;
-    if (!s3_version_ok(q))
-        return NULL;
-    int err = store_get(q->s->store, q->bucket->name, q->key, &o);
-    if (err == ERR_NOTFOUND)
-        s3_fail_missing(q);
-    else if (err != ERR_NONE)
-        s3_fail_err(q, err);
-    return o;
-}
 
 void
 s3_run_object_acl(struct s3_request *q)
 {
-    const struct store_object *o = existing(q);
+    const struct store_object *o = s3_version_find(q);
     if (o == NULL)
         return;
+    s3_version_header(q, q->bucket, o);
     s3_reply_acl(q, o->owner);
     store_object_unref(&o);
 }

@@ -97,6 +97,10 @@ static const struct s3_op ops[] = {
      S3_MUTATES | S3_FREES, NULL, s3_run_delete_bucket, NULL, 0},
     {"GetBucketLocation", HTTP_GET, S3_BUCKET, "location", "s3:GetBucketLocation", NO_BODY, 0, NULL,
      s3_run_get_location, NULL, 0},
+    {"GetBucketVersioning", HTTP_GET, S3_BUCKET, "versioning", "s3:GetBucketVersioning", NO_BODY, 0,
+     NULL, s3_run_get_versioning, NULL, 0},
+    {"PutBucketVersioning", HTTP_PUT, S3_BUCKET, "versioning", "s3:PutBucketVersioning",
+     DOC(S3_DOC_SMALL), S3_MUTATES, NULL, s3_run_put_versioning, NULL, 0},
     {"GetBucketNotification", HTTP_GET, S3_BUCKET, "notification", "s3:GetBucketNotification",
      NO_BODY, 0, NULL, s3_run_get_notification, NULL, 0},
     {"PutBucketNotification", HTTP_PUT, S3_BUCKET, "notification", "s3:PutBucketNotification",
@@ -125,7 +129,6 @@ static const struct s3_op ops[] = {
      S3_MUTATES | S3_FREES, NULL, s3_run_delete_cors, NULL, 0},
 
     /* Reads that clients make by themselves: what an unconfigured bucket says. */
-    CANNED("versioning", "s3:GetBucketVersioning", XML("VersioningConfiguration", "")),
     CANNED("accelerate", "s3:GetAccelerateConfiguration", XML("AccelerateConfiguration", "")),
     CANNED("logging", "s3:GetBucketLogging", XML("BucketLoggingStatus", "")),
     CANNED("requestPayment", "s3:GetBucketRequestPayment",

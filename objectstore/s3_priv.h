@@ -174,6 +174,10 @@ bool s3_etag_matches(struct slice list, const char *etag, bool strong);
 bool s3_if_range_holds(struct slice value, const char *etag, int64_t mtime_ms);
 /* "bytes=..." against a size. ERR_NONE; ERR_UNSUPPORTED: ignore it; ERR_RANGE: 416. */
 int s3_range(struct slice text, int64_t size, int64_t *offset, int64_t *bytes);
+/* A date of a condition, in whole seconds. ERR_INVALID: none. */
+int s3_date_seconds(struct slice text, int64_t *out);
+/* If-Match and If-None-Match of an operation that makes a version; false: answered. */
+bool s3_condition_read(struct s3_request *q, struct store_condition *out);
 
 /* ---- s3_object.c, shared with multipart and copy ---- */
 
@@ -181,8 +185,6 @@ int s3_range(struct slice text, int64_t size, int64_t *offset, int64_t *bytes);
 bool s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe);
 /* The body's ETag and checksum into q->w->spec, once it has arrived. */
 void s3_spec_seal(struct s3_request *q);
-/* ?versionId: only the null version exists. false: answered. */
-bool s3_version_ok(struct s3_request *q);
 /* Decimal query parameter in min..max (more is max when `clip`); false: answered. */
 bool s3_param_int(struct s3_request *q, const char *name, int min, int max, bool clip, int fallback,
                   int *out);
@@ -203,22 +205,51 @@ void s3_post_body(struct s3_request *q, const void *p, size_t n);
 bool s3_post_end(struct s3_request *q);
 void s3_post_fini(struct s3_request *q);
 
+/* ---- s3_versioning.c ---- */
+
+/* ?versionId; p = NULL without one. false: answered (it is empty). */
+bool s3_version_param(struct s3_request *q, struct slice *id);
+/* For operations that make versions: ?versionId is refused. false: answered. */
+bool s3_version_absent(struct s3_request *q);
+/* The version that ?versionId names, else the current one; a reference. NULL: answered, delete
+ * markers as S3 does. HTTP thread. */
+const struct store_object *s3_version_find(struct s3_request *q);
+/* `id` was found in `argument` and is no version id of ours. */
+void s3_fail_version_id(struct s3_request *q, const char *argument, struct slice id);
+/* The key, or with `id` (n > 0) that version of it, is not there; told only to those who may list.
+ * HTTP thread. */
+void s3_fail_absent(struct s3_request *q, const struct store_bucket *bucket, struct slice key,
+                    struct slice id);
+/* The same of the object this request is about. */
+void s3_fail_missing(struct s3_request *q);
+/* x-amz-version-id of a version that was read, where the bucket has or had versioning. */
+void s3_version_header(struct s3_request *q, const struct store_bucket *bucket,
+                       const struct store_object *o);
+/* The same of a version just made, as store_put_result has it. */
+void s3_version_made(struct s3_request *q, const char *version_id);
+
 /* ---- s3_copy.c, shared with multipart ---- */
 
 struct s3_copy {
     struct slice bucket;
     struct slice key;
+    struct slice version_id; /* n = 0: the current one */
     int64_t bucket_id;
     struct s3_conditions conditions;
-    bool replace;      /* metadata from this request */
-    bool replace_tags; /* likewise */
-    bool ranged;  /* a part by copy, of a stretch of the source */
+    bool replace;           /* metadata from this request */
+    bool replace_tags;      /* likewise */
+    bool ranged;            /* a part by copy, of a stretch of the source */
+    bool versioned;         /* the source's bucket has or had versioning */
+    bool old_version;       /* of the source, by its id, as it was found before the transaction */
+    enum store_class class; /* the source's, likewise */
 };
 
 /* Reads x-amz-copy-source, checks permission; NULL: answered. */
 struct s3_copy *s3_copy_begin(struct s3_request *q);
 /* In apply(): the source as it is now, into q->w->source, judged. */
 int s3_copy_source(struct s3_request *q, const struct s3_copy *c, struct db_conn *conn);
+/* x-amz-copy-source-version-id, after the transaction. */
+void s3_copy_source_header(struct s3_request *q, const struct s3_copy *c);
 
 /* ---- handlers ---- */
 
@@ -230,9 +261,9 @@ void s3_run_copy_object(struct s3_request *q);
 void s3_prepare_delete_objects(struct s3_request *q);
 void s3_run_delete_objects(struct s3_request *q);
 void s3_run_object_acl(struct s3_request *q);
-void s3_run_get_object_tagging(struct s3_request *q);
-void s3_run_put_object_tagging(struct s3_request *q);
-void s3_run_delete_object_tagging(struct s3_request *q);
+void s3_run_object_tagging(struct s3_request *q);
+void s3_run_get_versioning(struct s3_request *q);
+void s3_run_put_versioning(struct s3_request *q);
 void s3_run_list_buckets(struct s3_request *q);
 void s3_prepare_create_bucket(struct s3_request *q);
 void s3_run_create_bucket(struct s3_request *q);

@@ -36,8 +36,6 @@ void s3_fail(struct s3_request *q, enum s3_fault fault);
 void s3_fail_why(struct s3_request *q, enum s3_fault fault, const char *message);
 void s3_fail_code(struct s3_request *q, const char *code, int status, const char *message);
 void s3_fail_err(struct s3_request *q, int err);
-/* A missing key, told only to those who may list. */
-void s3_fail_missing(struct s3_request *q);
 /* Answers with the document; takes b's memory. */
 void s3_reply_xml(struct s3_request *q, int status, struct buf *b);
 /* Neither body nor length but those of http_reply_empty(). */

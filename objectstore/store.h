@@ -111,8 +111,9 @@ void store_thread_end(struct store *s);
 
 /* ---- buckets ---- */
 
-/* S3's rules: 3-63 of [a-z0-9.-], no IP address, no "xn--", no "..", begins and ends with letter or
- * digit (userguide/bucketnamingrules.html). */
+/* S3's rules: 3-63 of [a-z0-9.-], each label begins and ends with a letter or digit, no IP address,
+ * none of the prefixes and suffixes that S3 keeps for itself
+ * (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html). */
 bool store_bucket_name_ok(struct slice name);
 /* ERR_NOTFOUND. Give back with store_bucket_unref(). Any thread with db readers. */
 int store_bucket_get(struct store *s, struct slice name, const struct store_bucket **out);

@@ -56,7 +56,6 @@ bucket_refusals(void **state)
             400, "<Code>InvalidLocationConstraint</Code>");
     s3_send(t, ROOT, "PUT", "/album", "x-amz-acl: public-read\r\n", "", 400,
             "<Code>AccessControlListNotSupported</Code>");
-    s3_send(t, ROOT, "PUT", "/album", "x-amz-bucket-object-lock-enabled: true\r\n", "", 501, NULL);
     s3_do(t, ROOT, "HEAD", "/album", 404, NULL);
 }
 
@@ -291,7 +290,11 @@ conditions_and_ranges(void **state)
     c.target = "/album/a?versionId=null";
     s3_expect(t, &c, 200, NULL);
     c.target = "/album/a?versionId=abc";
+    s3_expect(t, &c, 400, "Invalid version id specified");
+    c.target = "/album/a?versionId=0000000000000001";
     s3_expect(t, &c, 404, "<Code>NoSuchVersion</Code>");
+    c.target = "/album/a?versionId=";
+    s3_expect(t, &c, 400, "Version id cannot be the empty string");
 }
 
 static void
@@ -327,6 +330,8 @@ write_conditions(void **state)
     s3_send(t, ROOT, "PUT", "/album/a", "if-none-match: *\r\n", "1", 200, NULL);
     s3_send(t, ROOT, "PUT", "/album/a", "if-none-match: *\r\n", "2", 412,
             "<Code>PreconditionFailed</Code>");
+    s3_send(t, ROOT, "PUT", "/album/a", "if-none-match: \"x\"\r\n", "2", 501,
+            "<Header>If-None-Match</Header>");
     s3_send(t, ROOT, "PUT", "/album/a", "if-match: \"x\"\r\n", "2", 412, NULL);
     s3_do(t, ROOT, "GET", "/album/a", 200, "\r\n\r\n1");
     s3_send(t, ROOT, "PUT", "/album/a", "if-match: \"c4ca4238a0b923820dcc509a6f75849b\"\r\n", "3",

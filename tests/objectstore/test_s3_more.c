@@ -141,6 +141,8 @@ paging(void **state)
     pages(t, "/album?delimiter=/&max-keys=1", "marker", "NextMarker", "a.txt b/ c d/ e ", 5);
     pages(t, "/album?versions&max-keys=2", "key-marker", "NextKeyMarker",
           "a.txt b/1 b/2 b/3 c d/x/1 e ", 4);
+    pages(t, "/album?versions&delimiter=/&max-keys=1", "key-marker", "NextKeyMarker",
+          "a.txt b/ c d/ e ", 5);
 }
 
 /* ---- copies ---- */
@@ -205,8 +207,9 @@ delete_many(void **state)
     s3_call(t, &c, &a);
     assert_int_equal(a.status, 200);
     assert_true(s3_says(&a, "<Deleted><Key>b/1</Key></Deleted><Deleted><Key>none</Key></Deleted>"
-                            "<Deleted><Key>c&amp;d</Key></Deleted>"));
-    assert_true(s3_says(&a, "<Error><Key>e</Key><Code>NoSuchVersion</Code>"));
+                            "<Deleted><Key>c&amp;d</Key><VersionId>null</VersionId></Deleted>"));
+    assert_true(s3_says(&a, "<Error><Key>e</Key><VersionId>7</VersionId>"
+                            "<Code>NoSuchVersion</Code>"));
     assert_true(s3_says(&a, "<Error><Key>b/2</Key><Code>PreconditionFailed</Code>"));
     buf_fini(&a.all);
     list_is(t, "/album", "a.txt b/2 b/3 d/x/1 e ", NULL);
@@ -535,7 +538,6 @@ sub_resources(void **state)
         {"GET", "/album?ownershipControls", 404, "OwnershipControlsNotFoundError"},
         {"GET", "/album?replication", 404, "ReplicationConfigurationNotFoundError"},
         {"GET", "/album?policyStatus", 404, "NoSuchBucketPolicy"},
-        {"PUT", "/album?versioning", 501, "NotImplemented"},
         {"PUT", "/album?acl", 501, "NotImplemented"},
         {"PUT", "/album/e?tagging", 400, "MissingRequestBodyError"},
         {"PUT", "/album/e?retention", 501, "NotImplemented"},
