@@ -515,8 +515,7 @@ answer_post(struct s3_request *q, int err)
     STAT_INC(objects_put_total);
     STAT_ADD(object_bytes_in_total, w->bytes);
     s3_etag_header(q, w->result.etag);
-    if (w->result.version_id[0] != '\0')
-        http_header(q->r, "x-amz-version-id", slice_str(w->result.version_id));
+    s3_version_made(q, w->result.version_id);
     s3_checksum_headers(q, w->spec.checksum, w->spec.checksum_base64.p, false);
     answer_stored(q);
 }
