@@ -99,7 +99,7 @@ struct s3_request {
     const struct account *account;     /* NULL: anonymous */
     struct slice source_ip;            /* made by s3_source_ip() */
     struct payload *payload;
-    struct s3_post *post; /* of S3_BODY_FORM: its bytes go there */
+    struct s3_post *post;     /* of S3_BODY_FORM: its bytes go there */
     enum payload_fault fault; /* what was wrong with the body */
     int64_t dropped;          /* body bytes that no operation asked for */
     struct buf doc;           /* the body of S3_BODY_DOC */
@@ -220,8 +220,6 @@ void s3_fail_version_id(struct s3_request *q, const char *argument, struct slice
  * HTTP thread. */
 void s3_fail_absent(struct s3_request *q, const struct store_bucket *bucket, struct slice key,
                     struct slice id);
-/* The same of the object this request is about. */
-void s3_fail_missing(struct s3_request *q);
 /* x-amz-version-id of a version that was read, where the bucket has or had versioning. */
 void s3_version_header(struct s3_request *q, const struct store_bucket *bucket,
                        const struct store_object *o);
@@ -261,7 +259,9 @@ void s3_run_copy_object(struct s3_request *q);
 void s3_prepare_delete_objects(struct s3_request *q);
 void s3_run_delete_objects(struct s3_request *q);
 void s3_run_object_acl(struct s3_request *q);
-void s3_run_object_tagging(struct s3_request *q);
+void s3_run_get_object_tagging(struct s3_request *q);
+void s3_run_put_object_tagging(struct s3_request *q);
+void s3_run_delete_object_tagging(struct s3_request *q);
 void s3_run_get_versioning(struct s3_request *q);
 void s3_run_put_versioning(struct s3_request *q);
 void s3_run_list_buckets(struct s3_request *q);

@@ -125,9 +125,7 @@ fail_version(struct s3_request *q, int err)
 {
     struct slice id = http_param(q->r, "versionId");
     if (err == ERR_INVALID) {
-        s3_extra(q, "ArgumentName", SLICE_LIT("versionId"));
-        s3_extra(q, "ArgumentValue", id);
-        s3_fail_why(q, S3_INVALID_ARGUMENT, "Invalid version id specified");
+        s3_fail_version_id(q, "versionId", id);
     } else if (err == ERR_NOTFOUND && id.n > 0) {
         s3_extra(q, "VersionId", id);
         s3_fail(q, S3_NO_SUCH_VERSION);
@@ -139,25 +137,6 @@ fail_version(struct s3_request *q, int err)
     } else {
         s3_fail_err(q, err);
     }
-}
-
-/* The version asked for; NULL: answered. HTTP thread. */
-static const struct store_object *
-version_find(struct s3_request *q)
-{
-    const struct store_object *o = NULL;
-    struct slice id = http_param(q->r, "versionId");
-    int err = id.n == 0 ? store_get(q->s->store, q->bucket->name, q->key, &o)
-                        : store_get_version(q->s->store, q->bucket->name, q->key, id, &o);
-    if (err == ERR_NONE && o->is_marker) {
-        err = ERR_UNSUPPORTED;
-        store_object_unref(&o);
-    }
-    if (err == ERR_NOTFOUND && id.n == 0)
-        s3_fail_missing(q);
-    else if (err != ERR_NONE)
-        fail_version(q, err);
-    return o;
 }
 
 static void
@@ -190,7 +169,7 @@ answer_tags(struct s3_request *q, int err)
 static void
 change_tags(struct s3_request *q, struct slice kept, int status)
 {
-    const struct store_object *o = version_find(q);
+    const struct store_object *o = s3_version_find(q);
     if (o == NULL)
         return;
     store_object_unref(&o);
@@ -241,7 +220,7 @@ s3_run_get_object_tagging(struct s3_request *q)
 {
     struct tags t;
     struct buf b;
-    const struct store_object *o = version_find(q);
+    const struct store_object *o = s3_version_find(q);
     if (o == NULL)
         return;
     version_header(q, o->version_id);

@@ -169,13 +169,6 @@ s3_fail_absent(struct s3_request *q, const struct store_bucket *bucket, struct s
     s3_fail(q, S3_NO_SUCH_KEY);
 }
 
-void
-s3_fail_missing(struct s3_request *q)
-{
-    struct slice id = q->r->param_count == 0 ? SLICE_NONE : http_param(q->r, "versionId");
-    s3_fail_absent(q, q->bucket, q->key, id);
-}
-
 const struct store_object *
 s3_version_find(struct s3_request *q)
 {
@@ -190,7 +183,7 @@ s3_version_find(struct s3_request *q)
     if (err == ERR_NONE)
         fail_marker(q, o);
     else if (err == ERR_NOTFOUND)
-        s3_fail_missing(q);
+        s3_fail_absent(q, q->bucket, q->key, id);
     else if (err == ERR_INVALID)
         s3_fail_version_id(q, "versionId", id);
     else
