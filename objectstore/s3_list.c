@@ -190,6 +190,15 @@ put_param(struct page *page, const char *element, const char *param, bool name)
         s3_name_xml(&page->b, element, value, name && page->url);
 }
 
+/* Of the first listing's own Prefix some clients (botocore) take the text as it stands, others
+ * decode it. Where decoding changes nothing it is left alone, which suits both. */
+static bool
+prefix_stays(const struct page *page)
+{
+    return page->style == V1 && slice_find(page->spec.prefix, SLICE_LIT("%")) < 0 &&
+           slice_find(page->spec.prefix, SLICE_LIT("+")) < 0;
+}
+
 static void
 page_head(struct page *page, const char *root)
 {
@@ -197,9 +206,7 @@ page_head(struct page *page, const char *root)
     xml_head(b);
     xml_open(b, root);
     xml_put(b, "Name", page->spec.bucket);
-    /* The only name that the first listing never encodes, whatever it was asked: clients take it as
-     * it stands. */
-    s3_name_xml(b, "Prefix", page->spec.prefix, page->url && page->style != V1);
+    s3_name_xml(b, "Prefix", page->spec.prefix, page->url && !prefix_stays(page));
     if (page->style == V1) {
         s3_name_xml(b, "Marker", page->spec.after, page->url);
     } else if (page->style == V2) {
