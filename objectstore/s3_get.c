@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stat.h"
+#include "objectstore/encoded_word.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -179,6 +180,22 @@ overrides_ok(struct s3_request *q)
     return true;
 }
 
+/* User metadata is UTF-8 text; in a header it is ASCII. */
+static void
+kept_header(struct http_request *r, const char *name, struct slice value)
+{
+    struct buf word;
+    if (!encoded_word_needed(value) || strncmp(name, "x-amz-meta-", 11) != 0) {
+        http_header(r, name, value);
+        return;
+    }
+    buf_init(&word, 4 * STORE_USER_META_MAX);
+    encoded_word_encode(value, &word);
+    if (word.err == ERR_NONE)
+        http_header(r, name, buf_slice(&word));
+    buf_fini(&word);
+}
+
 /* Headers kept with the object, those of the query instead where given. */
 static void
 described(struct s3_request *q, const struct store_object *o)
@@ -195,7 +212,7 @@ described(struct s3_request *q, const struct store_object *o)
             continue;
         memcpy(z, name.p, name.n);
         z[name.n] = '\0';
-        http_header(r, z, value);
+        kept_header(r, z, value);
     }
     for (size_t i = 0; r->param_count > 0 && i < ARRAY_LEN(overrides); i++) {
         struct slice chosen = http_param(r, overrides[i].param);

@@ -2,13 +2,15 @@
  * PUT of one object, and what every road that makes an object has in common: the description an
  * upload's headers give (struct store_put_spec).
  *
- * Kept with the object: the metadata headers of `kept`, and x-amz-meta-*. Headers that ask for what
- * we do not do (`refused`) are an error, never silently dropped.
+ * Kept with the object: the metadata headers of `kept`, and x-amz-meta-*, the latter as UTF-8 text
+ * (encoded_word.h) under names in lower case. Headers that ask for what we do not do (`refused`)
+ * are an error, never silently dropped.
  */
 #include "objectstore/s3_priv.h"
 #include "base/chk.h"
 #include "base/err.h"
 #include "base/stat.h"
+#include "objectstore/encoded_word.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -16,6 +18,8 @@
 
 #define META_PREFIX SLICE_LIT("x-amz-meta-")
 #define NAME_MAX_KEPT 256
+#define USER_META_MAX_TEXT "2048"
+_Static_assert(STORE_USER_META_MAX == 2048, "the refusal names the limit");
 
 /* ---- headers ---- */
 
@@ -84,20 +88,32 @@ refused_header(const struct http_request *r)
     return S3_FAULT_COUNT;
 }
 
+static bool
+names_chunked(struct slice list)
+{
+    while (list.p != NULL) {
+        if (slice_ieqs(slice_trim(slice_cut(list, ',', &list)), "aws-chunked"))
+            return true;
+    }
+    return false;
+}
+
 /* The list without "aws-chunked", which is about the transfer. */
 static struct slice
 content_encoding(struct arena *a, struct slice list)
 {
-    char *out = arena_alloc(a, list.n + 1);
+    char *out = names_chunked(list) ? arena_alloc(a, 2 * list.n + 2) : NULL;
     size_t n = 0;
     if (out == NULL)
-        return SLICE_NONE;
+        return list;
     while (list.p != NULL) {
         struct slice one = slice_trim(slice_cut(list, ',', &list));
         if (one.n == 0 || slice_ieqs(one, "aws-chunked"))
             continue;
-        if (n > 0)
+        if (n > 0) {
             out[n++] = ',';
+            out[n++] = ' ';
+        }
         memcpy(out + n, one.p, one.n);
         n += one.n;
     }
@@ -113,31 +129,83 @@ keep(struct s3_request *q, const char *name, struct slice value)
         store_meta_add(&q->w->meta, slice_str(name), value);
 }
 
-/* Fills q->w->meta; false: more than may be kept. */
+static bool
+same_name(const struct http_field *a, const struct http_field *b)
+{
+    return a->name.n == b->name.n && strncasecmp(a->name.p, b->name.p, a->name.n) == 0;
+}
+
+/* A field's value with those of later fields of its name, RFC 9110 section 5.3; p = NULL: an
+ * earlier one has it already, or no memory. */
+static struct slice
+joined_value(const struct http_request *r, size_t index)
+{
+    const struct http_field *f = &r->fields[index];
+    struct slice value = f->value;
+    for (size_t i = 0; i < r->field_count; i++) {
+        const struct http_field *other = &r->fields[i];
+        if (i == index || !same_name(other, f))
+            continue;
+        if (i < index)
+            return SLICE_NONE;
+        value = slice_str(
+            arena_printf(r->arena, "%.*s,%.*s", SLICE_FMT(value), SLICE_FMT(other->value)));
+    }
+    return value;
+}
+
+/* One x-amz-meta-*, its value as text. A form's text is UTF-8 by itself. */
+static void
+keep_user(struct s3_request *q, struct slice name, struct slice value, size_t *bytes)
+{
+    char lower[NAME_MAX_KEPT];
+    struct buf text;
+    if (name.n > sizeof lower) {
+        *bytes += STORE_USER_META_MAX + 1;
+        return;
+    }
+    for (size_t i = 0; i < name.n; i++)
+        lower[i] = (char)tolower((unsigned char)name.p[i]);
+    buf_init(&text, 2 * value.n);
+    if (q->post != NULL && slice_is_utf8(value))
+        buf_put_slice(&text, value);
+    else
+        encoded_word_decode(value, &text);
+    if (text.err != ERR_NONE)
+        q->w->meta.err = ERR_NOMEM;
+    *bytes += name.n - META_PREFIX.n + text.n;
+    store_meta_add(&q->w->meta, slice_of(lower, name.n), buf_slice(&text));
+    buf_fini(&text);
+}
+
+/* Fills q->w->meta; false: answered, they are more than may be kept. */
 static bool
 keep_headers(struct s3_request *q)
 {
     const struct http_request *r = q->r;
     size_t user_bytes = 0;
-    char name[NAME_MAX_KEPT];
     for (size_t i = 0; i < r->field_count; i++) {
-        const struct http_field *f = &r->fields[i];
-        if (f->name.n <= META_PREFIX.n ||
-            strncasecmp(f->name.p, META_PREFIX.p, META_PREFIX.n) != 0) {
-            for (size_t k = 0; k < ARRAY_LEN(kept); k++) {
-                if (slice_ieqs(f->name, kept[k]))
-                    keep(q, kept[k], f->value);
-            }
+        struct slice value, name = r->fields[i].name;
+        bool user =
+            name.n > META_PREFIX.n && strncasecmp(name.p, META_PREFIX.p, META_PREFIX.n) == 0;
+        size_t k = 0;
+        while (!user && k < ARRAY_LEN(kept) && !slice_ieqs(name, kept[k]))
+            k++;
+        if (k == ARRAY_LEN(kept) || (value = joined_value(r, i)).p == NULL)
             continue;
-        }
-        user_bytes += f->name.n - META_PREFIX.n + f->value.n;
-        if (user_bytes > STORE_USER_META_MAX || f->name.n > sizeof name)
-            return false;
-        for (size_t k = 0; k < f->name.n; k++)
-            name[k] = (char)tolower((unsigned char)f->name.p[k]);
-        store_meta_add(&q->w->meta, slice_of(name, f->name.n), f->value);
+        if (user)
+            keep_user(q, name, value, &user_bytes);
+        else
+            keep(q, kept[k], value);
     }
-    return q->w->meta.err == ERR_NONE;
+    if (q->w->meta.err == ERR_NOMEM) {
+        s3_fail_err(q, ERR_NOMEM);
+    } else if (user_bytes > STORE_USER_META_MAX || q->w->meta.err != ERR_NONE) {
+        s3_extra(q, "Size", slice_str(arena_printf(r->arena, "%zu", user_bytes)));
+        s3_extra(q, "MaxSizeAllowed", SLICE_LIT(USER_META_MAX_TEXT));
+        s3_fail(q, S3_METADATA_TOO_LARGE);
+    }
+    return !http_replied(r);
 }
 
 bool
@@ -150,14 +218,14 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
     if (fault == S3_FAULT_COUNT && class.p != NULL &&
         store_class_parse(class, &storage_class) != ERR_NONE)
         fault = S3_INVALID_STORAGE_CLASS;
-    if (fault == S3_FAULT_COUNT && describe && !keep_headers(q))
-        fault = q->w->meta.err == ERR_NOMEM ? S3_SLOW_DOWN : S3_METADATA_TOO_LARGE;
     if (fault == S3_FAULT_COUNT && http_field(r, "Content-Type").n > STORE_CONTENT_TYPE_MAX)
         fault = S3_METADATA_TOO_LARGE;
     if (fault != S3_FAULT_COUNT) {
         s3_fail(q, fault);
         return false;
     }
+    if (describe && !keep_headers(q))
+        return false;
     q->w->spec = (struct store_put_spec){
         .kind = kind,
         .bucket = q->bucket->name,

@@ -199,6 +199,20 @@ def test_form_fields(s):
     d.equal(s3.get_object(Bucket=name, Key="k")["Body"].read(), content, "the object after refusals")
 
 
+def test_form_unicode(s):
+    """A form is UTF-8 by itself; its metadata comes back as RFC 2047 has it."""
+    s3, name = s.s3(), bucket(s, "form-unicode")
+    fields = {"x-amz-meta-a": "\u00c4M\u00c4Z\u00d5\u00d1 S3", "x-amz-meta-b": "=?UTF-8?Q?as-is?=",
+              "success_action_status": "201"}
+    target, signed = presigned(s, name, "${filename}", fields, [{k: v} for k, v in fields.items()])
+    r = post(s, target, signed, b"x", "caf\u00e9 \u2014.pdf")
+    d.equal(r.status, 201, "status")
+    d.contains(r.body.decode(), "<Key>caf\u00e9 \u2014.pdf</Key>", "the document")
+    d.contains(r.headers["location"], "/caf%C3%A9%20%E2%80%94.pdf", "Location")
+    got = s3.head_object(Bucket=name, Key="caf\u00e9 \u2014.pdf")["Metadata"]
+    d.equal(got, {"a": "=?UTF-8?Q?=C3=84M=C3=84Z=C3=95=C3=91_S3?=", "b": "=?UTF-8?Q?as-is?="}, "metadata")
+
+
 def test_form_redirect(s):
     name = bucket(s, "form-redirect")
     url = "https://example.org/done?a=1"
