@@ -176,7 +176,7 @@ take_checksum(struct aws_chunked *c, struct slice name, struct slice value)
     if (c->trailer == CHECKSUM_NONE || c->trailer_seen || !slice_ieqs(name, expected))
         return PAYLOAD_BAD_TRAILER;
     if (base64_decode_exact(value, c->trailer_value, checksum_bytes(c->trailer)) != ERR_NONE)
-        return PAYLOAD_BAD_CHECKSUM_HEADER;
+        return payload_fault_of(PAYLOAD_BAD_CRC32, c->trailer);
     c->trailer_seen = true;
     int n = snprintf(text, sizeof text, "%s:%.*s\n", expected, SLICE_FMT(value));
     CHK(n > 0 && (size_t)n < sizeof text);

@@ -14,10 +14,6 @@
 #include <endian.h>
 #include <pthread.h>
 
-#define CRC32_POLY 0xedb88320u
-#define CRC32C_POLY 0x82f63b78u
-#define CRC64NVME_POLY 0x9a6c9329ac4bc9b5u
-
 #define SLICES 8
 
 /* Bytes of one of the three streams; a multiple of 8. */

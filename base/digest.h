@@ -64,6 +64,12 @@ uint32_t digest_crc32c(uint32_t crc, const void *p, size_t n);
 uint32_t digest_crc32(uint32_t crc, const void *p, size_t n);
 uint64_t digest_crc64nvme(uint64_t crc, const void *p, size_t n);
 
+/* Can the checksum of two stretches be told from theirs? The CRCs' alone. */
+bool checksum_joins(enum checksum c);
+/* `a`, big-endian, of the bytes in front, becomes that of these and the `b_bytes` behind them whose
+ * checksum is `b`. Reads no byte of either; some microseconds. */
+void checksum_join(enum checksum c, uint8_t *a, const uint8_t *b, int64_t b_bytes);
+
 /* Time does not depend on where they differ. */
 bool digest_equal(const void *a, const void *b, size_t n);
 

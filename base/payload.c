@@ -24,6 +24,7 @@ struct payload {
     enum payload_fault fault;
     bool ended;
     bool framed; /* aws-chunked */
+    bool unsummed;
     payload_sink_fn sink;
     void *sink_arg;
     int sink_error;
@@ -34,7 +35,8 @@ struct payload {
     bool has_md5, has_sha256;
     uint8_t md5[MD5_BYTES];
     uint8_t sha256[SHA256_BYTES];
-    enum checksum checksum; /* stated in a header or announced as trailer */
+    enum checksum checksum; /* stated in a header or announced as trailer, or else wanted */
+    bool checksum_wanted;   /* there is no stated value */
     bool checksum_in_trailer;
     uint8_t checksum_stated[DIGEST_BYTES_MAX];
     struct buf checksum_text; /* base64 of what was computed */
@@ -72,6 +74,10 @@ payload_status(enum payload_fault fault)
     return faults[fault].status;
 }
 
+_Static_assert(PAYLOAD_BAD_SHA256 - PAYLOAD_BAD_CRC32 == CHECKSUM_SHA256 - CHECKSUM_CRC32 &&
+                   PAYLOAD_NOT_SHA256 - PAYLOAD_NOT_CRC32 == CHECKSUM_SHA256 - CHECKSUM_CRC32,
+               "payload.h lists the checksums' faults in their order");
+
 /* ---- begin ---- */
 
 static enum payload_fault
@@ -101,6 +107,7 @@ checksum_suffix(struct slice name)
 static enum payload_fault
 read_checksum_headers(struct payload *p, const struct http_request *r)
 {
+    struct slice value = SLICE_NONE;
     for (size_t i = 0; i < r->field_count; i++) {
         struct slice suffix = checksum_suffix(r->fields[i].name);
         if (suffix.p == NULL)
@@ -108,11 +115,13 @@ read_checksum_headers(struct payload *p, const struct http_request *r)
         if (p->checksum != CHECKSUM_NONE)
             return PAYLOAD_TWO_CHECKSUMS;
         p->checksum = checksum_by_name(suffix);
-        if (p->checksum == CHECKSUM_NONE ||
-            base64_decode_exact(slice_trim(r->fields[i].value), p->checksum_stated,
-                                checksum_bytes(p->checksum)) != ERR_NONE)
+        if (p->checksum == CHECKSUM_NONE)
             return PAYLOAD_BAD_CHECKSUM_HEADER;
+        value = slice_trim(r->fields[i].value);
     }
+    if (p->checksum != CHECKSUM_NONE &&
+        base64_decode_exact(value, p->checksum_stated, checksum_bytes(p->checksum)) != ERR_NONE)
+        return payload_fault_of(PAYLOAD_BAD_CRC32, p->checksum);
     return PAYLOAD_NONE;
 }
 
@@ -131,6 +140,28 @@ read_trailer_name(struct payload *p, const struct http_request *r)
     p->checksum = checksum_by_name(checksum_suffix(slice_trim(text)));
     p->checksum_in_trailer = true;
     return p->checksum == CHECKSUM_NONE ? PAYLOAD_BAD_TRAILER : PAYLOAD_NONE;
+}
+
+/* What the SDK says it computed must be what it sent. */
+static enum payload_fault
+read_sdk_algorithm(const struct payload *p, const struct http_request *r)
+{
+    struct slice text = slice_trim(http_field(r, "x-amz-sdk-checksum-algorithm"));
+    if (text.n == 0)
+        return PAYLOAD_NONE;
+    enum checksum c = checksum_by_name(text);
+    if (c != CHECKSUM_NONE && p->checksum == CHECKSUM_NONE)
+        return PAYLOAD_SDK_NO_VALUE;
+    return c == p->checksum && c != CHECKSUM_NONE ? PAYLOAD_NONE : PAYLOAD_SDK_ALGORITHM;
+}
+
+static enum payload_fault
+read_checksum(struct payload *p, const struct http_request *r)
+{
+    enum payload_fault fault = read_checksum_headers(p, r);
+    if (fault == PAYLOAD_NONE)
+        fault = read_trailer_name(p, r);
+    return fault == PAYLOAD_NONE ? read_sdk_algorithm(p, r) : fault;
 }
 
 static enum payload_fault
@@ -171,6 +202,13 @@ begin_framing(struct payload *p, const struct auth *auth)
 }
 
 static enum payload_fault
+make_digester(struct payload *p)
+{
+    p->digester = digester_new(DIGEST_MD5 | (p->has_sha256 ? DIGEST_SHA256 : 0), p->checksum);
+    return p->digester == NULL ? PAYLOAD_NOMEM : PAYLOAD_NONE;
+}
+
+static enum payload_fault
 begin(struct payload *p, const struct http_request *r)
 {
     const struct auth *auth = r->auth;
@@ -183,22 +221,19 @@ begin(struct payload *p, const struct http_request *r)
     if (fault == PAYLOAD_NONE)
         fault = read_md5(p, r);
     if (fault == PAYLOAD_NONE)
-        fault = read_checksum_headers(p, r);
+        fault = p->unsummed ? read_trailer_name(p, r) : read_checksum(p, r);
     if (fault == PAYLOAD_NONE)
-        fault = read_trailer_name(p, r);
+        fault = make_digester(p);
     if (fault != PAYLOAD_NONE)
         return fault;
-    p->digester = digester_new(DIGEST_MD5 | (p->has_sha256 ? DIGEST_SHA256 : 0), p->checksum);
-    if (p->digester == NULL)
-        return PAYLOAD_NOMEM;
     if (p->framed)
         begin_framing(p, auth);
     return PAYLOAD_NONE;
 }
 
-enum payload_fault
-payload_begin(struct payload **out, struct http_request *r, int64_t bytes_max, payload_sink_fn sink,
-              void *sink_arg)
+static enum payload_fault
+payload_new(struct payload **out, struct http_request *r, int64_t bytes_max, bool unsummed,
+            payload_sink_fn sink, void *sink_arg)
 {
     CHK(r->auth != NULL && sink != NULL && bytes_max >= 0);
     CHK(r->auth->result == AUTH_OK || r->auth->result == AUTH_ANONYMOUS);
@@ -207,6 +242,7 @@ payload_begin(struct payload **out, struct http_request *r, int64_t bytes_max, p
     if (p == NULL)
         return PAYLOAD_NOMEM;
     p->magic = PAYLOAD_MAGIC;
+    p->unsummed = unsummed;
     p->sink = sink;
     p->sink_arg = sink_arg;
     p->bytes_max = bytes_max;
@@ -217,6 +253,33 @@ payload_begin(struct payload **out, struct http_request *r, int64_t bytes_max, p
     else
         payload_fini(&p);
     return fault;
+}
+
+enum payload_fault
+payload_begin(struct payload **out, struct http_request *r, int64_t bytes_max, payload_sink_fn sink,
+              void *sink_arg)
+{
+    return payload_new(out, r, bytes_max, false, sink, sink_arg);
+}
+
+enum payload_fault
+payload_begin_unsummed(struct payload **out, struct http_request *r, int64_t bytes_max,
+                       payload_sink_fn sink, void *sink_arg)
+{
+    return payload_new(out, r, bytes_max, true, sink, sink_arg);
+}
+
+int
+payload_want(struct payload *p, enum checksum checksum)
+{
+    CHK_MAGIC(p, PAYLOAD_MAGIC);
+    CHK(p->received == 0 && !p->ended);
+    if (checksum == CHECKSUM_NONE || p->checksum != CHECKSUM_NONE)
+        return ERR_NONE;
+    digester_free(&p->digester);
+    p->checksum = checksum;
+    p->checksum_wanted = true;
+    return make_digester(p) == PAYLOAD_NONE ? ERR_NONE : ERR_NOMEM;
 }
 
 void
@@ -274,8 +337,8 @@ compare(struct payload *p)
         return PAYLOAD_SHA256;
     if (p->checksum == CHECKSUM_NONE)
         return PAYLOAD_NONE;
-    if (!digest_equal(stated, digester_checksum(d), n))
-        return PAYLOAD_CHECKSUM;
+    if (!p->checksum_wanted && !digest_equal(stated, digester_checksum(d), n))
+        return payload_fault_of(PAYLOAD_NOT_CRC32, p->checksum);
     base64_encode(&p->checksum_text, digester_checksum(d), n);
     return p->checksum_text.err == ERR_NONE ? PAYLOAD_NONE : PAYLOAD_NOMEM;
 }
@@ -319,6 +382,13 @@ payload_sink_error(const struct payload *p)
     return p->sink_error;
 }
 
+enum checksum
+payload_stated(const struct payload *p)
+{
+    CHK_MAGIC(p, PAYLOAD_MAGIC);
+    return p->checksum_wanted ? CHECKSUM_NONE : p->checksum;
+}
+
 const uint8_t *
 payload_md5(const struct payload *p)
 {
@@ -332,8 +402,8 @@ payload_checksum(const struct payload *p, const char **base64)
 {
     CHK_MAGIC(p, PAYLOAD_MAGIC);
     CHK(p->ended);
-    bool stated = p->fault == PAYLOAD_NONE && p->checksum != CHECKSUM_NONE;
+    bool known = p->fault == PAYLOAD_NONE && p->checksum != CHECKSUM_NONE;
     if (base64 != NULL)
-        *base64 = stated ? p->checksum_text.p : "";
-    return stated ? p->checksum : CHECKSUM_NONE;
+        *base64 = known ? p->checksum_text.p : "";
+    return known ? p->checksum : CHECKSUM_NONE;
 }

@@ -15,32 +15,53 @@
 #include "base/digest.h"
 #include "base/http.h"
 
-/* Why a payload was refused: name, S3 code, HTTP status, message. */
-#define PAYLOAD_FAULT_LIST(X)                                                                     \
-    X(NONE, "", 200, "")                                                                          \
-    X(BAD_MD5_HEADER, "InvalidDigest", 400, "The Content-MD5 you specified is not valid.")        \
-    X(MD5, "BadDigest", 400, "The Content-MD5 you specified did not match what we received.")     \
-    X(SHA256, "XAmzContentSHA256Mismatch", 400,                                                   \
-      "The provided 'x-amz-content-sha256' header does not match what was computed.")             \
-    X(BAD_CHECKSUM_HEADER, "InvalidRequest", 400, "Value for x-amz-checksum header is invalid.")  \
-    X(TWO_CHECKSUMS, "InvalidRequest", 400,                                                       \
-      "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")      \
-    X(CHECKSUM, "BadDigest", 400, "The checksum you specified did not match what we received.")   \
-    X(NO_DECODED_LENGTH, "MissingContentLength", 411,                                             \
-      "You must provide the x-amz-decoded-content-length header for this form of upload.")        \
-    X(NO_LENGTH, "MissingContentLength", 411, "You must provide the Content-Length HTTP header.") \
-    X(BAD_CHUNK, "IncompleteBody", 400, "The chunked body is malformed or ends too early.")       \
-    X(CHUNK_TOO_SMALL, "InvalidChunkSizeError", 403,                                              \
-      "Only the last chunk is allowed to have a size less than 8192 bytes")                       \
-    X(CHUNK_SIGNATURE, "SignatureDoesNotMatch", 403,                                              \
-      "The chunk signature we calculated does not match the signature you provided.")             \
-    X(BAD_TRAILER, "MalformedTrailerError", 400,                                                  \
-      "The request contained trailing data that was not well-formed or did not conform to our "   \
-      "published schema.")                                                                        \
-    X(LENGTH, "IncompleteBody", 400,                                                              \
-      "You did not provide the number of bytes specified by the Content-Length HTTP header.")     \
-    X(TOO_LARGE, "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")  \
-    X(NOMEM, "SlowDown", 503, "Please reduce your request rate.")                                 \
+/* Why a payload was refused: name, S3 code, HTTP status, message. The BAD_ and NOT_ ones of the
+ * checksums are in the order of CHECKSUM_LIST. */
+#define PAYLOAD_FAULT_LIST(X)                                                                      \
+    X(NONE, "", 200, "")                                                                           \
+    X(BAD_MD5_HEADER, "InvalidDigest", 400, "The Content-MD5 you specified is not valid.")         \
+    X(MD5, "BadDigest", 400, "The Content-MD5 you specified did not match what we received.")      \
+    X(SHA256, "XAmzContentSHA256Mismatch", 400,                                                    \
+      "The provided 'x-amz-content-sha256' header does not match what was computed.")              \
+    X(BAD_CHECKSUM_HEADER, "InvalidRequest", 400,                                                  \
+      "The algorithm type you specified in x-amz-checksum- header is invalid.")                    \
+    X(BAD_CRC32, "InvalidRequest", 400, "Value for x-amz-checksum-crc32 header is invalid.")       \
+    X(BAD_CRC32C, "InvalidRequest", 400, "Value for x-amz-checksum-crc32c header is invalid.")     \
+    X(BAD_CRC64NVME, "InvalidRequest", 400,                                                        \
+      "Value for x-amz-checksum-crc64nvme header is invalid.")                                     \
+    X(BAD_SHA1, "InvalidRequest", 400, "Value for x-amz-checksum-sha1 header is invalid.")         \
+    X(BAD_SHA256, "InvalidRequest", 400, "Value for x-amz-checksum-sha256 header is invalid.")     \
+    X(SDK_ALGORITHM, "InvalidRequest", 400,                                                        \
+      "Value for x-amz-sdk-checksum-algorithm header is invalid.")                                 \
+    X(SDK_NO_VALUE, "InvalidRequest", 400,                                                         \
+      "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or "          \
+      "x-amz-trailer headers were found.")                                                         \
+    X(TWO_CHECKSUMS, "InvalidRequest", 400,                                                        \
+      "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")       \
+    X(NOT_CRC32, "BadDigest", 400,                                                                 \
+      "The CRC32 you specified did not match the calculated checksum.")                            \
+    X(NOT_CRC32C, "BadDigest", 400,                                                                \
+      "The CRC32C you specified did not match the calculated checksum.")                           \
+    X(NOT_CRC64NVME, "BadDigest", 400,                                                             \
+      "The CRC64NVME you specified did not match the calculated checksum.")                        \
+    X(NOT_SHA1, "BadDigest", 400, "The SHA1 you specified did not match the calculated checksum.") \
+    X(NOT_SHA256, "BadDigest", 400,                                                                \
+      "The SHA256 you specified did not match the calculated checksum.")                           \
+    X(NO_DECODED_LENGTH, "MissingContentLength", 411,                                              \
+      "You must provide the x-amz-decoded-content-length header for this form of upload.")         \
+    X(NO_LENGTH, "MissingContentLength", 411, "You must provide the Content-Length HTTP header.")  \
+    X(BAD_CHUNK, "IncompleteBody", 400, "The chunked body is malformed or ends too early.")        \
+    X(CHUNK_TOO_SMALL, "InvalidChunkSizeError", 403,                                               \
+      "Only the last chunk is allowed to have a size less than 8192 bytes")                        \
+    X(CHUNK_SIGNATURE, "SignatureDoesNotMatch", 403,                                               \
+      "The chunk signature we calculated does not match the signature you provided.")              \
+    X(BAD_TRAILER, "MalformedTrailerError", 400,                                                   \
+      "The request contained trailing data that was not well-formed or did not conform to our "    \
+      "published schema.")                                                                         \
+    X(LENGTH, "IncompleteBody", 400,                                                               \
+      "You did not provide the number of bytes specified by the Content-Length HTTP header.")      \
+    X(TOO_LARGE, "EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")   \
+    X(NOMEM, "SlowDown", 503, "Please reduce your request rate.")                                  \
     X(SINK, "InternalError", 500, "The bytes could not be stored.")
 
 enum payload_fault {
@@ -48,6 +69,14 @@ enum payload_fault {
     PAYLOAD_FAULT_LIST(X)
 #undef X
 };
+
+/* That one of a checksum's faults, given the first of its kind: PAYLOAD_BAD_CRC32 (the value is no
+ * checksum) or PAYLOAD_NOT_CRC32 (of other bytes). */
+static inline enum payload_fault
+payload_fault_of(enum payload_fault first, enum checksum checksum)
+{
+    return (enum payload_fault)((int)first + (int)checksum - (CHECKSUM_NONE + 1));
+}
 
 struct payload;
 
@@ -61,6 +90,14 @@ typedef int (*payload_sink_fn)(void *arg, const void *p, size_t n);
  * PAYLOAD_NONE. */
 enum payload_fault payload_begin(struct payload **out, struct http_request *r, int64_t bytes_max,
                                  payload_sink_fn sink, void *sink_arg);
+/* The same for a body that the x-amz-checksum-* headers are not about (CompleteMultipartUpload's
+ * speak of the whole object): they are not looked at. */
+enum payload_fault payload_begin_unsummed(struct payload **out, struct http_request *r,
+                                          int64_t bytes_max, payload_sink_fn sink, void *sink_arg);
+/* Before the first byte: have this checksum computed if the client states none. ERR_NOMEM. */
+int payload_want(struct payload *p, enum checksum checksum);
+/* The checksum the headers state or announce; CHECKSUM_NONE. */
+enum checksum payload_stated(const struct payload *p);
 /* Wire bytes as they arrive. A fault sticks: later calls return it without looking at the bytes. */
 enum payload_fault payload_feed(struct payload *p, const void *bytes, size_t n);
 /* The whole body has arrived: the final checks. */
@@ -74,8 +111,8 @@ int64_t payload_received(const struct payload *p);
 int payload_sink_error(const struct payload *p);
 /* After payload_end(): */
 const uint8_t *payload_md5(const struct payload *p); /* 16 bytes */
-/* The checksum the client stated, or announced as trailer, or chose by x-amz-sdk-checksum-algorithm
- * with a value; CHECKSUM_NONE when there was none. `base64` is NUL-terminated. */
+/* The checksum the client stated, or announced as trailer, or else the one wanted by
+ * payload_want(); CHECKSUM_NONE when there was none. `base64` is NUL-terminated. */
 enum checksum payload_checksum(const struct payload *p, const char **base64);
 
 const char *payload_code(enum payload_fault fault);

@@ -14,7 +14,7 @@
 
 /* ---- extents ---- */
 
-static void
+void
 number_put(struct buf *out, int64_t value)
 {
     uint64_t v = (uint64_t)value;
@@ -25,7 +25,7 @@ number_put(struct buf *out, int64_t value)
     buf_putc(out, (char)v);
 }
 
-static int
+int
 number_get(struct slice *in, int64_t *value)
 {
     uint64_t v = 0;

@@ -12,6 +12,11 @@
 #define STORE_EXTENT_ENCODED_MAX 30
 #define STORE_EXTENTS_BYTES_MAX (STORE_EXTENTS_MAX * STORE_EXTENT_ENCODED_MAX)
 
+/* LEB128 of a number that is not negative. */
+void number_put(struct buf *out, int64_t value);
+/* Takes one off the front; ERR_CORRUPT. */
+int number_get(struct slice *in, int64_t *value);
+
 /* ---- extents, encoded: three LEB128 numbers each, nothing between, so lists concatenate ---- */
 
 void extent_put(struct buf *out, const struct store_extent *e);

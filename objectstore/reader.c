@@ -8,7 +8,7 @@
  *   - one inline blob: a copy
  *   - several extents: a pin, which keeps their files named and their checksums in `doomed`
  *     (blob.c), and copies of the inline ones, whose rows would go at once; the copies are taken,
- *     with the pin in place, in a snapshot in which the object is current
+ *     with the pin in place, in a snapshot in which the version is there
  */
 #include "objectstore/reader_priv.h"
 #include "base/chk.h"
@@ -194,21 +194,36 @@ unpin(struct store_reader *r)
 }
 
 static int
-still_current(struct db_conn *conn, const struct store_object *o)
+row_seq_is(struct db_stmt *q, int64_t seq)
 {
-    struct db_stmt *q =
-        db_prepare(conn, "SELECT generation FROM object WHERE bucket_id = ?1 AND key = ?2");
-    db_bind_int(q, 1, o->bucket_id);
-    db_bind_blob(q, 2, o->key);
     int rc = db_step(q);
     if (rc != DB_ROW)
         return rc == DB_DONE ? ERR_STALE : rc;
-    bool same = db_column_int(q, 0) == o->generation;
+    bool same = db_column_int(q, 0) == seq;
     db_reset(q);
     return same ? ERR_NONE : ERR_STALE;
 }
 
-/* With the pin in place: the object is current, and its small pieces are copied. */
+/* The version, as the current one or among the others. */
+static int
+still_there(struct db_conn *conn, const struct store_object *o)
+{
+    struct db_stmt *q =
+        db_prepare(conn, "SELECT seq FROM object WHERE bucket_id = ?1 AND key = ?2");
+    db_bind_int(q, 1, o->bucket_id);
+    db_bind_blob(q, 2, o->key);
+    int err = row_seq_is(q, o->seq);
+    if (err != ERR_STALE)
+        return err;
+    q = db_prepare(conn, "SELECT -rank FROM object_version WHERE bucket_id = ?1 AND key = ?2"
+                         " AND rank = ?3");
+    db_bind_int(q, 1, o->bucket_id);
+    db_bind_blob(q, 2, o->key);
+    db_bind_int(q, 3, -o->seq);
+    return row_seq_is(q, o->seq);
+}
+
+/* With the pin in place: the version is there, and its small pieces are copied. */
 static int
 hold_all(struct store_reader *r)
 {
@@ -218,7 +233,7 @@ hold_all(struct store_reader *r)
     int err = db_read_begin(r->store->db, &conn);
     if (err != ERR_NONE)
         return err;
-    err = still_current(conn, o);
+    err = still_there(conn, o);
     for (size_t i = r->extent; err == ERR_NONE && i < o->extent_count && start < r->end; i++) {
         const struct store_extent *e = &o->extents[i];
         if (e->bytes <= STORE_INLINE_MAX && ahead < AHEAD_BYTES_MAX &&

@@ -64,14 +64,20 @@ source_allowed(struct s3_request *q, const struct s3_copy *c, const struct store
            (owner_id.p == NULL || (owner != NULL && slice_eqs(owner_id, owner->id)));
 }
 
+int
+s3_copy_found(struct s3_request *q, const struct s3_copy *c, const struct store_object **out)
+{
+    return c->version_id.n > 0
+               ? store_get_version(q->s->store, c->bucket, c->key, c->version_id, out)
+               : store_get(q->s->store, c->bucket, c->key, out);
+}
+
 /* Looks at the source once before the transaction, to answer early; false: answered. */
 static bool
 source_look(struct s3_request *q, struct s3_copy *c, const struct store_bucket *bucket)
 {
     const struct store_object *o = NULL;
-    int err = c->version_id.n > 0
-                  ? store_get_version(q->s->store, c->bucket, c->key, c->version_id, &o)
-                  : store_get(q->s->store, c->bucket, c->key, &o);
+    int err = s3_copy_found(q, c, &o);
     bool ok = false;
     if (err == ERR_NOTFOUND) {
         s3_fail_absent(q, bucket, c->key, c->version_id);

@@ -27,6 +27,8 @@ struct getting {
     int64_t offset;
     int64_t bytes;
     int status;
+    bool by_part; /* ?partNumber */
+    struct s3_part part;
     /* How the bytes go: */
     int fd; /* -1: not by descriptor */
     int64_t fd_offset;
@@ -98,24 +100,16 @@ conditions_hold(struct s3_request *q, const struct store_object *o)
     return false;
 }
 
-/* ?partNumber: we know where parts lie only when there is one. false: answered. */
+/* false: answered. */
 static bool
 part_chosen(struct s3_request *q, struct getting *g)
 {
-    int number;
-    if (q->r->param_count == 0 || !http_has_param(q->r, "partNumber"))
-        return true;
-    if (!s3_param_int(q, "partNumber", 1, STORE_PART_MAX, false, 0, &number))
+    g->by_part = true;
+    if (!s3_part_chosen(q, g->o, &g->part))
         return false;
-    if (g->o->part_count > 1) {
-        s3_fail(q, S3_NOT_IMPLEMENTED);
-        return false;
-    }
-    if (number != 1) {
-        s3_fail(q, S3_INVALID_PART_NUMBER);
-        return false;
-    }
-    g->status = g->o->size > 0 ? 206 : 200;
+    g->offset = g->part.offset;
+    g->bytes = g->part.bytes;
+    g->status = g->bytes > 0 ? 206 : 200;
     return true;
 }
 
@@ -128,8 +122,10 @@ range_chosen(struct s3_request *q, struct getting *g)
     g->offset = 0;
     g->bytes = o->size;
     g->status = 200;
-    if (range.p == NULL)
+    if (q->r->param_count > 0 && http_has_param(q->r, "partNumber"))
         return part_chosen(q, g);
+    if (range.p == NULL)
+        return true;
     if (!s3_if_range_holds(http_field(q->r, "If-Range"), o->etag, o->mtime_ms))
         return true;
     int err = s3_range(range, o->size, &g->offset, &g->bytes);
@@ -229,6 +225,17 @@ described(struct s3_request *q, const struct store_object *o)
         http_header(r, "Cache-Control", cache);
 }
 
+/* Of what is sent, if that is known: all of the object, or one part. */
+static void
+checksum_headers(struct s3_request *q, const struct getting *g)
+{
+    const struct store_object *o = g->o;
+    if (g->by_part)
+        s3_checksum_headers(q, g->part.checksum, g->part.checksum_base64, o->checksum_composite);
+    else if (g->bytes == o->size)
+        s3_checksum_headers(q, o->checksum, o->checksum_base64, o->checksum_composite);
+}
+
 /* Objects of an archive class are answered like all others, where S3 wants them restored first
  * (InvalidObjectState): there is no archive here that their bytes would have to come from, and a
  * client that waits for a restore to end would wait for ever. */
@@ -250,9 +257,10 @@ headers(struct s3_request *q, const struct getting *g)
     if (g->status == 206)
         http_headerf(q->r, "Content-Range", "bytes %lld-%lld/%lld", (long long)g->offset,
                      (long long)(g->offset + g->bytes - 1), (long long)o->size);
-    if (o->checksum != CHECKSUM_NONE && g->bytes == o->size &&
-        slice_ieqs(http_field(q->r, "x-amz-checksum-mode"), "ENABLED"))
-        s3_checksum_headers(q, o->checksum, o->checksum_base64, o->checksum_composite);
+    if (g->by_part && o->part_count > 0)
+        http_headerf(q->r, "x-amz-mp-parts-count", "%d", o->part_count);
+    if (slice_ieqs(http_field(q->r, "x-amz-checksum-mode"), "ENABLED"))
+        checksum_headers(q, g);
 }
 
 /* ---- the reply ---- */
@@ -320,9 +328,22 @@ out:
     return err;
 }
 
+/* false: answered. */
+static bool
+checksum_mode_ok(struct s3_request *q)
+{
+    struct slice mode = http_field(q->r, "x-amz-checksum-mode");
+    if (mode.n == 0 || slice_ieqs(mode, "ENABLED") || slice_ieqs(mode, "DISABLED"))
+        return true;
+    s3_fail_why(q, S3_INVALID_REQUEST, "Value for x-amz-checksum-mode header is invalid.");
+    return false;
+}
+
 void
 s3_run_get_object(struct s3_request *q)
 {
+    if (!checksum_mode_ok(q))
+        return;
     if (q->r->param_count > 0 && !overrides_ok(q))
         return;
     int err = ERR_STALE;

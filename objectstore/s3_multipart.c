@@ -1,10 +1,12 @@
 /*
- * Multipart uploads: create, part, part by copy, complete, abort, and their listings.
+ * Multipart uploads: create, part, part by copy, abort. The end is in s3_complete.c, the listings
+ * in s3_uploads.c.
  *
- * A part is a put like any other whose bytes wait under the upload. Completion judges the list the
- * client gives, and joins the parts' extents, in one transaction.
+ * A part is a put like any other whose bytes wait under the upload. When the upload has a checksum
+ * algorithm every part has that checksum: the client's, compared; or for type FULL_OBJECT and for
+ * copies one that is computed here, of a copy off the writer's thread (objectstore/sum.c).
  */
-#include "objectstore/s3_priv.h"
+#include "objectstore/s3_multipart.h"
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -12,16 +14,17 @@
 
 #include <stdio.h>
 
-#define CHECKSUM_TEXT_MAX 32
-
 struct part_upload {
-    struct slice upload_id;
+    const struct store_upload *upload;
     struct store_part part;
-    struct s3_copy *copy; /* UploadPartCopy */
+    struct s3_copy *copy; /* UploadPartCopy: */
+    bool ranged;          /* first..last of the source */
+    int64_t first, last;
+    int64_t summed_seq; /* the version whose bytes were summed; 0: none was */
 };
 
-static void
-fail_upload(struct s3_request *q, int err)
+void
+s3_fail_upload(struct s3_request *q, int err)
 {
     if (err == ERR_NOTFOUND) {
         s3_extra(q, "UploadId", http_param(q->r, "uploadId"));
@@ -31,24 +34,20 @@ fail_upload(struct s3_request *q, int err)
     }
 }
 
-static int
-no_part(void *arg, const struct store_part *part)
+const struct store_upload *
+s3_upload_find(struct s3_request *q)
 {
-    (void)arg;
-    (void)part;
-    return ERR_NONE;
-}
-
-/* false: answered. */
-static bool
-upload_exists(struct s3_request *q, struct slice upload_id)
-{
-    bool truncated;
-    int err = store_part_list(q->s->store, q->bucket->name, q->key, upload_id, 0, 1, no_part, NULL,
-                              &truncated);
-    if (err != ERR_NONE)
-        fail_upload(q, err);
-    return err == ERR_NONE;
+    struct store_upload *u = arena_alloc(q->r->arena, sizeof *u);
+    if (u == NULL) {
+        s3_fail_err(q, ERR_NOMEM);
+        return NULL;
+    }
+    int err = store_upload_get(q->s->store, q->bucket->name, q->key, http_param(q->r, "uploadId"),
+                               q->r->arena, u);
+    if (err == ERR_NONE)
+        return u;
+    s3_fail_upload(q, err);
+    return NULL;
 }
 
 /* ---- create ---- */
@@ -68,17 +67,12 @@ static void
 answer_create(struct s3_request *q, int err)
 {
     const struct upload_creation *c = q->state;
-    struct slice type = http_field(q->r, "x-amz-checksum-type");
     struct buf b;
     if (err != ERR_NONE) {
         s3_fail_err(q, err);
         return;
     }
-    if (q->w->spec.checksum != CHECKSUM_NONE) {
-        http_header(q->r, "x-amz-checksum-algorithm", http_field(q->r, "x-amz-checksum-algorithm"));
-        if (type.n > 0)
-            http_header(q->r, "x-amz-checksum-type", type);
-    }
+    s3_algorithm_headers(q, q->w->spec.checksum, q->w->spec.checksum_composite);
     buf_init(&b, S3_REPLY_BYTES_MAX);
     xml_head(&b);
     xml_open(&b, "InitiateMultipartUploadResult" S3_XMLNS);
@@ -92,14 +86,11 @@ answer_create(struct s3_request *q, int err)
 void
 s3_prepare_create_upload(struct s3_request *q)
 {
-    struct slice algorithm = http_field(q->r, "x-amz-checksum-algorithm");
     if (!s3_write_begin(q) || !s3_spec_fill(q, STORE_CREATED_MULTIPART, true))
         return;
     /* Conditions belong to the completion. */
     q->w->spec.condition = (struct store_condition){.if_match = SLICE_NONE};
-    q->w->spec.checksum = checksum_by_name(algorithm);
-    if (algorithm.n > 0 && q->w->spec.checksum == CHECKSUM_NONE)
-        s3_fail_why(q, S3_INVALID_REQUEST, "Checksum algorithm provided is unsupported.");
+    (void)s3_sum_asked(q, &q->w->spec.checksum, &q->w->spec.checksum_composite);
 }
 
 void
@@ -114,27 +105,36 @@ s3_run_create_upload(struct s3_request *q)
 
 /* ---- parts ---- */
 
+/* false: answered. */
+static bool
+part_number(struct s3_request *q, int *out)
+{
+    struct slice text = http_param(q->r, "partNumber");
+    uint64_t number = 0;
+    if (slice_to_u64(text, &number) == ERR_NONE && number >= 1 && number <= STORE_PART_MAX) {
+        *out = (int)number;
+        return true;
+    }
+    s3_extra(q, "ArgumentName", SLICE_LIT("partNumber"));
+    s3_extra(q, "ArgumentValue", text);
+    s3_fail_why(q, S3_INVALID_ARGUMENT,
+                "Part number must be an integer between 1 and 10000, inclusive");
+    return false;
+}
+
 /* Upload and part number from the query; NULL: answered. */
 static struct part_upload *
 part_begin(struct s3_request *q)
 {
     struct part_upload *u = arena_alloc(q->r->arena, sizeof *u);
-    int number;
     if (u == NULL) {
         s3_fail_err(q, ERR_NOMEM);
         return NULL;
     }
-    if (!s3_param_int(q, "partNumber", 0, STORE_PART_MAX + 1, true, 0, &number))
+    if (!part_number(q, &u->part.number))
         return NULL;
-    if (number < 1 || number > STORE_PART_MAX) {
-        s3_fail_why(q, S3_INVALID_ARGUMENT,
-                    "Part number must be an integer between 1 and 10000, inclusive");
-        return NULL;
-    }
-    u->upload_id = http_param(q->r, "uploadId");
-    u->part.number = number;
-    if (!upload_exists(q, u->upload_id) || !s3_write_begin(q) ||
-        !s3_spec_fill(q, STORE_CREATED_MULTIPART, false))
+    u->upload = s3_upload_find(q);
+    if (u->upload == NULL || !s3_write_begin(q) || !s3_spec_fill(q, STORE_CREATED_MULTIPART, false))
         return NULL;
     return u;
 }
@@ -142,9 +142,9 @@ part_begin(struct s3_request *q)
 static int
 apply_part(struct s3_request *q, struct db_conn *conn)
 {
-    struct part_upload *u = q->state;
-    return store_apply_part(q->s->store, conn, q->bucket->name, q->key, u->upload_id, &u->part,
-                            q->w->put);
+    const struct part_upload *u = q->state;
+    return store_apply_part(q->s->store, conn, q->bucket->name, q->key, u->upload->upload_id,
+                            &u->part, q->w->put);
 }
 
 static void
@@ -152,19 +152,24 @@ answer_part(struct s3_request *q, int err)
 {
     const struct part_upload *u = q->state;
     if (err != ERR_NONE) {
-        fail_upload(q, err);
+        s3_fail_upload(q, err);
         return;
     }
     STAT_ADD(object_bytes_in_total, u->part.size);
     s3_etag_header(q, u->part.etag);
-    s3_checksum_headers(q, u->part.checksum, u->part.checksum_base64, false);
+    s3_checksum_header(q, u->part.checksum, u->part.checksum_base64);
     s3_reply_empty(q, 200, 0);
 }
 
 void
 s3_prepare_upload_part(struct s3_request *q)
 {
-    q->state = part_begin(q);
+    struct part_upload *u = part_begin(q);
+    q->state = u;
+    if (u == NULL)
+        return;
+    q->w->sum = u->upload->checksum;
+    q->w->sum_must_be_stated = u->upload->checksum_composite;
 }
 
 void
@@ -185,26 +190,77 @@ s3_run_upload_part(struct s3_request *q)
 
 /* ---- parts by copy ---- */
 
+/* x-amz-copy-source-range has one form only; false: answered. */
+static bool
+copy_range_read(struct s3_request *q, struct part_upload *u)
+{
+    struct slice text = http_field(q->r, "x-amz-copy-source-range"), last;
+    uint64_t a = 0, b = 0;
+    u->ranged = text.p != NULL;
+    if (!u->ranged)
+        return true;
+    bool ok = slice_starts(text, SLICE_LIT("bytes="));
+    struct slice first = slice_cut(slice_skip(text, ok ? strlen("bytes=") : 0), '-', &last);
+    if (ok && slice_to_u64(first, &a) == ERR_NONE && slice_to_u64(last, &b) == ERR_NONE && a <= b &&
+        b < INT64_MAX) {
+        u->first = (int64_t)a;
+        u->last = (int64_t)b;
+        return true;
+    }
+    s3_extra(q, "ArgumentName", SLICE_LIT("x-amz-copy-source-range"));
+    s3_extra(q, "ArgumentValue", text);
+    s3_fail_why(q, S3_INVALID_ARGUMENT,
+                "The x-amz-copy-source-range value must be of the form bytes=first-last where "
+                "first and last are the zero-based offsets of the first and last bytes to copy");
+    return false;
+}
+
+/* What is copied of a source of that size; ERR_RANGE. */
+static int
+copy_stretch(const struct part_upload *u, int64_t size, int64_t *offset, int64_t *bytes)
+{
+    *offset = u->ranged ? u->first : 0;
+    *bytes = u->ranged ? u->last - u->first + 1 : size;
+    return u->ranged && u->last >= size ? ERR_RANGE : ERR_NONE;
+}
+
 static int
 apply_part_copy(struct s3_request *q, struct db_conn *conn)
 {
     struct part_upload *u = q->state;
-    struct s3_copy *c = u->copy;
-    struct slice range = http_field(q->r, "x-amz-copy-source-range");
-    int64_t offset = 0;
-    int err = s3_copy_source(q, c, conn);
+    int64_t offset, bytes;
+    int err = s3_copy_source(q, u->copy, conn);
     if (err != ERR_NONE)
         return err == ERR_NOTFOUND ? ERR_STALE : err; /* it was there a moment ago */
-    int64_t bytes = q->w->source->size;
-    if (c->ranged) {
-        err = s3_range(range, q->w->source->size, &offset, &bytes);
-        if (err != ERR_NONE)
-            return ERR_RANGE;
+    if (u->summed_seq != 0 && u->summed_seq != q->w->source->seq)
+        return ERR_STALE;
+    err = copy_stretch(u, q->w->source->size, &offset, &bytes);
+    if (err != ERR_NONE)
+        return err;
+    if (u->summed_seq != 0) {
+        u->part.checksum = u->upload->checksum;
+        memcpy(u->part.checksum_base64, q->w->sum_base64, sizeof u->part.checksum_base64);
     }
-    u->part.size = bytes;
-    u->part.mtime_ms = clock_wall_ms();
-    return store_apply_part_copy(q->s->store, conn, q->bucket->name, q->key, u->upload_id, &u->part,
-                                 q->w->source, offset, bytes);
+    return store_apply_part_copy(q->s->store, conn, q->bucket->name, q->key, u->upload->upload_id,
+                                 &u->part, q->w->source, offset, bytes);
+}
+
+static void
+fail_copy(struct s3_request *q, const struct part_upload *u, int64_t source_size)
+{
+    char why[120];
+    struct slice range = http_field(q->r, "x-amz-copy-source-range");
+    if (u->last - u->first >= STORE_PUT_BYTES_MAX) {
+        s3_fail_why(q, S3_INVALID_REQUEST,
+                    "The specified copy source is larger than the maximum allowable size for a "
+                    "copy source: 5368709120");
+        return;
+    }
+    snprintf(why, sizeof why, "Range specified is not valid for source object of size: %lld",
+             (long long)source_size);
+    s3_extra(q, "ArgumentName", SLICE_LIT("x-amz-copy-source-range"));
+    s3_extra(q, "ArgumentValue", range);
+    s3_fail_why(q, S3_INVALID_ARGUMENT, why);
 }
 
 static void
@@ -213,7 +269,10 @@ answer_part_copy(struct s3_request *q, int err)
     const struct part_upload *u = q->state;
     struct buf b;
     if (err != ERR_NONE) {
-        fail_upload(q, err);
+        if (err == ERR_RANGE && q->w->source != NULL)
+            fail_copy(q, u, q->w->source->size);
+        else
+            s3_fail_upload(q, err);
         return;
     }
     s3_copy_source_header(q, u->copy);
@@ -222,179 +281,54 @@ answer_part_copy(struct s3_request *q, int err)
     xml_open(&b, "CopyPartResult" S3_XMLNS);
     s3_time_xml(&b, "LastModified", u->part.mtime_ms);
     s3_etag_xml(&b, u->part.etag);
+    s3_checksum_xml(&b, u->part.checksum, u->part.checksum_base64);
     xml_close(&b, "CopyPartResult");
     s3_reply_xml(q, 200, &b);
+}
+
+/* Must the bytes be read for the part's checksum? */
+static bool
+copy_needs_sum(const struct part_upload *u, const struct store_object *o, int64_t bytes)
+{
+    enum checksum wanted = u->upload->checksum;
+    return wanted != CHECKSUM_NONE &&
+           (o->checksum != wanted || o->checksum_composite || bytes != o->size);
+}
+
+/* Looks at the source as it is now, so that what must be read is known; in the transaction it has
+ * to be the same version. */
+static void
+copy_go(struct s3_request *q, struct part_upload *u, const struct store_object *o)
+{
+    int64_t offset, bytes;
+    if (copy_stretch(u, o->size, &offset, &bytes) != ERR_NONE || bytes > STORE_PUT_BYTES_MAX) {
+        fail_copy(q, u, o->size);
+    } else if (copy_needs_sum(u, o, bytes)) {
+        u->summed_seq = o->seq;
+        q->w->sum = u->upload->checksum;
+        s3_sum_and_commit(q, o, offset, bytes, apply_part_copy, answer_part_copy);
+    } else {
+        s3_commit(q, apply_part_copy, answer_part_copy);
+    }
 }
 
 void
 s3_run_upload_part_copy(struct s3_request *q)
 {
     struct part_upload *u = part_begin(q);
-    struct slice range = http_field(q->r, "x-amz-copy-source-range");
-    int64_t offset, bytes;
-    if (u == NULL)
+    const struct store_object *o = NULL;
+    if (u == NULL || !copy_range_read(q, u))
         return;
-    if (range.p != NULL && s3_range(range, INT64_MAX, &offset, &bytes) != ERR_NONE) {
-        s3_fail_why(
-            q, S3_INVALID_ARGUMENT,
-            "The x-amz-copy-source-range value must be of the form bytes=first-last where "
-            "first and last are the zero-based offsets of the first and last bytes to copy");
-        return;
-    }
     u->copy = s3_copy_begin(q);
     if (u->copy == NULL)
         return;
     q->state = u;
-    s3_commit(q, apply_part_copy, answer_part_copy);
-}
-
-/* ---- complete ---- */
-
-struct completion {
-    struct slice upload_id;
-    struct store_part *parts;
-    size_t count;
-    enum store_complete_fault fault;
-};
-
-/* Any Checksum* element of a part. */
-static void
-part_checksum(const struct xml_node *node, struct store_part *part)
-{
-    for (const struct xml_node *n = node->child; n != NULL; n = n->next) {
-        if (!slice_starts(n->name, SLICE_LIT("Checksum")))
-            continue;
-        enum checksum c = checksum_by_name(slice_skip(n->name, strlen("Checksum")));
-        struct slice text = slice_trim(n->text);
-        if (c == CHECKSUM_NONE || text.n >= sizeof part->checksum_base64)
-            continue;
-        part->checksum = c;
-        memcpy(part->checksum_base64, text.p, text.n);
-        return;
-    }
-}
-
-static bool
-part_parse(const struct xml_node *node, struct store_part *part)
-{
-    uint64_t number = 0;
-    struct slice etag = slice_trim(xml_text(node, "ETag"));
-    if (slice_to_u64(slice_trim(xml_text(node, "PartNumber")), &number) != ERR_NONE || number < 1 ||
-        number > STORE_PART_MAX)
-        return false;
-    if (etag.n >= 2 && etag.p[0] == '"' && etag.p[etag.n - 1] == '"')
-        etag = slice_of(etag.p + 1, etag.n - 2);
-    if (etag.p == NULL || etag.n >= sizeof part->etag)
-        return false;
-    part->number = (int)number;
-    memcpy(part->etag, etag.p, etag.n);
-    part_checksum(node, part);
-    return true;
-}
-
-/* NULL: answered. */
-static struct completion *
-completion_parse(struct s3_request *q)
-{
-    const struct xml_node *root = s3_doc_parse(q, "CompleteMultipartUpload");
-    if (root == NULL)
-        return NULL;
-    size_t count = 0;
-    for (const struct xml_node *n = xml_child(root, "Part"); n != NULL; n = xml_next(n, "Part"))
-        count++;
-    if (count == 0 || count > STORE_PART_MAX) {
-        s3_fail(q, S3_MALFORMED_XML);
-        return NULL;
-    }
-    struct completion *c = arena_alloc(q->tree, sizeof *c);
-    if (c != NULL)
-        c->parts = arena_alloc(q->tree, count * sizeof *c->parts);
-    if (c == NULL || c->parts == NULL) {
-        s3_fail_err(q, ERR_NOMEM);
-        return NULL;
-    }
-    for (const struct xml_node *n = xml_child(root, "Part"); n != NULL; n = xml_next(n, "Part")) {
-        if (!part_parse(n, &c->parts[c->count++])) {
-            s3_fail(q, S3_MALFORMED_XML);
-            return NULL;
-        }
-    }
-    c->upload_id = http_param(q->r, "uploadId");
-    return c;
-}
-
-static int
-apply_complete(struct s3_request *q, struct db_conn *conn)
-{
-    struct completion *c = q->state;
-    c->fault = STORE_COMPLETE_OK;
-    return store_apply_complete(q->s->store, conn, &q->w->spec, c->upload_id, c->parts, c->count,
-                                &c->fault, &q->w->result);
-}
-
-static void
-reply_completed(struct s3_request *q)
-{
-    struct buf b;
-    s3_version_made(q, q->w->result.version_id);
-    buf_init(&b, S3_REPLY_BYTES_MAX);
-    xml_head(&b);
-    xml_open(&b, "CompleteMultipartUploadResult" S3_XMLNS);
-    xml_open(&b, "Location");
-    buf_puts(&b, "http://");
-    xml_escape(&b, http_field(q->r, "Host"));
-    http_escape(&b, q->r->path, true);
-    xml_close(&b, "Location");
-    xml_put(&b, "Bucket", q->bucket->name);
-    xml_put(&b, "Key", q->key);
-    s3_etag_xml(&b, q->w->result.etag);
-    xml_close(&b, "CompleteMultipartUploadResult");
-    s3_reply_xml(q, 200, &b);
-}
-
-static void
-answer_complete(struct s3_request *q, int err)
-{
-    const struct completion *c = q->state;
-    if (err == ERR_NONE) {
-        q->w->generation = q->w->result.generation;
-        STAT_INC(objects_put_total);
-        reply_completed(q);
-        return;
-    }
-    if (err == ERR_INVALID && c->fault == STORE_COMPLETE_ORDER)
-        s3_fail(q, S3_INVALID_PART_ORDER);
-    else if (err == ERR_INVALID && c->fault == STORE_COMPLETE_PART)
-        s3_fail(q, S3_INVALID_PART);
-    else if (err == ERR_INVALID && c->fault == STORE_COMPLETE_SMALL)
-        s3_fail(q, S3_ENTITY_TOO_SMALL);
+    int err = s3_copy_found(q, u->copy, &o);
+    if (err != ERR_NONE)
+        s3_fail_err(q, err);
     else
-        fail_upload(q, err);
-}
-
-/* Here an x-amz-checksum header is about the whole object, which nobody reads: not to be taken on
- * trust. */
-void
-s3_prepare_complete_upload(struct s3_request *q)
-{
-    char name[CHECKSUM_TEXT_MAX];
-    for (int c = CHECKSUM_NONE + 1; c < CHECKSUM_COUNT && !http_replied(q->r); c++) {
-        snprintf(name, sizeof name, "x-amz-checksum-%s", checksum_name((enum checksum)c));
-        if (http_field(q->r, name).n > 0)
-            s3_fail_why(q, S3_NOT_IMPLEMENTED,
-                        "A checksum of the whole object cannot be checked at the completion; "
-                        "state one for each part");
-    }
-}
-
-void
-s3_run_complete_upload(struct s3_request *q)
-{
-    struct completion *c = completion_parse(q);
-    if (c == NULL || !s3_write_begin(q) || !s3_spec_fill(q, STORE_CREATED_MULTIPART, false))
-        return;
-    q->state = c;
-    s3_commit(q, apply_complete, answer_complete);
+        copy_go(q, u, o);
+    store_object_unref(&o);
 }
 
 /* ---- abort ---- */
@@ -410,7 +344,7 @@ static void
 answer_abort(struct s3_request *q, int err)
 {
     if (err != ERR_NONE)
-        fail_upload(q, err);
+        s3_fail_upload(q, err);
     else
         s3_reply_empty(q, 204, -1);
 }

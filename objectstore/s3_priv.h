@@ -35,14 +35,15 @@ enum s3_level { S3_SERVICE, S3_BUCKET, S3_OBJECT };
  * form with a file in it. */
 enum s3_body { S3_BODY_NONE, S3_BODY_DOC, S3_BODY_OBJECT, S3_BODY_FORM };
 
-#define S3_MUTATES 1u    /* gets an info line in the log */
-#define S3_ADMITTED 2u   /* refused with SlowDown while hooks.accepting() says no */
-#define S3_NEW_BUCKET 4u /* the bucket need not exist */
-#define S3_OWNER 8u      /* policies cannot grant it */
-#define S3_JUDGES 16u    /* the handler asks s3_may() itself */
-#define S3_COPIES 32u    /* the row for requests with x-amz-copy-source */
-#define S3_LISTS 64u     /* prefix and delimiter count in the policy's conditions */
-#define S3_FREES 128u    /* may use the space reserve */
+#define S3_MUTATES 1u       /* gets an info line in the log */
+#define S3_ADMITTED 2u      /* refused with SlowDown while hooks.accepting() says no */
+#define S3_NEW_BUCKET 4u    /* the bucket need not exist */
+#define S3_OWNER 8u         /* policies cannot grant it */
+#define S3_JUDGES 16u       /* the handler asks s3_may() itself */
+#define S3_COPIES 32u       /* the row for requests with x-amz-copy-source */
+#define S3_LISTS 64u        /* prefix and delimiter count in the policy's conditions */
+#define S3_FREES 128u       /* may use the space reserve */
+#define S3_SUMS_OTHER 4096u /* x-amz-checksum-* headers are not about the body */
 
 struct s3_request;
 struct s3_post; /* s3_post.c */
@@ -83,8 +84,11 @@ struct s3_write {
     struct store_put_result result;
     struct buf meta;
     char etag[2 * MD5_BYTES + 1];
-    const struct store_object *source; /* of a copy; a reference */
-    int64_t bytes;                     /* for the log */
+    enum checksum sum;       /* wanted: of the body, or by s3_sum_and_commit(); NONE: any or none */
+    bool sum_must_be_stated; /* of the body */
+    char sum_base64[DIGEST_BASE64_MAX]; /* by s3_sum_and_commit() */
+    const struct store_object *source;  /* of a copy; a reference */
+    int64_t bytes;                      /* for the log */
     int64_t generation;
 };
 
@@ -134,6 +138,10 @@ void s3_seal_and_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn an
 /* Answers what r->auth says, or what q->fault says of the body. */
 void s3_fail_auth(struct s3_request *q);
 void s3_fail_payload(struct s3_request *q);
+/* The same after a checksum (q->w->sum) of stored bytes is known, in q->w->sum_base64; takes its
+ * own reference on the object. */
+void s3_sum_and_commit(struct s3_request *q, const struct store_object *o, int64_t offset,
+                       int64_t bytes, s3_apply_fn apply, s3_answer_fn answer);
 /* Root element of the body, so named; NULL: answered with MalformedXML. */
 const struct xml_node *s3_doc_parse(struct s3_request *q, const char *root);
 
@@ -226,6 +234,23 @@ void s3_version_header(struct s3_request *q, const struct store_bucket *bucket,
 /* The same of a version just made, as store_put_result has it. */
 void s3_version_made(struct s3_request *q, const char *version_id);
 
+/* ---- s3_attributes.c ---- */
+
+struct s3_part { /* of an object */
+    int64_t offset, bytes;
+    enum checksum checksum;
+    char checksum_base64[STORE_CHECKSUM_MAX];
+};
+
+/* The part that ?partNumber names, 1 being all of an object that was put at once; false: answered.
+ * HTTP thread. */
+bool s3_part_chosen(struct s3_request *q, const struct store_object *o, struct s3_part *out);
+
+/* ---- s3_sums.c ---- */
+
+/* Another algorithm than it has to be; NONE: none. */
+void s3_fail_sum_type(struct s3_request *q, enum checksum expected, enum checksum actual);
+
 /* ---- s3_copy.c, shared with multipart ---- */
 
 struct s3_copy {
@@ -244,6 +269,8 @@ struct s3_copy {
 
 /* Reads x-amz-copy-source, checks permission; NULL: answered. */
 struct s3_copy *s3_copy_begin(struct s3_request *q);
+/* The source before the transaction, a reference; what store_get() says. HTTP thread. */
+int s3_copy_found(struct s3_request *q, const struct s3_copy *c, const struct store_object **out);
 /* In apply(): the source as it is now, into q->w->source, judged. */
 int s3_copy_source(struct s3_request *q, const struct s3_copy *c, struct db_conn *conn);
 /* x-amz-copy-source-version-id, after the transaction. */
@@ -285,6 +312,7 @@ void s3_run_delete_bucket_tagging(struct s3_request *q);
 void s3_run_get_cors(struct s3_request *q);
 void s3_run_put_cors(struct s3_request *q);
 void s3_run_delete_cors(struct s3_request *q);
+void s3_run_object_attributes(struct s3_request *q);
 void s3_run_list_objects(struct s3_request *q);
 void s3_run_list_versions(struct s3_request *q);
 void s3_prepare_create_upload(struct s3_request *q);
@@ -292,7 +320,6 @@ void s3_run_create_upload(struct s3_request *q);
 void s3_prepare_upload_part(struct s3_request *q);
 void s3_run_upload_part(struct s3_request *q);
 void s3_run_upload_part_copy(struct s3_request *q);
-void s3_prepare_complete_upload(struct s3_request *q);
 void s3_run_complete_upload(struct s3_request *q);
 void s3_run_abort_upload(struct s3_request *q);
 void s3_run_list_parts(struct s3_request *q);

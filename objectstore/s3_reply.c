@@ -9,17 +9,30 @@
 
 #define XSI " xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\""
 
+static const char *
+type_text(bool composite)
+{
+    return composite ? "COMPOSITE" : "FULL_OBJECT";
+}
+
 void
-s3_checksum_headers(struct s3_request *q, enum checksum checksum, const char *base64,
-                    bool composite)
+s3_checksum_header(struct s3_request *q, enum checksum checksum, const char *base64)
 {
     char name[32];
     if (checksum == CHECKSUM_NONE || base64[0] == '\0')
         return;
     snprintf(name, sizeof name, "x-amz-checksum-%s", checksum_name(checksum));
     http_header(q->r, name, slice_str(base64));
-    http_header(q->r, "x-amz-checksum-type",
-                composite ? SLICE_LIT("COMPOSITE") : SLICE_LIT("FULL_OBJECT"));
+}
+
+void
+s3_checksum_headers(struct s3_request *q, enum checksum checksum, const char *base64,
+                    bool composite)
+{
+    if (checksum == CHECKSUM_NONE || base64[0] == '\0')
+        return;
+    s3_checksum_header(q, checksum, base64);
+    http_header(q->r, "x-amz-checksum-type", slice_str(type_text(composite)));
 }
 
 /* As in XML: upper case. */
@@ -39,6 +52,24 @@ s3_checksum_xml(struct buf *b, enum checksum checksum, const char *base64)
         return;
     algorithm_text(checksum, name + strlen(name), sizeof name - strlen(name));
     xml_puts(b, name, base64);
+}
+
+void
+s3_checksum_type_xml(struct buf *b, enum checksum checksum, bool composite)
+{
+    if (checksum != CHECKSUM_NONE)
+        xml_puts(b, "ChecksumType", type_text(composite));
+}
+
+void
+s3_algorithm_headers(struct s3_request *q, enum checksum checksum, bool composite)
+{
+    char name[16];
+    if (checksum == CHECKSUM_NONE)
+        return;
+    algorithm_text(checksum, name, sizeof name);
+    http_header(q->r, "x-amz-checksum-algorithm", slice_str(name));
+    http_header(q->r, "x-amz-checksum-type", slice_str(type_text(composite)));
 }
 
 void

@@ -44,6 +44,11 @@ void s3_reply_empty(struct s3_request *q, int status, int64_t bytes);
 void s3_checksum_headers(struct s3_request *q, enum checksum checksum, const char *base64,
                          bool composite);
 void s3_checksum_xml(struct buf *b, enum checksum checksum, const char *base64);
+/* Without its type; or the type alone. */
+void s3_checksum_header(struct s3_request *q, enum checksum checksum, const char *base64);
+void s3_checksum_type_xml(struct buf *b, enum checksum checksum, bool composite);
+/* An upload's algorithm, and its type with it. */
+void s3_algorithm_headers(struct s3_request *q, enum checksum checksum, bool composite);
 void s3_algorithm_xml(struct buf *b, enum checksum checksum);
 void s3_owner_xml(const struct s3_request *q, struct buf *b, const char *name, struct slice id);
 /* One owner, who has FULL_CONTROL. */

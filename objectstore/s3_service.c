@@ -317,6 +317,34 @@ form_length_ok(struct s3_request *q)
     return !http_replied(r);
 }
 
+static enum payload_fault
+payload_of(struct s3_request *q)
+{
+    bool object = q->op->body == S3_BODY_OBJECT;
+    int64_t max = object ? STORE_PUT_BYTES_MAX : (int64_t)q->op->doc_max;
+    payload_sink_fn sink = object ? put_sink : doc_sink;
+    if (q->op->flags & S3_SUMS_OTHER)
+        return payload_begin_unsummed(&q->payload, q->r, max, sink, q);
+    return payload_begin(&q->payload, q->r, max, sink, q);
+}
+
+/* The checksum the operation wants of the object's bytes; false: answered. */
+static bool
+sum_begin(struct s3_request *q)
+{
+    enum checksum stated = payload_stated(q->payload);
+    if (q->w->sum == CHECKSUM_NONE)
+        return true;
+    if (stated != q->w->sum && (stated != CHECKSUM_NONE || q->w->sum_must_be_stated)) {
+        s3_fail_sum_type(q, q->w->sum, stated);
+        return false;
+    }
+    int err = payload_want(q->payload, q->w->sum);
+    if (err != ERR_NONE)
+        s3_fail_err(q, err);
+    return err == ERR_NONE;
+}
+
 /* Gets ready for the body the operation wants; false: answered. */
 static bool
 body_begin(struct s3_request *q)
@@ -339,12 +367,13 @@ body_begin(struct s3_request *q)
     }
     if (!object)
         buf_init(&q->doc, q->op->doc_max);
-    q->fault = payload_begin(&q->payload, r, object ? STORE_PUT_BYTES_MAX : (int64_t)q->op->doc_max,
-                             object ? put_sink : doc_sink, q);
+    q->fault = payload_of(q);
     if (q->fault != PAYLOAD_NONE) {
         s3_fail_payload(q);
         return false;
     }
+    if (object && !sum_begin(q))
+        return false;
     int err =
         object ? store_put_begin(q->s->store, &q->w->put, payload_length(q->payload)) : ERR_NONE;
     if (err != ERR_NONE)
@@ -455,6 +484,26 @@ s3_seal_and_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer)
     write_goes(q, apply, answer);
     q->w->bytes = store_put_bytes(q->w->put);
     store_put_seal(q->w->put, sealed, q->w);
+}
+
+static void
+summed(void *arg, int err, const char *base64)
+{
+    struct s3_write *w = arg;
+    size_t n = strlen(base64);
+    CHK(n < sizeof w->sum_base64);
+    memcpy(w->sum_base64, base64, n + 1);
+    sealed(w, err);
+}
+
+void
+s3_sum_and_commit(struct s3_request *q, const struct store_object *o, int64_t offset, int64_t bytes,
+                  s3_apply_fn apply, s3_answer_fn answer)
+{
+    write_goes(q, apply, answer);
+    int err = store_sum(q->s->store, o, offset, bytes, q->w->sum, summed, q->w);
+    if (err != ERR_NONE)
+        finish(q->w, err);
 }
 
 /* ---- the service ---- */

@@ -1,7 +1,8 @@
 /*
  * Listings of multipart uploads: the parts of one, and the open ones of a bucket.
  */
-#include "objectstore/s3_priv.h"
+#include "objectstore/s3_multipart.h"
+#include "base/chk.h"
 #include "base/err.h"
 
 /* ---- ListParts ---- */
@@ -26,18 +27,36 @@ part_entry(void *arg, const struct store_part *part)
     return page->b.err;
 }
 
+/* Who began it: an account, or for an anonymous caller the owner. */
 static void
-part_head(struct s3_request *q, struct buf *b, int after, int max)
+initiator_xml(const struct s3_request *q, struct buf *b, const struct store_upload *u)
 {
-    struct slice owner = q->bucket->owner;
+    const struct account *a =
+        u->account_id.n == 0 ? NULL : accounts_by_id(q->s->accounts, u->account_id);
+    s3_owner_xml(q, b, "Initiator", a == NULL ? u->owner : slice_str(a->canonical_id));
+}
+
+static void
+algorithm_xml(struct buf *b, const struct store_upload *u)
+{
+    if (u->checksum == CHECKSUM_NONE)
+        return;
+    s3_algorithm_xml(b, u->checksum);
+    s3_checksum_type_xml(b, u->checksum, u->checksum_composite);
+}
+
+static void
+part_head(struct s3_request *q, struct buf *b, const struct store_upload *u, int after, int max)
+{
     xml_head(b);
     xml_open(b, "ListPartsResult" S3_XMLNS);
     xml_put(b, "Bucket", q->bucket->name);
     xml_put(b, "Key", q->key);
-    xml_put(b, "UploadId", http_param(q->r, "uploadId"));
-    s3_owner_xml(q, b, "Initiator", owner);
-    s3_owner_xml(q, b, "Owner", owner);
-    xml_puts(b, "StorageClass", "STANDARD");
+    xml_put(b, "UploadId", u->upload_id);
+    initiator_xml(q, b, u);
+    s3_owner_xml(q, b, "Owner", u->owner);
+    xml_puts(b, "StorageClass", store_class_name(u->storage_class));
+    algorithm_xml(b, u);
     xml_put_int(b, "PartNumberMarker", after);
     xml_put_int(b, "MaxParts", max);
 }
@@ -51,14 +70,16 @@ s3_run_list_parts(struct s3_request *q)
     if (!s3_param_int(q, "max-parts", 0, STORE_LIST_MAX, true, STORE_LIST_MAX, &max) ||
         !s3_param_int(q, "part-number-marker", 0, STORE_PART_MAX, true, 0, &after))
         return;
+    const struct store_upload *u = s3_upload_find(q);
+    if (u == NULL)
+        return;
     buf_init(&page.b, S3_REPLY_BYTES_MAX);
-    part_head(q, &page.b, after, max);
-    int err = store_part_list(q->s->store, q->bucket->name, q->key, http_param(q->r, "uploadId"),
-                              after, max, part_entry, &page, &truncated);
+    part_head(q, &page.b, u, after, max);
+    int err = store_part_list(q->s->store, q->bucket->name, q->key, u->upload_id, after, max,
+                              part_entry, &page, &truncated);
     if (err != ERR_NONE) {
         buf_fini(&page.b);
-        s3_extra(q, "UploadId", http_param(q->r, "uploadId"));
-        s3_fail(q, err == ERR_NOTFOUND ? S3_NO_SUCH_UPLOAD : s3_fault_of(err));
+        s3_fail_upload(q, err);
         return;
     }
     truncated = truncated && max > 0;
@@ -73,54 +94,40 @@ s3_run_list_parts(struct s3_request *q)
 
 struct upload_page {
     struct s3_request *q;
+    struct store_upload_list_spec spec;
     struct buf b;
     struct buf prefixes;
-    struct slice prefix;
-    struct slice delimiter;
     bool url;
-    size_t group_n; /* the common prefix last seen is the first group_n bytes of `key` */
-    char key[STORE_KEY_MAX];
+    char key[STORE_KEY_MAX]; /* of the last entry */
     size_t key_n;
-    char upload[STORE_UPLOAD_ID_MAX];
+    char upload[STORE_UPLOAD_ID_MAX]; /* "" when it was a common prefix */
 };
-
-/* Folds keys that share what stands before the delimiter; true: said already. */
-static bool
-upload_folded(struct upload_page *page, struct slice key)
-{
-    struct slice tail = slice_skip(key, page->prefix.n);
-    ptrdiff_t at = page->delimiter.n == 0 ? -1 : slice_find(tail, page->delimiter);
-    if (at < 0)
-        return false;
-    struct slice group = slice_of(key.p, page->prefix.n + (size_t)at + page->delimiter.n);
-    if (group.n == page->group_n && memcmp(page->key, group.p, group.n) == 0)
-        return true;
-    page->group_n = group.n;
-    xml_open(&page->prefixes, "CommonPrefixes");
-    s3_name_xml(&page->prefixes, "Prefix", group, page->url);
-    xml_close(&page->prefixes, "CommonPrefixes");
-    return true;
-}
 
 static int
 upload_entry(void *arg, const struct store_upload *u)
 {
     struct upload_page *page = arg;
     struct buf *b = &page->b;
-    bool folded = upload_folded(page, u->key);
     page->key_n = u->key.n;
     memcpy(page->key, u->key.p, u->key.n);
-    memcpy(page->upload, u->upload_id.p, u->upload_id.n);
+    CHK(u->upload_id.n < sizeof page->upload);
+    if (u->upload_id.n > 0)
+        memcpy(page->upload, u->upload_id.p, u->upload_id.n);
     page->upload[u->upload_id.n] = '\0';
-    if (folded)
+    if (u->is_prefix) {
+        xml_open(&page->prefixes, "CommonPrefixes");
+        s3_name_xml(&page->prefixes, "Prefix", u->key, page->url);
+        xml_close(&page->prefixes, "CommonPrefixes");
         return page->prefixes.err;
+    }
     xml_open(b, "Upload");
     s3_name_xml(b, "Key", u->key, page->url);
     xml_put(b, "UploadId", u->upload_id);
-    s3_owner_xml(page->q, b, "Initiator", u->owner);
+    initiator_xml(page->q, b, u);
     s3_owner_xml(page->q, b, "Owner", u->owner);
-    xml_puts(b, "StorageClass", "STANDARD");
+    xml_puts(b, "StorageClass", store_class_name(u->storage_class));
     s3_time_xml(b, "Initiated", u->created_ms);
+    algorithm_xml(b, u);
     xml_close(b, "Upload");
     return b->err;
 }
@@ -135,9 +142,9 @@ uploads_head(struct upload_page *page, int max)
     xml_put(b, "Bucket", page->q->bucket->name);
     s3_name_xml(b, "KeyMarker", http_param(r, "key-marker"), page->url);
     xml_put(b, "UploadIdMarker", http_param(r, "upload-id-marker"));
-    s3_name_xml(b, "Prefix", page->prefix, page->url);
-    if (page->delimiter.n > 0)
-        s3_name_xml(b, "Delimiter", page->delimiter, page->url);
+    s3_name_xml(b, "Prefix", page->spec.prefix, page->url);
+    if (page->spec.delimiter.n > 0)
+        s3_name_xml(b, "Delimiter", page->spec.delimiter, page->url);
     if (page->url)
         xml_puts(b, "EncodingType", "url");
     xml_put_int(b, "MaxUploads", max);
@@ -171,17 +178,27 @@ s3_run_list_uploads(struct s3_request *q)
     }
     if (!s3_param_int(q, "max-uploads", 0, STORE_LIST_MAX, true, STORE_LIST_MAX, &max))
         return;
+    struct slice encoding = http_param(r, "encoding-type");
+    if (encoding.n > 0 && !slice_eqs(encoding, "url")) {
+        s3_extra(q, "ArgumentName", SLICE_LIT("encoding-type"));
+        s3_extra(q, "ArgumentValue", encoding);
+        s3_fail_why(q, S3_INVALID_ARGUMENT, "Invalid Encoding Method specified in Request");
+        return;
+    }
     page->q = q;
-    page->prefix = http_param(r, "prefix");
-    page->delimiter = http_param(r, "delimiter");
-    page->url = slice_eqs(http_param(r, "encoding-type"), "url");
+    page->spec = (struct store_upload_list_spec){.bucket = q->bucket->name,
+                                                 .prefix = http_param(r, "prefix"),
+                                                 .delimiter = http_param(r, "delimiter"),
+                                                 .after = http_param(r, "key-marker"),
+                                                 .max = max};
+    if (page->spec.after.n > 0)
+        page->spec.after_upload = http_param(r, "upload-id-marker");
+    page->url = encoding.n > 0;
     buf_init(&page->b, S3_REPLY_BYTES_MAX);
     buf_init(&page->prefixes, S3_REPLY_BYTES_MAX);
     uploads_head(page, max);
     if (max > 0)
-        err = store_upload_list(q->s->store, q->bucket->name, page->prefix,
-                                http_param(r, "key-marker"), http_param(r, "upload-id-marker"), max,
-                                upload_entry, page, &truncated);
+        err = store_upload_list(q->s->store, &page->spec, upload_entry, page, &truncated);
     if (err != ERR_NONE) {
         s3_fail_err(q, err);
     } else {

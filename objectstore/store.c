@@ -98,6 +98,7 @@ store_open(struct store **out, const struct store_options *options)
     s->caches = caches_new(options->cache_bytes);
     s->verified = verified_new();
     s->pool = pool_new(STORE_POOL_THREADS, pool_leave, s);
+    s->sum_pool = pool_new(1, pool_leave, s);
     int err = bytes_open(&s->bytes, options->dir);
     if (err == ERR_NONE) {
         db_on_commit(s->db, commit_hook, s);
@@ -142,6 +143,7 @@ store_close(struct store **sp)
     /* What was submitted before has been answered when this returns. */
     struct db_op barrier = {.apply = barrier_apply, .urgent = true};
     (void)db_call(s->db, &barrier);
+    pool_free(&s->sum_pool);
     pool_free(&s->pool);
     CHK(s->puts_first == NULL && s->pins == NULL);
     caches_free(&s->caches);

@@ -206,8 +206,9 @@ struct store_put_spec {
     const char *etag; /* hex MD5 of the bytes */
     enum checksum checksum;
     struct slice checksum_base64;
-    struct slice tags; /* encoded */
-    struct slice acl;  /* encoded */
+    bool checksum_composite; /* of an upload to create: the type of its checksum */
+    struct slice tags;       /* encoded */
+    struct slice acl;        /* encoded */
     enum store_class storage_class;
     struct store_lock lock;
     struct store_condition condition;

@@ -16,6 +16,7 @@
 
 #define STORE_MAGIC 0x57042e01u
 #define STORE_POOL_THREADS 3
+#define STORE_SUMS_MAX 256       /* checksums of stored bytes waiting to be computed */
 #define STORE_PUT_FILES_MAX 4096 /* uploads with a file at once: each has a descriptor */
 #define STORE_CHANGES_MAX 4096   /* remembered one by one between two commits */
 #define STORE_UPLOAD_DONE_MS ((int64_t)24 * 3600 * 1000)
@@ -40,6 +41,8 @@ struct store {
     struct caches *caches;
     struct verified *verified;
     struct pool *pool;
+    struct pool *sum_pool; /* one thread: reads as much as an object holds */
+    _Atomic int sums;      /* its jobs */
     struct store_changes changes;
     _Atomic int64_t next_id;
 

@@ -30,4 +30,11 @@ int store_verify_first(struct store *s, const struct store_object *o, int64_t of
  * itself. Reads the disk; not on HTTP threads. */
 int store_source_fd(struct store *s, const struct store_object *o, int *fd);
 
+/* The checksum of stored bytes, in base64: read through by a thread of the store's own, one after
+ * another, so it may take seconds. Keeps a reference on the object. ERR_BUSY: too many wait, and
+ * done() is never called; else done() is told ERR_NONE, or ERR_STALE, ERR_CORRUPT, ERR_IO. */
+typedef void (*store_summed_fn)(void *arg, int err, const char *base64);
+int store_sum(struct store *s, const struct store_object *o, int64_t offset, int64_t bytes,
+              enum checksum checksum, store_summed_fn done, void *arg);
+
 #endif

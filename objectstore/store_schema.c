@@ -149,7 +149,9 @@ static const char schema_2[] =
     "CREATE TABLE version_parts (seq INTEGER PRIMARY KEY, parts BLOB NOT NULL);"
     /* What CreateMultipartUpload said beside what has a column: pairs, as in `meta`. */
     "ALTER TABLE upload ADD COLUMN attributes BLOB NOT NULL DEFAULT x'';"
-    "ALTER TABLE upload_done ADD COLUMN version_id TEXT NOT NULL DEFAULT '';";
+    "ALTER TABLE upload_done ADD COLUMN version_id TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE upload_done ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE upload_done ADD COLUMN checksum_value TEXT NOT NULL DEFAULT '';";
 
 const char *
 store_schema(int version)

@@ -334,7 +334,7 @@ test_signed_trailer(void **state)
         {CRC "\r\n", "x-amz-checksum-crc32:y/Q5Jw==\n", "\r\n", PAYLOAD_CHUNK_SIGNATURE},
         {"x-amz-checksum-crc32:y/Q5Jw==\r\n", CRC "\n", "\r\n", PAYLOAD_CHUNK_SIGNATURE},
         {"x-amz-checksum-crc32:y/Q5Jw==\r\n", "x-amz-checksum-crc32:y/Q5Jw==\n", "\r\n",
-         PAYLOAD_CHECKSUM},
+         PAYLOAD_NOT_CRC32},
         {"", CRC "\n", "\r\n", PAYLOAD_BAD_TRAILER},
         {"", "", "\r\n", PAYLOAD_BAD_TRAILER},
         {CRC "\r\n" CRC "\r\n", CRC "\n" CRC "\n", "\r\n", PAYLOAD_BAD_TRAILER},

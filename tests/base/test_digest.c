@@ -222,6 +222,64 @@ test_crc_model(void **state)
 }
 
 static void
+sum(enum checksum c, const uint8_t *p, size_t n, uint8_t *out)
+{
+    struct digester *d = digester_new(0, c);
+    digester_update(d, p, n);
+    digester_end(d);
+    memcpy(out, digester_checksum(d), checksum_bytes(c));
+    digester_free(&d);
+}
+
+/* The join against the sum of all the bytes, for any split, also in three. */
+static void
+test_crc_join(void **state)
+{
+    (void)state;
+    static uint8_t bytes[70000];
+    static const size_t splits[] = {0, 1, 2, 7, 8, 255, 256, 4095, 65535, 65536, 69999, 70000};
+    static const enum checksum joins[] = {CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_CRC64NVME};
+    random_bytes(bytes, sizeof bytes);
+    for (size_t k = 0; k < sizeof joins / sizeof joins[0]; k++) {
+        enum checksum c = joins[k];
+        uint8_t whole[DIGEST_BYTES_MAX], a[DIGEST_BYTES_MAX], b[DIGEST_BYTES_MAX];
+        assert_true(checksum_joins(c));
+        sum(c, bytes, sizeof bytes, whole);
+        for (size_t i = 0; i < sizeof splits / sizeof splits[0]; i++) {
+            size_t n = splits[i], rest = sizeof bytes - n;
+            sum(c, bytes, n, a);
+            sum(c, bytes + n, rest / 2, b);
+            checksum_join(c, a, b, (int64_t)(rest / 2));
+            sum(c, bytes + n + rest / 2, rest - rest / 2, b);
+            checksum_join(c, a, b, (int64_t)(rest - rest / 2));
+            assert_memory_equal(a, whole, checksum_bytes(c));
+        }
+    }
+    assert_false(checksum_joins(CHECKSUM_NONE) || checksum_joins(CHECKSUM_SHA1) ||
+                 checksum_joins(CHECKSUM_SHA256));
+}
+
+/* Lengths that nobody computes directly: joining a stretch of zeros in two steps or in one is the
+ * same, up to what an object may hold. */
+static void
+test_crc_join_long(void **state)
+{
+    (void)state;
+    static const enum checksum joins[] = {CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_CRC64NVME};
+    static const int64_t lengths[] = {1, (int64_t)5 << 30, ((int64_t)5 << 40) - 3};
+    for (size_t k = 0; k < sizeof joins / sizeof joins[0]; k++) {
+        for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+            uint8_t once[8] = "abcdefg", twice[8] = "abcdefg", nothing[8] = "";
+            checksum_join(joins[k], once, nothing, lengths[i] + 12345);
+            checksum_join(joins[k], twice, nothing, 12345);
+            assert_true(memcmp(once, twice, checksum_bytes(joins[k])) != 0);
+            checksum_join(joins[k], twice, nothing, lengths[i]);
+            assert_memory_equal(once, twice, checksum_bytes(joins[k]));
+        }
+    }
+}
+
+static void
 test_checksum_names(void **state)
 {
     (void)state;
@@ -372,6 +430,8 @@ main(void)
         cmocka_unit_test(test_hmac_sha1),
         cmocka_unit_test(test_crc_known),
         cmocka_unit_test(test_crc_model),
+        cmocka_unit_test(test_crc_join),
+        cmocka_unit_test(test_crc_join_long),
         cmocka_unit_test(test_checksum_names),
         cmocka_unit_test(test_digester),
         cmocka_unit_test(test_hex),

@@ -80,17 +80,25 @@ test_plain(void **state)
         {"Content-Length: 9\nContent-MD5: 25f9e794323b453885f5181f1b624d0b\n", NULL, NINE,
          PAYLOAD_BAD_MD5_HEADER},
         {"Content-Length: 9\nContent-MD5:\n", NULL, NINE, PAYLOAD_BAD_MD5_HEADER},
-        {"Content-Length: 9\nx-amz-checksum-crc32: y/Q5Jg=\n", NULL, NINE,
-         PAYLOAD_BAD_CHECKSUM_HEADER},
-        {"Content-Length: 9\nx-amz-checksum-crc32: 4waSgw==AA==\n", NULL, NINE,
-         PAYLOAD_BAD_CHECKSUM_HEADER},
+        {"Content-Length: 9\nx-amz-checksum-crc32: y/Q5Jg=\n", NULL, NINE, PAYLOAD_BAD_CRC32},
+        {"Content-Length: 9\nx-amz-checksum-crc32: 4waSgw==AA==\n", NULL, NINE, PAYLOAD_BAD_CRC32},
+        /* The last digit has bits that no byte needs. */
+        {"Content-Length: 9\nx-amz-checksum-crc32: y/Q5Jh==\n", NULL, NINE, PAYLOAD_BAD_CRC32},
+        {"Content-Length: 9\nx-amz-checksum-sha256: y/Q5Jg==\n", NULL, NINE, PAYLOAD_BAD_SHA256},
         {"Content-Length: 9\nx-amz-checksum-crc33: y/Q5Jg==\n", NULL, NINE,
          PAYLOAD_BAD_CHECKSUM_HEADER},
         {"Content-Length: 9\nx-amz-checksum-crc32: y/Q5Jg==\nx-amz-checksum-crc32c: 4waSgw==\n",
          NULL, NINE, PAYLOAD_TWO_CHECKSUMS},
         {"Content-Length: 9\nx-amz-checksum-crc32: y/Q5Jg==\nx-amz-checksum-crc32: y/Q5Jg==\n",
          NULL, NINE, PAYLOAD_TWO_CHECKSUMS},
-        {"Content-Length: 9\nx-amz-sdk-checksum-algorithm: CRC32\n", NULL, NINE, PAYLOAD_NONE},
+        {"Content-Length: 9\nx-amz-sdk-checksum-algorithm: CRC32\n", NULL, NINE,
+         PAYLOAD_SDK_NO_VALUE},
+        {"Content-Length: 9\nx-amz-sdk-checksum-algorithm: SHA1\nx-amz-checksum-crc32: y/Q5Jg==\n",
+         NULL, NINE, PAYLOAD_SDK_ALGORITHM},
+        {"Content-Length: 9\nx-amz-sdk-checksum-algorithm: CRC33\n", NULL, NINE,
+         PAYLOAD_SDK_ALGORITHM},
+        {"Content-Length: 9\nx-amz-sdk-checksum-algorithm: CRC32\nx-amz-checksum-crc32: y/Q5Jg==\n",
+         NULL, NINE, PAYLOAD_NONE},
         {"Content-Length: 9\nx-amz-checksum-algorithm: CRC32\nx-amz-checksum-type: FULL_OBJECT\n"
          "x-amz-checksum-mode: ENABLED\n",
          NULL, NINE, PAYLOAD_NONE},
@@ -124,7 +132,8 @@ test_plain_checksums(void **state)
         assert_string_equal(o.base64, nine_checksums[i].base64);
         buf_fini(&o.plain);
         upload_run(r, SLICE_LIT("123456780"), 4, UPLOAD_BYTES_MAX, &o);
-        assert_int_equal(o.fault, PAYLOAD_CHECKSUM);
+        assert_int_equal(o.fault, payload_fault_of(PAYLOAD_NOT_CRC32, nine_checksums[i].id));
+        assert_non_null(strcasestr(payload_message(o.fault), nine_checksums[i].name));
         assert_int_equal(o.checksum, CHECKSUM_NONE);
         buf_fini(&o.plain);
         fakereq_free(&r);
@@ -155,6 +164,60 @@ test_limits(void **state)
     upload_run(r, SLICE_LIT("9\r\n" NINE "\r\n0\r\n\r\n"), 1, 8, &o);
     assert_int_equal(o.fault, PAYLOAD_TOO_LARGE);
     assert_int_equal(o.plain.n, 0);
+    buf_fini(&o.plain);
+    fakereq_free(&r);
+}
+
+/* What the server wants when the client states nothing; what is stated wins. */
+static void
+test_wanted(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fields;
+        enum checksum stated, computed;
+        const char *base64;
+    } cases[] = {
+        {"Content-Length: 9\n", CHECKSUM_NONE, CHECKSUM_CRC32C, "4waSgw=="},
+        {"Content-Length: 9\nx-amz-checksum-crc32: y/Q5Jg==\n", CHECKSUM_CRC32, CHECKSUM_CRC32,
+         "y/Q5Jg=="},
+    };
+    for (size_t i = 0; i < LEN(cases); i++) {
+        struct upload_outcome o = {.plain = {.n = 0}};
+        struct payload *p = NULL;
+        const char *base64 = NULL;
+        struct http_request *r = upload_new(cases[i].fields, NULL);
+        buf_init(&o.plain, UPLOAD_BYTES_MAX);
+        assert_int_equal(payload_begin(&p, r, UPLOAD_BYTES_MAX, upload_sink, &o), PAYLOAD_NONE);
+        assert_int_equal(payload_want(p, CHECKSUM_CRC32C), ERR_NONE);
+        assert_int_equal(payload_stated(p), cases[i].stated);
+        assert_int_equal(payload_feed(p, NINE, 9), PAYLOAD_NONE);
+        assert_int_equal(payload_end(p), PAYLOAD_NONE);
+        assert_int_equal(payload_checksum(p, &base64), cases[i].computed);
+        assert_string_equal(base64, cases[i].base64);
+        payload_fini(&p);
+        buf_fini(&o.plain);
+        fakereq_free(&r);
+    }
+}
+
+/* Headers that speak of something else than this body. */
+static void
+test_unsummed(void **state)
+{
+    (void)state;
+    struct upload_outcome o = {.plain = {.n = 0}};
+    struct payload *p = NULL;
+    struct http_request *r = upload_new("Content-Length: 9\nx-amz-checksum-sha1: of another\n"
+                                        "x-amz-checksum-crc32: AAAAAA==\n",
+                                        NULL);
+    buf_init(&o.plain, UPLOAD_BYTES_MAX);
+    assert_int_equal(payload_begin_unsummed(&p, r, UPLOAD_BYTES_MAX, upload_sink, &o),
+                     PAYLOAD_NONE);
+    assert_int_equal(payload_feed(p, NINE, 9), PAYLOAD_NONE);
+    assert_int_equal(payload_end(p), PAYLOAD_NONE);
+    assert_int_equal(payload_checksum(p, NULL), CHECKSUM_NONE);
+    payload_fini(&p);
     buf_fini(&o.plain);
     fakereq_free(&r);
 }
@@ -206,12 +269,12 @@ test_unsigned_trailer(void **state)
         {"4\r\n1234\r\n5\r\n56789\r\n0\r\n" CRC "\r\n\r\n", PAYLOAD_NONE},
         {"1\r\n1\r\n1\r\n2\r\n7\r\n3456789\r\n000\r\n" CRC "\r\n\r\n", PAYLOAD_NONE},
         /* lies */
-        {BODY "x-amz-checksum-crc32:y/Q5Jw==\r\n\r\n", PAYLOAD_CHECKSUM},
-        {"9\r\n123456780\r\n0\r\n" CRC "\r\n\r\n", PAYLOAD_CHECKSUM},
+        {BODY "x-amz-checksum-crc32:y/Q5Jw==\r\n\r\n", PAYLOAD_NOT_CRC32},
+        {"9\r\n123456780\r\n0\r\n" CRC "\r\n\r\n", PAYLOAD_NOT_CRC32},
         {BODY "x-amz-checksum-crc32c:4waSgw==\r\n\r\n", PAYLOAD_BAD_TRAILER},
-        {BODY "x-amz-checksum-crc32:y/Q5Jg=\r\n\r\n", PAYLOAD_BAD_CHECKSUM_HEADER},
-        {BODY "x-amz-checksum-crc32:\r\n\r\n", PAYLOAD_BAD_CHECKSUM_HEADER},
-        {BODY "x-amz-checksum-crc32\r\n\r\n", PAYLOAD_BAD_CHECKSUM_HEADER},
+        {BODY "x-amz-checksum-crc32:y/Q5Jg=\r\n\r\n", PAYLOAD_BAD_CRC32},
+        {BODY "x-amz-checksum-crc32:\r\n\r\n", PAYLOAD_BAD_CRC32},
+        {BODY "x-amz-checksum-crc32\r\n\r\n", PAYLOAD_BAD_CRC32},
         {BODY "\r\n", PAYLOAD_BAD_TRAILER},
         {BODY, PAYLOAD_BAD_TRAILER},
         {BODY CRC, PAYLOAD_BAD_TRAILER},
@@ -374,6 +437,8 @@ main(void)
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_plain_checksums),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_wanted),
+        cmocka_unit_test(test_unsummed),
         cmocka_unit_test(test_sink_error),
         cmocka_unit_test(test_unsigned_trailer),
         cmocka_unit_test(test_unsigned_without_trailer),

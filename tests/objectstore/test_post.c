@@ -501,11 +501,16 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forms),      cmocka_unit_test(forms_refused),
-        cmocka_unit_test(form_limits), cmocka_unit_test(form_stopped),
-        cmocka_unit_test(boundaries), cmocka_unit_test(policies),
-        cmocka_unit_test(policies_invalid), cmocka_unit_test(ranges),
-        cmocka_unit_test(signatures), cmocka_unit_test(signatures_v2),
+        cmocka_unit_test(forms),
+        cmocka_unit_test(forms_refused),
+        cmocka_unit_test(form_limits),
+        cmocka_unit_test(form_stopped),
+        cmocka_unit_test(boundaries),
+        cmocka_unit_test(policies),
+        cmocka_unit_test(policies_invalid),
+        cmocka_unit_test(ranges),
+        cmocka_unit_test(signatures),
+        cmocka_unit_test(signatures_v2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

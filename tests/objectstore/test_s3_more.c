@@ -385,10 +385,10 @@ multipart_refusals(void **state)
             "<CompleteMultipartUpload><Part><PartNumber>0</PartNumber><ETag>a</ETag></Part>"
             "</CompleteMultipartUpload>",
             400, "<Code>MalformedXML</Code>");
-    s3_send(t, ROOT, "POST", target, "x-amz-checksum-crc32: AAAAAA==\r\n",
+    s3_send(t, ROOT, "POST", target, "x-amz-checksum-crc32: AAAAAA==-a\r\n",
             "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>"
             "</CompleteMultipartUpload>",
-            501, "<Code>NotImplemented</Code>");
+            400, "Value for x-amz-checksum-crc32 header is invalid.");
     s3_do(t, ANN, "GET", target, 403, NULL);
     s3_do(t, ANN, "DELETE", target, 403, NULL);
     s3_do(t, ROOT, "DELETE", target, 204, NULL);
@@ -427,7 +427,10 @@ parts_by_copy(void **state)
     }
     s3_send(t, ROOT, "PUT", target,
             "x-amz-copy-source: album/source\r\nx-amz-copy-source-range: bytes=99999999-\r\n", "",
-            416, NULL);
+            400, "must be of the form bytes=first-last");
+    s3_send(t, ROOT, "PUT", target,
+            "x-amz-copy-source: album/source\r\nx-amz-copy-source-range: bytes=9-6291456\r\n", "",
+            400, "Range specified is not valid for source object of size: 6291456");
     s3_send(t, ROOT, "PUT", target,
             "x-amz-copy-source: album/source\r\nx-amz-copy-source-range: 1-2\r\n", "", 400,
             "<Code>InvalidArgument</Code>");
@@ -544,7 +547,7 @@ sub_resources(void **state)
         {"POST", "/album/e?restore", 501, "NotImplemented"},
         {"POST", "/album/e?select&select-type=2", 501, "NotImplemented"},
         {"GET", "/album/e?torrent", 501, "NotImplemented"},
-        {"GET", "/album/e?attributes", 501, "NotImplemented"},
+        {"GET", "/album/e?attributes", 400, "x-amz-object-attributes header"},
         {"GET", "/album?inventory", 501, "NotImplemented"},
         {"POST", "/album", 412, "<Condition>Bucket POST must be of the enclosure-type"},
         {"POST", "/album/e", 405, "Allow: GET, HEAD, PUT, DELETE\r\n"},
