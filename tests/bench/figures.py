@@ -12,7 +12,7 @@ import darkroom  # noqa: E402
 PROGRAMS = os.path.join(TOP, "build", "bench")
 PHOTOS = os.environ["PHOTOS"]
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-COMMAND_SECONDS = 240
+COMMAND_SECONDS = 580
 END_SECONDS = 5
 
 started = []
