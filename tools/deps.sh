@@ -7,7 +7,7 @@ build="gcc make pkg-config libc6-dev libvips-dev libmicrohttpd-dev libs3-dev lib
        libuv1-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libseccomp-dev libexpat1-dev
        curl ca-certificates bsdextrautils"
 test="libcmocka-dev clang libclang-rt-14-dev awscli python3-boto3 xfsprogs e2fsprogs strace s3cmd
-      rclone git python3-pil"
+      rclone git python3-pil libs3-2"
 bench="nginx-light wrk libturbojpeg0-dev python3-boto3"
 
 case "${1:-}" in

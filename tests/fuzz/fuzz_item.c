@@ -3,6 +3,7 @@
  * the disk's form. 'd': the disk's form itself, as a damaged file might hold it. 'n': two numbers,
  * whose order as numbers and as key bytes is one.
  */
+#include "base/digest.h"
 #include "metadata/ddb_json.h"
 #include "metadata/item_priv.h"
 #include "metadata/key.h"
@@ -47,14 +48,24 @@ check_json(struct arena *a, struct slice text)
     buf_fini(&why);
 }
 
+/* As it stands, and behind a head that fits: version and CRC32C. */
 static void
 check_bytes(struct arena *a, struct slice bytes)
 {
     struct attr_value item;
-    if (item_decode(a, bytes, &item) == ERR_NONE) {
+    if (item_decode(a, bytes, &item) == ERR_NONE)
+        check_disk(a, &item);
+    char *whole = chk_malloc(5 + bytes.n);
+    uint32_t crc = digest_crc32c(0, bytes.p, bytes.n);
+    whole[0] = 1;
+    for (int i = 0; i < 4; i++)
+        whole[1 + i] = (char)(crc >> (8 * i));
+    memcpy(whole + 5, bytes.p, bytes.n);
+    if (item_decode(a, slice_of(whole, 5 + bytes.n), &item) == ERR_NONE) {
         CHK(item.type == ATTR_M);
         check_disk(a, &item);
     }
+    free(whole);
 }
 
 static void

@@ -83,6 +83,8 @@ static void
 check_result(const struct fn_result *res)
 {
     CHK(res->id == request.id && res->answer_count == request.call_count);
+    for (int i = 0; i < reader.fd_count; i++)
+        CHK(reader.fds[i] == -1); /* they have one owner, the result */
     struct arena *a = fuzz_arena();
     for (size_t i = 0; i < res->answer_count; i++) {
         const struct fn_answer *ans = &res->answers[i];
