@@ -93,6 +93,7 @@ check_result(const struct fn_result *res)
             const struct fn_output *o = &ans->outputs[k];
             CHK((o->status == FN_OK) == (o->fd >= 0));
             CHK(o->status != FN_OK || lseek(o->fd, 0, SEEK_END) == o->bytes);
+            CHK(o->status != FN_OK || (fcntl(o->fd, F_GET_SEALS) & F_SEAL_WRITE) != 0);
         }
         for (size_t k = 0; k < ans->attr_count; k++) {
             struct slice number;
