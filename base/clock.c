@@ -128,3 +128,14 @@ clock_parse(const char *text, int64_t *wall_ms)
     }
     return ERR_INVALID;
 }
+
+int
+clock_parse_iso(const char *p, size_t n, int64_t *wall_ms)
+{
+    enum { DAY = sizeof "2026-01-31" - 1 };
+    char text[CLOCK_TEXT_MAX];
+    if (n < DAY || n >= sizeof text - sizeof "T00:00:00Z" || p[4] != '-')
+        return ERR_INVALID;
+    snprintf(text, sizeof text, "%.*s%s", (int)n, p, n == DAY ? "T00:00:00Z" : "");
+    return clock_parse(text, wall_ms);
+}

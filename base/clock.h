@@ -26,5 +26,8 @@ void clock_http(int64_t wall_ms, char out[CLOCK_TEXT_MAX]);
 /* Reads any of the three RFC 9110 date forms, the two ISO forms above (fraction optional), NUL-
  * terminated text. ERR_INVALID when it is none of them. */
 int clock_parse(const char *text, int64_t *wall_ms);
+/* The dashed ISO form alone, as it stands in XML; a day without a time is its midnight UTC.
+ * ERR_INVALID. */
+int clock_parse_iso(const char *p, size_t n, int64_t *wall_ms);
 
 #endif

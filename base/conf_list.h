@@ -21,6 +21,8 @@ CONF(REGION, "s3.region", STR, "us-east-1", 0, 0, "", "Region name in answers an
 CONF(RESERVE, "storage.reserve_bytes", INT, "67108864", 0, 1099511627776, "bytes", "Free space that must stay: PUT is refused below it")
 CONF(CACHE, "storage.cache_bytes", INT, "67108864", 0, 1099511627776, "bytes", "RAM for object records and small bodies")
 CONF(CHECKPOINT, "storage.checkpoint_bytes", INT, "8388608", 1048576, 1073741824, "bytes", "Write-ahead log size at which it is checkpointed")
+CONF(LIFECYCLE_INTERVAL, "lifecycle.interval_s", INT, "3600", 1, 86400, "s", "Time between two passes of the lifecycle rules")
+CONF(LIFECYCLE_DAY, "lifecycle.day_s", INT, "86400", 1, 86400, "s", "Length of a day in lifecycle rules; less than 86400 is for trying rules out only")
 CONF(WORKERS, "workers.count", INT, "0", 0, 256, "processes", "Image workers; 0 is one per core")
 CONF(WORKER_PROGRAM, "workers.program", STR, "", 0, 0, "path", "darkroom-worker; empty finds it beside the server, else in libexec")
 CONF(SANDBOX, "workers.sandbox", STR, "auto", 0, 0, "require|auto", "require: refuse to start a worker when the kernel lacks a part of the sandbox")

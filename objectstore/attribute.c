@@ -10,7 +10,7 @@
 #include "objectstore/store_priv.h"
 
 /* A retention that still holds may be prolonged; only governance, by a caller who may bypass it,
- * can be shortened or removed.
+ * can be shortened, removed or made compliance.
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html */
 static bool
 may_set_retention(const struct store_lock *now, const struct store_attribute_spec *spec)
@@ -18,9 +18,7 @@ may_set_retention(const struct store_lock *now, const struct store_attribute_spe
     const struct store_lock *want = &spec->lock;
     if (now->retention == STORE_RETENTION_NONE || now->retain_until_ms <= clock_wall_ms())
         return true;
-    bool stronger =
-        want->retention == STORE_RETENTION_COMPLIANCE || (want->retention == now->retention);
-    if (stronger && want->retain_until_ms >= now->retain_until_ms)
+    if (want->retention == now->retention && want->retain_until_ms >= now->retain_until_ms)
         return true;
     return now->retention == STORE_RETENTION_GOVERNANCE && spec->bypass_governance;
 }
@@ -54,6 +52,7 @@ lock_set(struct db_conn *conn, const struct store_object *o,
     struct store_object changed = *o;
     if (spec->attribute == STORE_ATTR_HOLD) {
         changed.lock.legal_hold = spec->lock.legal_hold;
+        changed.lock.hold_stated = true;
     } else {
         if (!may_set_retention(&o->lock, spec))
             return ERR_DENIED;

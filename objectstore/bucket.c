@@ -9,6 +9,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "objectstore/cors.h"
+#include "objectstore/lifecycle.h"
+#include "objectstore/lock_config.h"
 #include "objectstore/policy.h"
 #include "objectstore/store_priv.h"
 
@@ -85,7 +87,6 @@ static const struct {
     {"acl", offsetof(struct store_bucket, acl)},
     {"ownershipControls", offsetof(struct store_bucket, ownership)},
     {"publicAccessBlock", offsetof(struct store_bucket, access_block)},
-    {"object-lock", offsetof(struct store_bucket, lock_default)},
 };
 
 static struct slice *
@@ -136,6 +137,7 @@ store_bucket_unref(const struct store_bucket **bp)
     if (before == 1) {
         policy_free(&b->policy);
         cors_free(&b->cors);
+        lifecycle_free(&b->lifecycle);
         free(b);
     }
 }
@@ -176,6 +178,39 @@ cors_load(struct store_bucket *b, struct slice body)
     buf_fini(&why);
 }
 
+/* Rules that no longer parse remove nothing. */
+static void
+lifecycle_load(struct store_bucket *b, struct slice body)
+{
+    struct buf why;
+    buf_init(&why, WHY_MAX);
+    if (lifecycle_parse(body, &b->lifecycle, &why) != ERR_NONE)
+        log_line(LOG_ERROR, "lifecycle_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
+                 why.n > 0 ? why.p : "");
+    buf_fini(&why);
+}
+
+static void
+lock_load(struct store_bucket *b, struct slice body)
+{
+    if (lock_config_parse(body, &b->lock_default) != ERR_NONE)
+        log_line(LOG_ERROR, "object_lock_unreadable", "bucket=%.*s", SLICE_FMT(b->name));
+}
+
+/* Documents that are kept parsed. */
+static void
+parsed_load(struct store_bucket *b, struct slice name, struct slice body)
+{
+    if (slice_eqs(name, "policy"))
+        policy_load(b, body);
+    else if (slice_eqs(name, "cors"))
+        cors_load(b, body);
+    else if (slice_eqs(name, "lifecycle"))
+        lifecycle_load(b, body);
+    else if (slice_eqs(name, "object-lock"))
+        lock_load(b, body);
+}
+
 /* Fills in what requests need of the bucket's documents; the kept ones in `texts`. */
 static int
 docs_load(struct db_conn *conn, struct store_bucket *b, struct buf *texts)
@@ -187,10 +222,7 @@ docs_load(struct db_conn *conn, struct store_bucket *b, struct buf *texts)
     db_bind_int(q, 1, b->id);
     while ((rc = db_step(q)) == DB_ROW) {
         struct slice name = db_column_blob(q, 0), body = db_column_blob(q, 1);
-        if (slice_eqs(name, "policy"))
-            policy_load(b, body);
-        else if (slice_eqs(name, "cors"))
-            cors_load(b, body);
+        parsed_load(b, name, body);
         for (size_t i = 0; i < ARRAY_LEN(kept_docs); i++) {
             if (!slice_eqs(name, kept_docs[i].name))
                 continue;
@@ -239,6 +271,7 @@ bucket_load(struct db_conn *conn, struct slice name, struct store_bucket **out)
     if (rc != ERR_NONE) {
         policy_free(&lent.policy);
         cors_free(&lent.cors);
+        lifecycle_free(&lent.lifecycle);
     }
     db_reset(q);
     buf_fini(&texts);
@@ -342,6 +375,27 @@ store_bucket_list(struct store *s, struct slice owner, struct slice after, store
     }
     db_read_end(s->db, &conn);
     return rc;
+}
+
+int
+bucket_next_with(struct store *s, const char *config, struct slice after, struct buf *name)
+{
+    struct db_conn *conn = NULL;
+    int rc = db_read_begin(s->db, &conn);
+    if (rc != ERR_NONE)
+        return rc;
+    struct db_stmt *q = db_prepare(conn, "SELECT name FROM bucket AS b WHERE name > ?1 AND EXISTS"
+                                         " (SELECT 1 FROM bucket_config AS c"
+                                         "  WHERE c.bucket_id = b.id AND c.name = ?2)"
+                                         " ORDER BY name LIMIT 1");
+    db_bind_blob(q, 1, after);
+    db_bind_blob(q, 2, slice_str(config));
+    rc = db_step(q);
+    buf_reset(name);
+    if (rc == DB_ROW)
+        buf_put_slice(name, db_column_blob(q, 0));
+    db_read_end(s->db, &conn);
+    return rc == DB_ROW ? name->err : rc == DB_DONE ? ERR_NOTFOUND : rc;
 }
 
 /* ---- changes ---- */

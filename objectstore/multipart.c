@@ -105,6 +105,7 @@ attributes_describe(struct slice list, struct store_object *o)
         (enum store_retention)attribute_get(list, "retention", STORE_RETENTION_COMPLIANCE + 1);
     o->lock.retain_until_ms = attribute_get(list, "until", INT64_MAX);
     o->lock.legal_hold = attribute_get(list, "hold", 2) != 0;
+    o->lock.hold_stated = o->lock.legal_hold;
 }
 
 static void

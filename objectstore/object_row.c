@@ -161,6 +161,7 @@ object_lock_of(int64_t flags, int64_t retain_until_ms)
                                                  : STORE_RETENTION_NONE,
         .retain_until_ms = retain_until_ms,
         .legal_hold = (flags & OBJECT_LEGAL_HOLD) != 0,
+        .hold_stated = (flags & (OBJECT_LEGAL_HOLD | OBJECT_HOLD_OFF)) != 0,
     };
 }
 
@@ -173,6 +174,7 @@ object_flags(const struct store_object *o)
            (o->is_marker ? OBJECT_MARKER : 0) | (o->lock.legal_hold ? OBJECT_LEGAL_HOLD : 0) |
            (o->lock.retention == STORE_RETENTION_GOVERNANCE ? OBJECT_GOVERNANCE : 0) |
            (o->lock.retention == STORE_RETENTION_COMPLIANCE ? OBJECT_COMPLIANCE : 0) |
+           (o->lock.hold_stated && !o->lock.legal_hold ? OBJECT_HOLD_OFF : 0) |
            (int64_t)o->storage_class << OBJECT_CLASS_SHIFT;
 }
 

@@ -37,6 +37,7 @@ int extent_cut(struct buf *out, struct slice encoded, int64_t offset, int64_t by
 #define OBJECT_LEGAL_HOLD 16
 #define OBJECT_GOVERNANCE 32
 #define OBJECT_COMPLIANCE 64
+#define OBJECT_HOLD_OFF 128 /* a legal hold was stated, and it is off */
 #define OBJECT_CLASS_SHIFT 8
 
 /* Both tables' columns, in the order of object_from_row(). */

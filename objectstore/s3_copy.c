@@ -215,6 +215,7 @@ answer_copy(struct s3_request *q, int err)
     STAT_INC(objects_put_total);
     s3_copy_source_header(q, q->state);
     s3_version_made(q, w->result.version_id);
+    s3_expiration_header(q, w->bytes, w->spec.tags, w->result.mtime_ms);
     buf_init(&b, S3_REPLY_BYTES_MAX);
     xml_head(&b);
     xml_open(&b, "CopyObjectResult" S3_XMLNS);

@@ -29,13 +29,6 @@ struct removals {
 
 /* ---- one deletion ---- */
 
-static bool
-bypasses(struct s3_request *q, struct slice key)
-{
-    return slice_ieqs(http_field(q->r, "x-amz-bypass-governance-retention"), "true") &&
-           s3_may(q, q->bucket, "s3:BypassGovernanceRetention", key);
-}
-
 static void
 removal_init(struct s3_request *q, struct slice key, struct slice version_id, struct removal *rm)
 {
@@ -48,7 +41,7 @@ removal_init(struct s3_request *q, struct slice key, struct slice version_id, st
                  .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
                  .request_id = slice_str(q->r->id),
                  .source_ip = s3_source_ip(q),
-                 .bypass_governance = bypasses(q, key)},
+                 .bypass_governance = s3_bypasses_governance(q, key)},
     };
 }
 

@@ -21,8 +21,8 @@
     X(INCOMPLETE_BODY, "IncompleteBody", 400, "You did not provide the number of bytes specified by the Content-Length HTTP header.") \
     X(INTERNAL, "InternalError", 500, "We encountered an internal error. Please try again.") \
     X(INVALID_ARGUMENT, "InvalidArgument", 400, "Invalid Argument") \
-    X(INVALID_BUCKET_STATE, "InvalidBucketState", 409, "The request is not valid with the current state of the bucket.") \
     X(INVALID_BUCKET_NAME, "InvalidBucketName", 400, "The specified bucket is not valid.") \
+    X(INVALID_BUCKET_STATE, "InvalidBucketState", 409, "The request is not valid with the current state of the bucket.") \
     X(INVALID_LOCATION, "InvalidLocationConstraint", 400, "The specified location constraint is not valid.") \
     X(INVALID_PART, "InvalidPart", 400, "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.") \
     X(INVALID_PART_NUMBER, "InvalidPartNumber", 416, "The requested partnumber is not satisfiable") \
@@ -31,6 +31,7 @@
     X(INVALID_RANGE, "InvalidRange", 416, "The requested range is not satisfiable") \
     X(INVALID_REDIRECT, "InvalidRedirectLocation", 400, "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.") \
     X(INVALID_REQUEST, "InvalidRequest", 400, "Invalid Request") \
+    X(INVALID_RETENTION, "InvalidRetentionPeriod", 400, "The retention period must be a positive integer of at most 36500 days or 100 years.") \
     X(INVALID_STORAGE_CLASS, "InvalidStorageClass", 400, "The storage class you specified is not valid") \
     X(INVALID_TAG, "InvalidTag", 400, "The tag provided was not a valid tag.") \
     X(INVALID_URI, "InvalidURI", 400, "Couldn't parse the specified URI.") \

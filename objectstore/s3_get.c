@@ -254,6 +254,9 @@ headers(struct s3_request *q, const struct getting *g)
     http_header(q->r, "X-Content-Type-Options", SLICE_LIT("nosniff"));
     described(q, o);
     s3_tags_count_header(q, o);
+    s3_lock_headers(q, o);
+    if (o->is_latest)
+        s3_expiration_header(q, o->size, o->tags, o->mtime_ms);
     if (g->status == 206)
         http_headerf(q->r, "Content-Range", "bytes %lld-%lld/%lld", (long long)g->offset,
                      (long long)(g->offset + g->bytes - 1), (long long)o->size);

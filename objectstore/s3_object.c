@@ -36,7 +36,6 @@ static const struct {
     {"x-amz-grant-", S3_ACL_NOT_SUPPORTED},
     {"x-amz-server-side-encryption", S3_NOT_IMPLEMENTED},
     {"x-amz-server-side-encryption-", S3_NOT_IMPLEMENTED},
-    {"x-amz-object-lock-", S3_NOT_IMPLEMENTED},
     {"x-amz-write-offset-bytes", S3_NOT_IMPLEMENTED},
 };
 
@@ -242,7 +241,8 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
     }
     /* A copy has a directive of its own for tags. */
     bool tags = describe && kind != STORE_CREATED_COPY;
-    return s3_condition_read(q, &q->w->spec.condition) && (!tags || s3_tags_fill(q));
+    return s3_condition_read(q, &q->w->spec.condition) &&
+           s3_lock_of_headers(q, &q->w->spec.lock) && (!tags || s3_tags_fill(q));
 }
 
 void
@@ -334,6 +334,7 @@ answer_put(struct s3_request *q, int err)
     s3_etag_header(q, w->result.etag);
     s3_version_made(q, w->result.version_id);
     s3_checksum_headers(q, w->spec.checksum, w->spec.checksum_base64.p, false);
+    s3_expiration_header(q, w->bytes, w->spec.tags, w->result.mtime_ms);
     s3_reply_empty(q, 200, 0);
 }
 

@@ -517,6 +517,7 @@ answer_post(struct s3_request *q, int err)
     s3_etag_header(q, w->result.etag);
     s3_version_made(q, w->result.version_id);
     s3_checksum_headers(q, w->spec.checksum, w->spec.checksum_base64.p, false);
+    s3_expiration_header(q, w->bytes, w->spec.tags, w->result.mtime_ms);
     answer_stored(q);
 }
 

@@ -14,6 +14,7 @@
 #define S3_PARSE_MEMORY_MAX (16u << 20) /* tree of one XML body */
 #define S3_DOC_SMALL (64u << 10)
 #define S3_DOC_DELETE (2u << 20)
+#define S3_DOC_LIFECYCLE (1u << 20)
 #define S3_DOC_COMPLETE (4u << 20)
 #define S3_DELETE_KEYS_MAX 1000
 #define S3_EXTRAS_MAX 6
@@ -25,6 +26,7 @@ struct s3_service {
     const struct accounts *accounts;
     char *domain;
     char *region;
+    int64_t day_ms;   /* of lifecycle rules */
     char host_id[64]; /* x-amz-id-2: this process */
     struct s3_hooks hooks;
 };
@@ -160,6 +162,22 @@ void s3_preflight(struct s3_request *q);
 /* Before the answer to a request with Origin: the headers that let its page read the answer, when
  * the bucket's rules allow. Finds q->bucket when there is one. */
 void s3_cors_headers(struct s3_request *q);
+
+/* ---- s3_lock.c ---- */
+
+/* The caller asked to bypass governance, and may. */
+bool s3_bypasses_governance(struct s3_request *q, struct slice key);
+/* The lock of the version that this upload makes: what its headers ask for, else the bucket's
+ * default. A body that is to be locked must come with its digest. false: answered. */
+bool s3_lock_of_headers(struct s3_request *q, struct store_lock *lock);
+/* The headers that tell of it, as far as the caller may know. */
+void s3_lock_headers(struct s3_request *q, const struct store_object *o);
+
+/* ---- s3_lifecycle.c ---- */
+
+/* x-amz-expiration, when a rule of the bucket will remove such a current version. `tags` as kept
+ * with objects. */
+void s3_expiration_header(struct s3_request *q, int64_t size, struct slice tags, int64_t mtime_ms);
 
 /* ---- s3_cond.c ---- */
 
@@ -313,6 +331,15 @@ void s3_run_get_cors(struct s3_request *q);
 void s3_run_put_cors(struct s3_request *q);
 void s3_run_delete_cors(struct s3_request *q);
 void s3_run_object_attributes(struct s3_request *q);
+void s3_run_get_lifecycle(struct s3_request *q);
+void s3_run_put_lifecycle(struct s3_request *q);
+void s3_run_delete_lifecycle(struct s3_request *q);
+void s3_run_get_lock_config(struct s3_request *q);
+void s3_run_put_lock_config(struct s3_request *q);
+void s3_run_get_retention(struct s3_request *q);
+void s3_run_put_retention(struct s3_request *q);
+void s3_run_get_legal_hold(struct s3_request *q);
+void s3_run_put_legal_hold(struct s3_request *q);
 void s3_run_list_objects(struct s3_request *q);
 void s3_run_list_versions(struct s3_request *q);
 void s3_prepare_create_upload(struct s3_request *q);

@@ -25,6 +25,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stat.h"
+#include "objectstore/lifecycle.h"
 #include "objectstore/policy.h"
 #include "objectstore/post_form.h"
 
@@ -49,6 +50,7 @@ s3_service_new(const struct s3_options *o)
                              .accounts = o->accounts,
                              .domain = strdup(o->domain),
                              .region = strdup(o->region),
+                             .day_ms = o->day_ms > 0 ? o->day_ms : LIFECYCLE_DAY_MS,
                              .hooks = o->hooks};
     CHK(s->domain != NULL && s->region != NULL);
     random_bytes(id, sizeof id);

@@ -25,6 +25,7 @@ struct s3_options {
     const struct accounts *accounts;
     const char *domain; /* bucket-style host suffix, "localhost" */
     const char *region;
+    int64_t day_ms; /* length of a lifecycle rule's day; 0: 24 hours */
     struct s3_hooks hooks;
 };
 

@@ -40,7 +40,7 @@
 #define STORE_CONTENT_TYPE_MAX 1024
 #define STORE_USER_META_MAX (2u << 10) /* x-amz-meta-* names and values together */
 #define STORE_BUCKETS_MAX 10000
-#define STORE_CONFIG_BYTES_MAX (64u << 10)
+#define STORE_CONFIG_BYTES_MAX (2u << 20) /* of one document; most have a smaller limit */
 
 struct store;
 
@@ -134,7 +134,7 @@ int store_apply_bucket_versioning(struct store *s, struct db_conn *conn, struct 
                                   enum store_versioning versioning);
 /* For good; enables versioning as well. ERR_NOTFOUND bucket. */
 int store_apply_bucket_object_lock(struct store *s, struct db_conn *conn, struct slice bucket);
-/* Documents kept per bucket: "policy", "notification", later "cors", "lifecycle"... An empty body
+/* Documents kept per bucket: "policy", "notification", "cors", "lifecycle"... An empty body
  * removes. A policy must have been checked with policy_parse() before. ERR_NOTFOUND bucket. */
 int store_apply_bucket_config_set(struct store *s, struct db_conn *conn, struct slice bucket,
                                   const char *name, struct slice body);

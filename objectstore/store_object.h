@@ -23,6 +23,29 @@
 
 struct policy;
 struct cors;
+struct lifecycle;
+
+/* ---- object lock: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html ---- */
+
+enum store_retention {
+    STORE_RETENTION_NONE,
+    STORE_RETENTION_GOVERNANCE,
+    STORE_RETENTION_COMPLIANCE
+};
+
+struct store_lock {
+    enum store_retention retention;
+    int64_t retain_until_ms;
+    bool legal_hold;
+    bool hold_stated; /* somebody said ON or OFF */
+};
+
+/* What versions get that come without a retention of their own. */
+struct store_lock_default {
+    enum store_retention retention; /* NONE: nothing */
+    int days;                       /* one of them is 0 */
+    int years;
+};
 
 /* ---- buckets ---- */
 
@@ -41,13 +64,14 @@ struct store_bucket { /* shared, immutable; refs counted */
     int64_t created_ms;
     struct slice region;
     enum store_versioning versioning;
-    bool object_lock;      /* enabled for good; versioning cannot be suspended then */
-    struct policy *policy; /* parsed (objectstore/policy.h); NULL without one */
-    struct cors *cors;     /* likewise (objectstore/cors.h) */
-    struct slice acl;      /* documents as they were set */
+    bool object_lock; /* enabled for good; versioning cannot be suspended then */
+    struct store_lock_default lock_default;
+    struct policy *policy;       /* parsed (objectstore/policy.h); NULL without one */
+    struct cors *cors;           /* likewise (objectstore/cors.h) */
+    struct lifecycle *lifecycle; /* likewise (objectstore/lifecycle.h) */
+    struct slice acl;            /* documents as they were set */
     struct slice ownership;
     struct slice access_block;
-    struct slice lock_default;
     int refs;
 };
 
@@ -76,19 +100,6 @@ enum store_class {
 const char *store_class_name(enum store_class c);
 /* ERR_INVALID: none of S3's. */
 int store_class_parse(struct slice name, enum store_class *c);
-
-/* Object lock: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html */
-enum store_retention {
-    STORE_RETENTION_NONE,
-    STORE_RETENTION_GOVERNANCE,
-    STORE_RETENTION_COMPLIANCE
-};
-
-struct store_lock {
-    enum store_retention retention;
-    int64_t retain_until_ms;
-    bool legal_hold;
-};
 
 struct store_extent {
     int64_t blob;

@@ -75,6 +75,8 @@ struct bucket_row {
 
 /* From this thread's cache or a short read. ERR_NOPARENT. */
 int bucket_id_get(struct store *s, struct slice name, int64_t *id);
+/* The first bucket behind `after` that has such a document. ERR_NOTFOUND. */
+int bucket_next_with(struct store *s, const char *config, struct slice after, struct buf *name);
 /* Inside apply() or a read. ERR_NOPARENT. */
 int bucket_row_find(struct db_conn *conn, struct slice name, struct bucket_row *row);
 

@@ -2,9 +2,11 @@
  * Wiring. What is opened first is closed last; the commit hooks of a room must be set before the
  * first transaction that could call them, so rooms are opened before anything is written.
  *
- *   start:  data directory, database, pipeline, store, services | defaults, workers, listener
- *   stop:   listener stops accepting -> running invocations end -> requests end -> HTTP threads
- *           -> services -> store -> database (commits what is queued) -> pipeline -> lock
+ *   start:  data directory, database, pipeline, store, services | defaults, workers, listener,
+ *           upkeep
+ *   stop:   upkeep -> listener stops accepting -> running invocations end -> requests end
+ *           -> HTTP threads -> services -> store -> database (commits what is queued) -> pipeline
+ * -> lock
  *
  * Requests suspended for the writer are resumed by it, so the database must outlive the listener.
  */
@@ -15,6 +17,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "metadata/ddb_service.h"
+#include "objectstore/lifecycle_run.h"
 #include "objectstore/s3_service.h"
 #include "pipeline/admin_service.h"
 #include "pipeline/datadir.h"
@@ -40,6 +43,7 @@ struct server {
     struct db *db;
     struct pipeline *pipeline;
     struct store *store;
+    struct lifecycle_runner *lifecycle;
     struct s3_service *s3;
     struct ddb_service *ddb;
     struct admin_service *admin;
@@ -194,6 +198,7 @@ open_services(struct server *s)
                             .accounts = s->accounts,
                             .domain = conf_str(s->conf, CONF_DOMAIN),
                             .region = conf_str(s->conf, CONF_REGION),
+                            .day_ms = conf_int(s->conf, CONF_LIFECYCLE_DAY) * 1000,
                             .hooks = {.arg = s->pipeline,
                                       .notification_set = pipeline_notification_set,
                                       .accepting = pipeline_accepting}};
@@ -336,6 +341,16 @@ make_url(struct server *s)
         snprintf(s->url, sizeof s->url, "http://%s", address);
 }
 
+static void
+start_upkeep(struct server *s)
+{
+    struct lifecycle_run_options options = {.store = s->store,
+                                            .interval_ms =
+                                                conf_int(s->conf, CONF_LIFECYCLE_INTERVAL) * 1000,
+                                            .day_ms = conf_int(s->conf, CONF_LIFECYCLE_DAY) * 1000};
+    s->lifecycle = lifecycle_run_start(&options);
+}
+
 int
 server_start(struct server *s, struct buf *why)
 {
@@ -351,6 +366,7 @@ server_start(struct server *s, struct buf *why)
     err = start_http(s, why);
     if (err != ERR_NONE)
         return err;
+    start_upkeep(s);
     make_url(s);
     err = datadir_set_endpoint(&s->dir, s->url);
     if (err != ERR_NONE)
@@ -384,6 +400,7 @@ server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
     CHK_MAGIC(s, SERVER_MAGIC);
     int64_t grace_ms = conf_int(s->conf, CONF_SHUTDOWN);
     int64_t deadline_ms = clock_mono_ms() + grace_ms;
+    lifecycle_run_stop(&s->lifecycle);
     if (s->http != NULL) {
         http_quiesce(s->http);
         bool clean = requests_ended(s, deadline_ms, hurry, arg);
@@ -406,7 +423,7 @@ server_free(struct server **sp)
     if (s == NULL)
         return;
     CHK_MAGIC(s, SERVER_MAGIC);
-    CHK(s->http == NULL);
+    CHK(s->http == NULL && s->lifecycle == NULL);
     admin_service_free(&s->admin);
     ddb_service_free(&s->ddb);
     s3_service_free(&s->s3);

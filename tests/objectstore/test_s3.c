@@ -184,7 +184,7 @@ object_header_refusals(void **state)
         {"x-amz-tagging: a=b=c\r\n", 400, "InvalidArgument"},
         {"x-amz-server-side-encryption: AES256\r\n", 501, "NotImplemented"},
         {"x-amz-server-side-encryption-customer-key: k\r\n", 501, "NotImplemented"},
-        {"x-amz-object-lock-mode: GOVERNANCE\r\n", 501, "NotImplemented"},
+        {"x-amz-object-lock-mode: GOVERNANCE\r\n", 400, "InvalidRequest"},
         {"x-amz-storage-class: PAPER\r\n", 400, "InvalidStorageClass"},
         {"x-amz-website-redirect-location: x\r\n", 400, "InvalidRedirectLocation"},
     };

@@ -543,7 +543,7 @@ sub_resources(void **state)
         {"GET", "/album?policyStatus", 404, "NoSuchBucketPolicy"},
         {"PUT", "/album?acl", 501, "NotImplemented"},
         {"PUT", "/album/e?tagging", 400, "MissingRequestBodyError"},
-        {"PUT", "/album/e?retention", 501, "NotImplemented"},
+        {"PUT", "/album/e?restore", 405, "MethodNotAllowed"},
         {"POST", "/album/e?restore", 501, "NotImplemented"},
         {"POST", "/album/e?select&select-type=2", 501, "NotImplemented"},
         {"GET", "/album/e?torrent", 501, "NotImplemented"},

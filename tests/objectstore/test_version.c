@@ -423,21 +423,24 @@ locks(void **state)
     assert_int_equal(fix_run(f, versioning_apply, &off), ERR_CONFLICT);
     step_put(f, 0, 1, STORE_VERSIONING_ENABLED);
     const char *id = newest(&model[0])->id;
-    set.lock = (struct store_lock){STORE_RETENTION_GOVERNANCE, far, false};
+    set.lock = (struct store_lock){STORE_RETENTION_GOVERNANCE, far, false, false};
     assert_int_equal(attribute_set(f, &set), ERR_NONE);
     assert_int_equal(delete_locked(f, id, false), ERR_DENIED);
     set.lock.retain_until_ms = far - 1;
     assert_int_equal(attribute_set(f, &set), ERR_DENIED);
     set.bypass_governance = true;
     assert_int_equal(attribute_set(f, &set), ERR_NONE);
-    set.lock = (struct store_lock){STORE_RETENTION_COMPLIANCE, far, false};
+    set.lock = (struct store_lock){STORE_RETENTION_COMPLIANCE, far, false, false};
+    set.bypass_governance = false; /* a stricter mode is another one, all the same */
+    assert_int_equal(attribute_set(f, &set), ERR_DENIED);
+    set.bypass_governance = true;
     assert_int_equal(attribute_set(f, &set), ERR_NONE);
     assert_int_equal(delete_locked(f, id, true), ERR_DENIED);
     set.lock.retention = STORE_RETENTION_GOVERNANCE;
     assert_int_equal(attribute_set(f, &set), ERR_DENIED);
     step_delete(f, 0, STORE_VERSIONING_ENABLED); /* a marker may always be put on top */
     set.version_id = slice_str(id);
-    set.lock = (struct store_lock){STORE_RETENTION_COMPLIANCE, far + 1, false};
+    set.lock = (struct store_lock){STORE_RETENTION_COMPLIANCE, far + 1, false, false};
     assert_int_equal(attribute_set(f, &set), ERR_NONE); /* of a noncurrent version */
     assert_int_equal(delete_locked(f, id, true), ERR_DENIED);
     set.version_id = slice_str(newest(&model[0])->id);
