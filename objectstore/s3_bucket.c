@@ -133,7 +133,11 @@ apply_delete(struct s3_request *q, struct db_conn *conn)
 static void
 answer_delete(struct s3_request *q, int err)
 {
-    if (err != ERR_NONE)
+    if (err == ERR_NOTEMPTY && q->bucket->versioning != STORE_VERSIONING_OFF)
+        s3_fail_why(q, S3_BUCKET_NOT_EMPTY,
+                    "The bucket you tried to delete is not empty. You must delete all versions in "
+                    "the bucket.");
+    else if (err != ERR_NONE)
         s3_fail_err(q, err == ERR_NOTFOUND ? ERR_NOPARENT : err);
     else
         s3_reply_empty(q, 204, -1);

@@ -16,6 +16,7 @@ RACE_KEYS = 10
 WRITERS = 4
 READERS = 4
 OVERWRITES = 25
+SLOW_BYTES = 48 << 20  # more than the sockets between hold
 
 
 def bucket(s, name, status="Enabled"):
@@ -365,6 +366,25 @@ def test_bytes_of_versions_never_mix(s):
         for size in (10, 60000, 300000, 3 << 20):
             mixing(s, b, size)
         empty(c, b)
+
+
+def test_a_slow_reader_keeps_its_version(s):
+    """Whoever began to read goes on with the same bytes, whatever becomes of the key meanwhile."""
+    c = bucket(s, "slow", None)
+    c.put_object(Bucket="slow", Key="k", Body=b"1" * SLOW_BYTES)
+    for what in ("overwritten", "deleted"):
+        wanted = body(c, "slow", "k")[:1]
+        first = c.get_object(Bucket="slow", Key="k")["Body"]
+        begun = first.read(10000)
+        if what == "overwritten":
+            for digit in (b"2", b"3"):
+                c.put_object(Bucket="slow", Key="k", Body=digit * SLOW_BYTES)
+            equal(set(body(c, "slow", "k")), set(b"3"), "bytes of a new reader")
+        else:
+            c.delete_object(Bucket="slow", Key="k")
+            refused("NoSuchKey", 404, c.get_object, Bucket="slow", Key="k")
+        equal((begun + first.read()).count(wanted), SLOW_BYTES, "bytes of the reader while %s" % what)
+    empty(c, "slow")
 
 
 def test_thumbnails_follow_the_current_version(s):
