@@ -646,7 +646,7 @@ described(void **state)
     c.p.spec.acl = SLICE_LIT("an acl");
     c.p.spec.account_id = SLICE_LIT("123456789012");
     c.p.spec.storage_class = STORE_CLASS_STANDARD_IA;
-    c.p.spec.lock = (struct store_lock){STORE_RETENTION_GOVERNANCE, 1234567890123, true};
+    c.p.spec.lock = (struct store_lock){STORE_RETENTION_GOVERNANCE, 1234567890123, true, true};
     c.p.spec.checksum = CHECKSUM_CRC64NVME;
     assert_int_equal(fix_run(f, create_apply, &c), ERR_NONE);
     c.c.upload_id = slice_str(c.id);
