@@ -93,12 +93,13 @@ $(BIN)/darkroom: $(call obj,$(CLI_SRC)) $(LIBS)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(CLI_LIBS)
 
 # Planted bugs (base/plant.h) for the power cut test:  make build/gcc/plant-no_sync/darkroomd
-# The server as it is, but for the two files that know how to forget a sync.
-$(OUT)/plant-%/darkroomd: base/db.c base/fsio.c base/plant.h $(call obj,$(SERVER_SRC)) $(LIBS)
+# The server as it is, but for the files that know how to forget a sync.
+PLANT_SRC := base/db.c base/db_sync.c base/fsio.c
+$(OUT)/plant-%/darkroomd: $(PLANT_SRC) base/plant.h base/db_priv.h $(call obj,$(SERVER_SRC)) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) $(CPPFLAGS) -DPLANT_$(shell echo $* | tr a-z A-Z) $(INC_base) $(CFLAGS) $(LDFLAGS) \
-	    -o $@ base/db.c base/fsio.c $(call obj,$(SERVER_SRC)) $(LIBS) $(SERVER_LIBS)
+	    -o $@ $(PLANT_SRC) $(call obj,$(SERVER_SRC)) $(LIBS) $(SERVER_LIBS)
 PLANTS := $(foreach p,no_sync no_fsync early_ack,$(OUT)/plant-$(p)/darkroomd)
 
 # ---- tests ----

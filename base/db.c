@@ -2,30 +2,21 @@
  * One database, three kinds of user:
  *
  *   writer thread   owns the read-write connection from db_open() to db_close(): transactions,
- *                   checkpoints, the schema. Nobody else writes; conn_check() asserts it.
+ *                   checkpoints, the schema. Nobody else writes; db_conn_check() asserts it.
  *   readers         one read-only connection per thread, opened at first use, listed in db->readers
  *                   so that db_close() finds them.
- *   submitters      any thread; they touch only the queue, under db->lock.
+ *   submitters      any thread; they touch only the queue, under db->lock;
  *
- * The writer's round:
+ * and two threads of ours behind the queue: db_writer.c applies and commits, db_sync.c makes
+ * durable and answers.
  *
- *   WAITING --ops--> BATCH: BEGIN, then per op SAVEPOINT apply RELEASE | ROLLBACK TO
- *      ^                |
- *      |             COMMIT (one sync) --failed--> every op gets the error; a failed sync stops
- *      |                |                          acknowledging for good (db->sync_failed)
- *      |             hooks, done() of each op
- *      +--checkpoint when the log is long--+
- *
- * Invariants: (1) done() is called exactly once for each accepted op, when the fate of its COMMIT
- * is certain. (2) The counter's durable value is never below a number that db_next() gave out. (3)
- * A statement is idle in its cache or on its connection's in-use list, which is cleared after each
- * op and each read: a forgotten db_reset() cannot hold a snapshot open.
+ * Invariant: a statement is idle in its cache or on its connection's in-use list, which is cleared
+ * after each op and each read: a forgotten db_reset() cannot hold a snapshot open.
  */
-#include "base/db.h"
 #include "base/chk.h"
 #include "base/clock.h"
+#include "base/db_priv.h"
 #include "base/err.h"
-#include "base/lock.h"
 #include "base/log.h"
 #include "base/plant.h"
 #include "base/stat.h"
@@ -33,84 +24,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <limits.h>
-#include <sqlite3.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define DB_MAGIC 0xdb00da7au
 #define CONN_MAGIC 0xdbc022ecu
-#define STMT_SLOTS 512u         /* distinct SQL texts per connection; a power of two */
-#define STMT_NEST_MAX 8         /* the same SQL text in use at once, by recursion */
-#define QUEUE_URGENT_EXTRA 1024 /* places that only urgent ops may take */
-#define COUNTER_BLOCK 1024      /* numbers made durable at a time */
+#define STMT_NEST_MAX 8 /* the same SQL text in use at once, by recursion */
 #define RESERVE_DEFAULT ((int64_t)64 << 20)
 #define RESERVE_CHECK_MS 50
 #define CHECKPOINT_DEFAULT ((int64_t)8 << 20)
-#define WAL_LIMITS_MAX 4 /* times checkpoint_bytes */
-#define PAGE_BYTES 8192
 #define PROGRESS_OPCODES 20000 /* a few milliseconds between two looks at the clock */
 #define WRITER_CACHE_KIB 16384
 #define READER_CACHE_KIB 1024
-
-struct db_stmt {
-    sqlite3_stmt *handle;
-    const char *sql;
-    struct db_conn *conn;
-    struct db_stmt *same; /* further instances of this SQL text */
-    struct db_stmt *prev, *next;
-    bool in_use;
-};
-
-struct db_conn {
-    uint32_t magic;
-    struct db *db;
-    sqlite3 *handle;
-    pthread_t thread;
-    bool is_writer;
-    bool inside; /* between read_begin and read_end, or in apply() */
-    int64_t read_began_ms;
-    struct db_stmt *slots[STMT_SLOTS];
-    struct db_stmt in_use; /* ring */
-    struct db_conn *next;
-};
-
-struct commit_hook {
-    db_commit_fn fn;
-    void *arg;
-};
-
-struct db {
-    uint32_t magic;
-    uint64_t serial; /* tells databases apart in thread-local slots */
-    char path[PATH_MAX];
-    char dir[PATH_MAX];
-    int64_t checkpoint_bytes;
-
-    struct db_conn *writer;
-    pthread_t writer_thread;
-    struct commit_hook hooks[DB_HOOKS_MAX];
-    int hook_count;
-    int64_t wal_bytes; /* writer thread only */
-
-    _Atomic int64_t counter;
-    int64_t counter_durable; /* writer thread only */
-
-    struct lock lock; /* guards from here to the blank line */
-    pthread_cond_t wake;
-    struct db_op *head, **tail;
-    int queued;
-    bool closing;
-    struct db_conn *readers;
-
-    atomic_bool sync_failed;
-    atomic_bool below_reserve;
-    _Atomic int64_t reserve;
-    _Atomic int64_t reserve_checked_ms;
-};
 
 static _Atomic uint64_t next_serial = 1;
 
@@ -122,19 +48,8 @@ static _Thread_local struct {
 
 /* ---- errors ---- */
 
-static void
-sync_broken(struct db *db, const char *what)
-{
-    if (!atomic_exchange(&db->sync_failed, true)) {
-        STAT_SET(db_sync_failed, 1);
-        log_line(LOG_ERROR, "sync_failed",
-                 "what=%s effect=\"no further write is acknowledged until restart\"", what);
-    }
-}
-
-/* `doing` is for the log: an error that is not an everyday outcome says where it came from. */
-static int
-translate(struct db_conn *conn, int rc, const char *doing)
+int
+db_translate(struct db_conn *conn, int rc, const char *doing)
 {
     int extended = sqlite3_extended_errcode(conn->handle);
     switch (rc & 0xff) {
@@ -159,7 +74,7 @@ translate(struct db_conn *conn, int rc, const char *doing)
     log_line(LOG_ERROR, "database_error", "code=%d errno=%d text=\"%s\" doing=\"%.200s\"", extended,
              sqlite3_system_errno(conn->handle), sqlite3_errmsg(conn->handle), doing);
     if (extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC) {
-        sync_broken(conn->db, "database");
+        db_sync_broken(conn->db, "database");
         return ERR_SYNC;
     }
     switch (rc & 0xff) {
@@ -175,22 +90,22 @@ translate(struct db_conn *conn, int rc, const char *doing)
 
 /* ---- connections ---- */
 
-static void
-conn_check(const struct db_conn *conn)
+void
+db_conn_check(const struct db_conn *conn)
 {
     CHK_MAGIC(conn, CONN_MAGIC);
     CHK(pthread_equal(conn->thread, pthread_self()));
 }
 
-static int
-exec(struct db_conn *conn, const char *sql)
+int
+db_exec(struct db_conn *conn, const char *sql)
 {
     int rc = sqlite3_exec(conn->handle, sql, NULL, NULL, NULL);
-    return rc == SQLITE_OK ? ERR_NONE : translate(conn, rc, sql);
+    return rc == SQLITE_OK ? ERR_NONE : db_translate(conn, rc, sql);
 }
 
-static int
-exec_int(struct db_conn *conn, const char *sql, int64_t *out)
+int
+db_exec_int(struct db_conn *conn, const char *sql, int64_t *out)
 {
     sqlite3_stmt *s = NULL;
     int rc = sqlite3_prepare_v2(conn->handle, sql, -1, &s, NULL);
@@ -200,16 +115,16 @@ exec_int(struct db_conn *conn, const char *sql, int64_t *out)
         *out = sqlite3_column_int64(s, 0);
         rc = SQLITE_OK;
     }
-    int err = translate(conn, rc, sql);
+    int err = db_translate(conn, rc, sql);
     sqlite3_finalize(s);
     return err;
 }
 
-static void
-conn_close(struct db_conn *conn)
+void
+db_conn_close(struct db_conn *conn)
 {
     CHK_MAGIC(conn, CONN_MAGIC);
-    for (size_t i = 0; i < STMT_SLOTS; i++) {
+    for (size_t i = 0; i < DB_STMT_SLOTS; i++) {
         while (conn->slots[i] != NULL) {
             struct db_stmt *s = conn->slots[i];
             conn->slots[i] = s->same;
@@ -251,9 +166,9 @@ conn_open(struct db *db, bool writer, struct db_conn **out)
     sqlite3_busy_timeout(conn->handle, DB_READ_MS_MAX);
     snprintf(pragma, sizeof pragma, "PRAGMA cache_size=-%d; PRAGMA temp_store=MEMORY",
              writer ? WRITER_CACHE_KIB : READER_CACHE_KIB);
-    int err = exec(conn, pragma);
+    int err = db_exec(conn, pragma);
     if (err != ERR_NONE) {
-        conn_close(conn);
+        db_conn_close(conn);
         return err;
     }
     if (!writer)
@@ -282,12 +197,12 @@ stmt_compile(struct db_conn *conn, const char *sql)
 struct db_stmt *
 db_prepare(struct db_conn *conn, const char *sql)
 {
-    conn_check(conn);
+    db_conn_check(conn);
     CHK(conn->inside);
-    size_t at = ((uintptr_t)sql >> 3) * 0x9e3779b1u % STMT_SLOTS;
+    size_t at = ((uintptr_t)sql >> 3) * 0x9e3779b1u % DB_STMT_SLOTS;
     for (size_t probe = 0; conn->slots[at] != NULL && conn->slots[at]->sql != sql; probe++) {
-        CHK(probe < STMT_SLOTS);
-        at = (at + 1) % STMT_SLOTS;
+        CHK(probe < DB_STMT_SLOTS);
+        at = (at + 1) % DB_STMT_SLOTS;
     }
     struct db_stmt **link = &conn->slots[at];
     int depth = 0;
@@ -310,7 +225,7 @@ db_reset(struct db_stmt *s)
 {
     if (!s->in_use)
         return;
-    conn_check(s->conn);
+    db_conn_check(s->conn);
     sqlite3_reset(s->handle);
     sqlite3_clear_bindings(s->handle);
     s->prev->next = s->next;
@@ -318,8 +233,8 @@ db_reset(struct db_stmt *s)
     s->in_use = false;
 }
 
-static void
-reset_all(struct db_conn *conn)
+void
+db_reset_all(struct db_conn *conn)
 {
     while (conn->in_use.next != &conn->in_use)
         db_reset(conn->in_use.next);
@@ -357,11 +272,11 @@ int
 db_step(struct db_stmt *s)
 {
     CHK(s->in_use);
-    conn_check(s->conn);
+    db_conn_check(s->conn);
     int rc = sqlite3_step(s->handle);
     if (rc == SQLITE_ROW)
         return DB_ROW;
-    int err = rc == SQLITE_DONE ? DB_DONE : translate(s->conn, rc, s->sql);
+    int err = rc == SQLITE_DONE ? DB_DONE : db_translate(s->conn, rc, s->sql);
     db_reset(s);
     return err;
 }
@@ -457,13 +372,22 @@ db_read_end(struct db *db, struct db_conn **connp)
 {
     struct db_conn *conn = *connp;
     *connp = NULL;
-    conn_check(conn);
+    db_conn_check(conn);
     CHK(conn->db == db && conn->inside && !conn->is_writer);
-    reset_all(conn);
+    db_reset_all(conn);
     conn->read_began_ms = clock_mono_ms();     /* ending must not be interrupted */
     if (!sqlite3_get_autocommit(conn->handle)) /* an error may have ended it already */
         db_run(db_prepare(conn, "COMMIT"));
     conn->inside = false;
+    conn->seen = atomic_load(&db->committing);
+}
+
+uint64_t
+db_seen(struct db *db)
+{
+    if (my_reader.serial == db->serial)
+        return my_reader.conn->seen;
+    return my_reader.serial == 0 ? 0 : atomic_load(&db->committing);
 }
 
 void
@@ -481,249 +405,10 @@ db_thread_end(struct db *db)
     lock_release(&db->lock);
     if (mine != NULL) {
         CHK(!mine->inside);
-        conn_close(mine);
+        db_conn_close(mine);
     }
     if (my_reader.serial == db->serial)
         my_reader.serial = 0;
-}
-
-/* ---- the counter ---- */
-
-int64_t
-db_next(struct db_conn *conn)
-{
-    conn_check(conn);
-    CHK(conn->is_writer && conn->inside);
-    return atomic_fetch_add(&conn->db->counter, 1) + 1;
-}
-
-/* Part of the transaction that gave the numbers out. */
-static int
-counter_save(struct db_conn *conn, int64_t *ceiling)
-{
-    struct db *db = conn->db;
-    int64_t now = atomic_load(&db->counter);
-    *ceiling = db->counter_durable;
-    if (now <= *ceiling)
-        return ERR_NONE;
-    *ceiling = now + COUNTER_BLOCK;
-    struct db_stmt *s = db_prepare(conn, "UPDATE darkroom_counter SET value = ?1 WHERE id = 1");
-    db_bind_int(s, 1, *ceiling);
-    return db_run(s);
-}
-
-/* ---- the writer ---- */
-
-int
-db_part_begin(struct db_conn *conn)
-{
-    return db_run(db_prepare(conn, "SAVEPOINT part"));
-}
-
-int
-db_part_end(struct db_conn *conn, bool keep)
-{
-    int err = keep ? ERR_NONE : db_run(db_prepare(conn, "ROLLBACK TO part"));
-    return err != ERR_NONE ? err : db_run(db_prepare(conn, "RELEASE part"));
-}
-
-static int
-apply_one(struct db_conn *conn, struct db_op *op, bool alone)
-{
-    int err = alone ? ERR_NONE : db_run(db_prepare(conn, "SAVEPOINT op"));
-    if (err != ERR_NONE)
-        return err;
-    err = op->apply(op, conn);
-    CHK(err <= 0);
-    reset_all(conn);
-    if (alone || sqlite3_get_autocommit(conn->handle))
-        return err;
-    if (err != ERR_NONE) {
-        int undo = db_run(db_prepare(conn, "ROLLBACK TO op"));
-        if (undo != ERR_NONE)
-            return undo;
-    }
-    int release = db_run(db_prepare(conn, "RELEASE op"));
-    return err != ERR_NONE ? err : release;
-}
-
-static void
-fail_all(struct db_op *ops, int err)
-{
-    for (struct db_op *op = ops; op != NULL; op = op->next) {
-        if (op->err == ERR_NONE)
-            op->err = err;
-    }
-}
-
-static void
-answer_all(struct db_op **ops)
-{
-    for (struct db_op *op; (op = *ops) != NULL; op->done(op, op->err))
-        *ops = op->next; /* done() may free it */
-}
-
-/* Runs every op and commits those that succeeded; true when there was a COMMIT. On return each
- * op->err is final. A full disk or an I/O error can make SQLite drop the whole transaction: then
- * nobody in it succeeded. */
-static bool
-batch_commit(struct db *db, struct db_op **ops)
-{
-    struct db_conn *conn = db->writer;
-    bool alone = (*ops)->next == NULL, committed = false;
-    int applied = 0;
-    int64_t ceiling = 0;
-    int err = db_run(db_prepare(conn, "BEGIN IMMEDIATE"));
-    for (struct db_op *op = *ops; op != NULL && err == ERR_NONE; op = op->next) {
-        op->err = apply_one(conn, op, alone);
-        applied += op->err == ERR_NONE;
-        if (sqlite3_get_autocommit(conn->handle))
-            err = op->err != ERR_NONE ? op->err : ERR_IO;
-    }
-    if (err == ERR_NONE)
-        err = counter_save(conn, &ceiling);
-    if (plant_early_ack && err == ERR_NONE) {
-        answer_all(ops);
-        plant_hold();
-    }
-    if (err == ERR_NONE && applied > 0) {
-        err = db_run(db_prepare(conn, "COMMIT"));
-        if (err == ERR_NONE) {
-            committed = true;
-            db->counter_durable = ceiling;
-            STAT_INC(db_commits_total);
-            STAT_ADD(db_ops_total, applied);
-        }
-    }
-    if (!sqlite3_get_autocommit(conn->handle))
-        exec(conn, "ROLLBACK");
-    if (err != ERR_NONE || atomic_load(&db->sync_failed))
-        fail_all(*ops, err != ERR_NONE ? err : ERR_SYNC);
-    return committed;
-}
-
-static void
-batch_run(struct db *db, struct db_op *ops)
-{
-    bool committed = false;
-    db->writer->inside = true;
-    if (atomic_load(&db->sync_failed))
-        fail_all(ops, ERR_SYNC);
-    else
-        committed = batch_commit(db, &ops);
-    db->writer->inside = false;
-    for (int i = 0; committed && i < db->hook_count; i++)
-        db->hooks[i].fn(db->hooks[i].arg);
-    answer_all(&ops);
-}
-
-/* The log grows until a checkpoint copies it into the database file and the next writer starts it
- * over, which works only when no reader looks at it. PASSIVE never waits for one; short reads that
- * overlap all the time would let the log grow for ever, so when it is long RESTART waits for those
- * inside (nobody writes meanwhile, so new ones do not prolong it; the watchdog bounds them). */
-static void
-checkpoint(struct db *db)
-{
-    if (db->wal_bytes < db->checkpoint_bytes || atomic_load(&db->sync_failed))
-        return;
-    int mode = db->wal_bytes < WAL_LIMITS_MAX * db->checkpoint_bytes ? SQLITE_CHECKPOINT_PASSIVE
-                                                                     : SQLITE_CHECKPOINT_RESTART;
-    int rc = sqlite3_wal_checkpoint_v2(db->writer->handle, NULL, mode, NULL, NULL);
-    if (rc != SQLITE_OK && rc != SQLITE_BUSY)
-        translate(db->writer, rc, "checkpoint");
-    db->wal_bytes = 0; /* the next commit tells the true length */
-}
-
-static int
-wal_grew(void *arg, sqlite3 *handle, const char *name, int pages)
-{
-    struct db *db = arg;
-    (void)handle;
-    (void)name;
-    db->wal_bytes = (int64_t)pages * PAGE_BYTES;
-    return SQLITE_OK;
-}
-
-/* Takes what waits, up to the batch limits; NULL when closing and nothing is left. */
-static struct db_op *
-batch_take(struct db *db)
-{
-    lock_take(&db->lock);
-    while (db->head == NULL && !db->closing)
-        lock_wait(&db->lock, &db->wake, -1);
-    struct db_op *first = db->head;
-    struct db_op **end = &db->head;
-    size_t bytes = 0;
-    int count = 0;
-    while (*end != NULL && count < DB_BATCH_OPS &&
-           (count == 0 || bytes + (*end)->bytes <= DB_BATCH_BYTES)) {
-        bytes += (*end)->bytes;
-        end = &(*end)->next;
-        count++;
-    }
-    if (first != NULL) {
-        struct db_op *rest = *end;
-        *end = NULL;
-        db->head = rest;
-        if (rest == NULL)
-            db->tail = &db->head;
-    }
-    db->queued -= count;
-    STAT_SET(db_queue_ops, db->queued);
-    lock_release(&db->lock);
-    return first;
-}
-
-static void *
-writer_main(void *arg)
-{
-    struct db *db = arg;
-    pthread_setname_np(pthread_self(), "writer");
-    db->writer->thread = pthread_self();
-    for (struct db_op *ops; (ops = batch_take(db)) != NULL; checkpoint(db))
-        batch_run(db, ops);
-    if (!atomic_load(&db->sync_failed))
-        sqlite3_wal_checkpoint_v2(db->writer->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    conn_close(db->writer);
-    return NULL;
-}
-
-/* ---- submitting ---- */
-
-int
-db_submit(struct db *db, struct db_op *op)
-{
-    CHK_MAGIC(db, DB_MAGIC);
-    CHK(op->apply != NULL && op->done != NULL);
-    int err = db_health(db);
-    if (err == ERR_SYNC || (err == ERR_FULL && !op->urgent))
-        return err;
-    op->next = NULL;
-    op->err = ERR_NONE;
-    lock_take(&db->lock);
-    int limit = DB_QUEUE_OPS_MAX + (op->urgent ? QUEUE_URGENT_EXTRA : 0);
-    if (db->closing) {
-        err = ERR_CANCELED;
-    } else if (db->queued >= limit) {
-        err = ERR_BUSY;
-    } else {
-        err = ERR_NONE;
-        if (db->head == NULL)
-            pthread_cond_signal(&db->wake);
-        *db->tail = op;
-        db->tail = &op->next;
-        db->queued++;
-    }
-    lock_release(&db->lock);
-    return err;
-}
-
-void
-db_on_commit(struct db *db, db_commit_fn fn, void *arg)
-{
-    CHK_MAGIC(db, DB_MAGIC);
-    CHK(db->hook_count < DB_HOOKS_MAX);
-    db->hooks[db->hook_count++] = (struct commit_hook){fn, arg};
 }
 
 /* ---- state ---- */
@@ -766,21 +451,21 @@ void
 db_fail_sync(struct db *db, const char *what)
 {
     CHK_MAGIC(db, DB_MAGIC);
-    sync_broken(db, what);
+    db_sync_broken(db, what);
 }
 
 /* ---- opening ---- */
 
-/* An empty file with the right mode, its name durable; SQLite fills it. */
+/* An empty file with the right mode, its name durable; SQLite fills it. The descriptor stays open:
+ * closing it would drop the locks that SQLite holds on the file. */
 static int
 file_make(struct db *db)
 {
-    int fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
+    db->file_fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (db->file_fd < 0) {
         log_line(LOG_ERROR, "database_open_failed", "path=%s errno=%d", db->path, errno);
         return err_from_errno(errno);
     }
-    close(fd);
     int dir = open(db->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int err = dir < 0 || fsync(dir) != 0 ? ERR_SYNC : ERR_NONE;
     if (dir >= 0)
@@ -793,7 +478,7 @@ schema_upgrade(struct db_conn *conn, const struct db_schema *schema)
 {
     int64_t version = 0;
     char pragma[64];
-    int err = exec_int(conn, "PRAGMA user_version", &version);
+    int err = db_exec_int(conn, "PRAGMA user_version", &version);
     if (err != ERR_NONE)
         return err;
     if (version > schema->count) {
@@ -802,17 +487,17 @@ schema_upgrade(struct db_conn *conn, const struct db_schema *schema)
                  (long long)version, schema->count);
         return ERR_UNSUPPORTED;
     }
-    err = exec(conn, "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS darkroom_counter"
-                     "(id INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
-                     "INSERT OR IGNORE INTO darkroom_counter VALUES (1, 0)");
+    err = db_exec(conn, "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS darkroom_counter"
+                        "(id INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
+                        "INSERT OR IGNORE INTO darkroom_counter VALUES (1, 0)");
     for (int64_t v = version; v < schema->count && err == ERR_NONE; v++)
-        err = exec(conn, schema->steps[v]);
+        err = db_exec(conn, schema->steps[v]);
     if (err == ERR_NONE) {
         snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", schema->count);
-        err = exec(conn, pragma);
+        err = db_exec(conn, pragma);
     }
     if (err == ERR_NONE)
-        err = exec(conn, "COMMIT");
+        err = db_exec(conn, "COMMIT");
     if (err == ERR_NONE && version != 0 && version < schema->count)
         log_line(LOG_INFO, "schema_upgraded", "from=%lld to=%d", (long long)version, schema->count);
     return err;
@@ -825,48 +510,88 @@ writer_prepare(struct db *db, const struct db_options *options)
     int err = conn_open(db, true, &db->writer);
     if (err != ERR_NONE)
         return err;
-    sqlite3_wal_hook(db->writer->handle, wal_grew, db); /* replaces the automatic checkpoint */
-    err = exec(db->writer, "PRAGMA page_size=8192; PRAGMA journal_mode=WAL");
+    sqlite3_wal_hook(db->writer->handle, db_log_grew, db); /* replaces the automatic checkpoint */
+    err = db_exec(db->writer, "PRAGMA page_size=8192; PRAGMA journal_mode=WAL");
     if (err == ERR_NONE)
-        err =
-            exec(db->writer, plant_no_sync ? "PRAGMA synchronous=OFF" : "PRAGMA synchronous=FULL");
+        err = db_exec(db->writer, plant_no_sync ? "PRAGMA synchronous=OFF"
+                                                : "PRAGMA synchronous=NORMAL"); /* db_sync.c */
     if (err == ERR_NONE)
         err = schema_upgrade(db->writer, &options->schema);
     if (err == ERR_NONE)
-        err = exec_int(db->writer, "SELECT value FROM darkroom_counter WHERE id = 1", &counter);
+        err = db_exec_int(db->writer, "SELECT value FROM darkroom_counter WHERE id = 1", &counter);
     atomic_store(&db->counter, counter);
     db->counter_durable = counter;
     return err;
+}
+
+static void
+db_init(struct db *db, const struct db_options *options)
+{
+    char copy[PATH_MAX];
+    *db =
+        (struct db){.magic = DB_MAGIC,
+                    .serial = atomic_fetch_add(&next_serial, 1),
+                    .log_fd = -1,
+                    .file_fd = -1,
+                    .checkpoint_bytes = options->checkpoint_bytes == 0 ? CHECKPOINT_DEFAULT
+                                                                       : options->checkpoint_bytes};
+    snprintf(db->path, sizeof db->path, "%s", options->path);
+    snprintf(copy, sizeof copy, "%s", options->path);
+    snprintf(db->dir, sizeof db->dir, "%s", dirname(copy));
+    db->tail = &db->head;
+    atomic_store(&db->reserve, RESERVE_DEFAULT);
+    atomic_store(&db->reserve_checked_ms, INT64_MIN / 2);
+    lock_init(&db->lock, LOCK_RANK_WRITER);
+    lock_cond_init(&db->wake);
+    lock_cond_init(&db->sync_wake);
+    lock_cond_init(&db->settled);
+}
+
+/* After the last connection was closed. */
+static void
+db_free(struct db *db)
+{
+    if (db->file_fd >= 0)
+        close(db->file_fd);
+    pthread_cond_destroy(&db->wake);
+    pthread_cond_destroy(&db->sync_wake);
+    pthread_cond_destroy(&db->settled);
+    lock_fini(&db->lock);
+    db->magic = 0;
+    free(db);
+}
+
+static int
+threads_start(struct db *db)
+{
+    int err = db_sync_start(db);
+    if (err != ERR_NONE)
+        return err;
+    if (pthread_create(&db->writer_thread, NULL, db_writer_main, db) == 0)
+        return ERR_NONE;
+    db_sync_stop(db);
+    return ERR_NOMEM;
 }
 
 int
 db_open(struct db **out, const struct db_options *options)
 {
     struct db *db = chk_calloc(1, sizeof *db);
-    char copy[PATH_MAX];
     CHK(sqlite3_threadsafe() != 0);
-    db->magic = DB_MAGIC;
-    db->serial = atomic_fetch_add(&next_serial, 1);
-    snprintf(db->path, sizeof db->path, "%s", options->path);
-    snprintf(copy, sizeof copy, "%s", options->path);
-    snprintf(db->dir, sizeof db->dir, "%s", dirname(copy));
-    db->checkpoint_bytes =
-        options->checkpoint_bytes == 0 ? CHECKPOINT_DEFAULT : options->checkpoint_bytes;
-    db->tail = &db->head;
-    atomic_store(&db->reserve, RESERVE_DEFAULT);
-    atomic_store(&db->reserve_checked_ms, INT64_MIN / 2);
-    lock_init(&db->lock, LOCK_RANK_WRITER);
-    lock_cond_init(&db->wake);
+    db_init(db, options);
     int err = file_make(db);
     if (err == ERR_NONE)
         err = writer_prepare(db, options);
-    if (err == ERR_NONE && pthread_create(&db->writer_thread, NULL, writer_main, db) != 0)
-        err = ERR_NOMEM;
+    if (err == ERR_NONE)
+        err = conn_open(db, false, &db->pin);
+    if (err == ERR_NONE)
+        err = threads_start(db);
     if (err != ERR_NONE) {
+        if (db->pin != NULL)
+            db_conn_close(db->pin);
         if (db->writer != NULL)
-            conn_close(db->writer);
-        lock_fini(&db->lock);
-        free(db);
+            db_conn_close(db->writer);
+        db_free(db);
         return err;
     }
     *out = db;
@@ -884,15 +609,12 @@ db_close(struct db **dbp)
     while (db->readers != NULL) {
         struct db_conn *conn = db->readers;
         db->readers = conn->next;
-        conn_close(conn);
+        db_conn_close(conn);
     }
     lock_take(&db->lock);
     db->closing = true;
     pthread_cond_signal(&db->wake);
     lock_release(&db->lock);
     CHK(pthread_join(db->writer_thread, NULL) == 0);
-    lock_fini(&db->lock);
-    pthread_cond_destroy(&db->wake);
-    db->magic = 0;
-    free(db);
+    db_free(db);
 }

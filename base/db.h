@@ -3,17 +3,21 @@
  *
  * SQLite up to 3.51.2 can corrupt a database when two connections write or checkpoint at once
  * (https://sqlite.org/wal.html); one writing connection in one thread rules it out, and db.c
- * asserts it. base/db.c alone includes sqlite3.h. Domain modules own their SQL and pass it here as
+ * asserts it. base/db*.c alone include sqlite3.h. Domain modules own their SQL and pass it here as
  * static strings with ?1 parameters; a statement is prepared once per connection and kept.
  *
  * Writing: fill a struct db_op, db_submit() it, return. The writer takes what waits (at most
- * DB_BATCH_OPS or DB_BATCH_BYTES) into one transaction, runs each op's apply() inside a SAVEPOINT
- * of its own, commits once (one sync for all), then calls each done(). An op whose apply() fails is
- * rolled back alone; a failed COMMIT fails the whole batch. A failed sync is final: from then on
- * every op ends with ERR_SYNC and db_health() says so (fsyncgate: https://danluu.com/fsyncgate/).
+ * DB_BATCH_OPS or DB_BATCH_BYTES) into one transaction, runs each op's apply(), commits once; then
+ * the syncer makes the commit durable (one sync for all) and calls each done(), while the writer
+ * works on the next batch. An op whose apply() fails is undone alone; a failed COMMIT fails the
+ * whole batch. A failed sync is final: every op that was not answered and every later one ends with
+ * ERR_SYNC, and db_health() says so (fsyncgate: https://danluu.com/fsyncgate/).
  *
  * Reading: db_read_begin() lends this thread's read-only connection with a snapshot; keep it short,
- * a watchdog interrupts a read after DB_READ_MS_MAX.
+ * a watchdog interrupts a read after DB_READ_MS_MAX. A snapshot may show a commit that is not yet
+ * durable, nor yet answered: a power cut could take it back. Nothing that leaves the process may be
+ * based on it, nor may a file be unlinked because of it: see "what was read". After a failed sync
+ * reads go on; they may show writes that were answered with an error and that a restart takes back.
  */
 #ifndef DARKROOM_BASE_DB_H
 #define DARKROOM_BASE_DB_H
@@ -43,10 +47,11 @@ struct db_options {
     int64_t checkpoint_bytes; /* WAL size at which the writer checkpoints; 0 = 8 MiB */
 };
 
-/* Opens, recovers, upgrades the schema in one transaction, starts the writer thread. Logs the
- * reason of a failure. */
+/* Opens, recovers, upgrades the schema in one transaction, makes durable what it found, starts the
+ * two threads. Logs the reason of a failure. */
 int db_open(struct db **out, const struct db_options *options);
-/* Finishes what is queued, checkpoints, stops the writer, closes. No other thread may be inside. */
+/* Finishes and answers what is queued, stops both threads, checkpoints, closes. No other thread may
+ * be inside. */
 void db_close(struct db **db);
 
 /* ---- statements: on any struct db_conn, in the thread that owns it ---- */
@@ -87,11 +92,12 @@ void db_thread_end(struct db *db);
 /* ---- writing ---- */
 
 struct db_op;
-/* On the writer thread, inside this op's SAVEPOINT. An error rolls the op back and goes to done().
- * May be called again after a rollback of the whole batch, so it must not keep state between. */
+/* On the writer thread. When it returns an error nothing of it stays, and done() gets the error.
+ * May be called again, after a rollback of the whole batch, so it must not keep state between:
+ * every call finds the op as it was submitted, or sets all that it leaves in it. */
 typedef int (*db_apply_fn)(struct db_op *op, struct db_conn *conn);
-/* On the writer thread, after COMMIT made it durable (err = 0), or with why it is not. Must not
- * block: hand the answer on. The op may be freed here. */
+/* On the syncer thread, when it is durable (err = 0), or with why it is not; in the order of
+ * submission. Must not block: hand the answer on. The op may be freed here. */
 typedef void (*db_done_fn)(struct db_op *op, int err);
 
 /* Embedded in the caller's struct; lives until done() has been called. */
@@ -120,12 +126,32 @@ int64_t db_next(struct db_conn *conn);
 int db_part_begin(struct db_conn *conn);
 int db_part_end(struct db_conn *conn, bool keep);
 
-/* Called on the writer thread after each COMMIT, before any done() of that batch: cache
- * invalidation, then waking others. At most DB_HOOKS_MAX hooks, set before the first db_submit().
- */
+/* Called on the writer thread after each COMMIT, before it is durable and before any done() of that
+ * batch: cache invalidation, then waking others. At most DB_HOOKS_MAX hooks, set before the first
+ * db_submit(). */
 #define DB_HOOKS_MAX 8
 typedef void (*db_commit_fn)(void *arg);
 void db_on_commit(struct db *db, db_commit_fn fn, void *arg);
+
+/* ---- what was read ---- */
+
+/* Is all that this thread's reads have shown so far durable? What it keeps in a cache of its own is
+ * covered, too. */
+bool db_is_settled(struct db *db);
+
+/* Embedded in the waiting struct; `fn` runs on the syncer thread, once, and must not block. */
+struct db_wait {
+    void (*fn)(struct db_wait *w);
+    struct db_wait *next; /* the syncer's, from here on */
+    uint64_t number;
+};
+/* Calls w->fn when all that this thread's reads have shown so far is durable, or a sync has failed.
+ * False, and no call, when there is nothing to wait for. */
+bool db_await(struct db *db, struct db_wait *w);
+
+/* Waits until every commit that any thread may have seen is durable: before a file is unlinked
+ * because of what was read. ERR_SYNC. Never on an HTTP thread, in apply() or in done(). */
+int db_settle(struct db *db);
 
 /* ---- state ---- */
 

@@ -172,6 +172,9 @@ struct http_options {
     http_router_fn router;
     void *router_arg;
     void (*thread_end)(void *arg); /* NULL, or called by each HTTP thread when it ends */
+    /* NULL, or called before a reply that begin() or end() set by itself goes out, without
+     * http_suspend(). It may suspend the request, reply and all, until the reply may go. */
+    void (*before_reply)(void *arg, struct http_request *r);
 };
 
 int http_start(struct http_server **out, const struct http_options *options);

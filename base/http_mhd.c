@@ -146,7 +146,8 @@ http_suspend(struct http_request *r)
 {
     struct http_conn *c = r->conn;
     CHK_MAGIC(c, HTTP_CONN_MAGIC);
-    CHK((c->state == HTTP_BEGUN || c->state == HTTP_END) && !c->suspended && !c->replied);
+    CHK((c->state == HTTP_BEGUN || c->state == HTTP_END) && !c->suspended);
+    CHK(!c->replied || c->holding);
     c->suspended = true;
     CHK(!atomic_exchange(&c->lent, true));
     atomic_fetch_add(&c->server->lent, 1);
@@ -226,6 +227,15 @@ refuse(struct http_conn *c, struct http_verdict v)
 
 /* ---- the steps of a request ---- */
 
+static void
+hold_reply(struct http_conn *c)
+{
+    if (!c->replied || c->cut || c->server->before_reply == NULL)
+        return;
+    c->holding = true; /* for good: after a suspend it is no longer ours to clear */
+    c->server->before_reply(c->server->router_arg, &c->request);
+}
+
 /* What begin() left us with, now or after a resume. */
 static enum MHD_Result
 after_begin(struct http_conn *c)
@@ -269,6 +279,8 @@ on_head(struct http_conn *c, const char *method, const char *version)
         c->active = true;
         atomic_fetch_add_explicit(&c->server->active, 1, memory_order_relaxed);
         r->service->begin(r);
+        if (!c->suspended)
+            hold_reply(c);
     }
     return c->suspended ? MHD_YES : after_begin(c);
 }
@@ -305,6 +317,8 @@ on_last(struct http_conn *c)
             r->body = buf_slice(&c->collected);
         if (r->service->end != NULL)
             r->service->end(r);
+        if (!c->suspended)
+            hold_reply(c);
         if (c->suspended)
             return MHD_YES;
     } else {
@@ -650,6 +664,7 @@ http_start(struct http_server **out, const struct http_options *o)
     s->router = o->router;
     s->router_arg = o->router_arg;
     s->thread_end = o->thread_end;
+    s->before_reply = o->before_reply;
     s->listen_fd = s->stop_fd = -1;
     s->in_place = strcmp(MHD_get_version(), "0.9.75") == 0;
     if (!s->in_place)

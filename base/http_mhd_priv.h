@@ -37,6 +37,7 @@ struct http_conn {
     bool expects_continue;
     bool active;      /* begin() was called: gone() is due */
     bool suspended;   /* only the HTTP thread reads or writes it */
+    bool holding;     /* before_reply() was called */
     atomic_bool lent; /* between http_suspend() and http_resume() */
 
     /* http_collect() */
@@ -67,6 +68,7 @@ struct http_server {
     http_router_fn router;
     void *router_arg;
     void (*thread_end)(void *);
+    void (*before_reply)(void *, struct http_request *);
     struct MHD_Daemon *daemon;
     struct http_guard *guard;
     int listen_fd;

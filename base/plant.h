@@ -20,7 +20,7 @@ enum {
 #else
     plant_no_fsync = 0,
 #endif
-#ifdef PLANT_EARLY_ACK /* a batch is answered before its COMMIT, which is then held back */
+#ifdef PLANT_EARLY_ACK /* a batch is answered after its COMMIT, before the sync, which waits */
     plant_early_ack = 1,
 #else
     plant_early_ack = 0,

@@ -5,10 +5,11 @@
  *     end()    signature over the body; root account; JSON; operation's read()
  *                reading operation: run() on a snapshot, reply
  *                writing operation: suspend, db_submit()
- *                                        writer thread: apply() -> run();  done() -> reply, resume
+ *                                        writer thread: apply() -> run()
+ *                                        syncer thread: done() -> reply, resume
  *     gone()   frees the request
  *
- * Until done() has been called the request belongs to the writer; gone() cannot come before.
+ * Until done() has been called the request belongs to the database; gone() cannot come before.
  *
  * Items of deleted tables are removed by sweeps, one bounded op after the other, each submitted by
  * the one before; the first at start, in case the last run did not finish.

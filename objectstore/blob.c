@@ -3,10 +3,10 @@
  * names the blob, counted in the transaction that writes the extent.
  *
  * When the last reference goes, the row goes; a file's id moves to `doomed` in the same
- * transaction, so a rollback takes it back. Only after the commit does the pool unlink what
+ * transaction, so a rollback takes it back. Only when that is durable does the pool unlink what
  * `doomed` lists and then clear the list: a crash in between repeats harmlessly at the next start.
  *
- *   row, refs > 0 --last unref--> doomed row --committed, no pin--> unlinked --> no row at all
+ *   row, refs > 0 --last unref--> doomed row --durable, no pin--> unlinked --> no row at all
  *
  * A reader over several files does not hold all of them open: it pins its object instead. It pins
  * first and then checks that the object is still current, so a blob that was doomed before the pin
@@ -196,6 +196,8 @@ blob_drain(struct store *s)
     for (;;) {
         /* After a failed sync what we see committed may not be so on the disk. */
         int err = db_health(s->db) == ERR_SYNC ? ERR_SYNC : doomed_read(s, after, &d);
+        if (err == ERR_NONE && d.count > 0)
+            err = db_settle(s->db); /* else a power cut would bring the rows back, not the files */
         if (err != ERR_NONE || d.count == 0)
             return err;
         after = d.ids[d.count - 1];

@@ -394,7 +394,7 @@ end_run(struct pool_job *job)
             log_line(LOG_WARN, "blob_left_to_sweep", "blob=%" PRId64 " error=%s", put->id,
                      err_name(rc));
     }
-    if (!keep)
+    if (!keep && (!put->applied || db_settle(s->db) == ERR_NONE))
         blob_remove_file(s, put->id);
     put_free(put);
 }

@@ -241,6 +241,7 @@ apply_part_copy(struct s3_request *q, struct db_conn *conn)
         u->part.checksum = u->upload->checksum;
         memcpy(u->part.checksum_base64, q->w->sum_base64, sizeof u->part.checksum_base64);
     }
+    u->part.etag[0] = '\0'; /* not that of an earlier run */
     return store_apply_part_copy(q->s->store, conn, q->bucket->name, q->key, u->upload->upload_id,
                                  &u->part, q->w->source, offset, bytes);
 }

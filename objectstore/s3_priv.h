@@ -133,7 +133,7 @@ bool s3_may(struct s3_request *q, const struct store_bucket *bucket, const char 
 struct slice s3_source_ip(struct s3_request *q);
 /* Makes q->w; false: answered. */
 bool s3_write_begin(struct s3_request *q);
-/* Suspends and queues; `answer` replies, on the writer thread. Afterwards q is not ours. */
+/* Suspends and queues; `answer` replies, on the syncer thread. Afterwards q is not ours. */
 void s3_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer);
 /* The same after q->w->put is durable. */
 void s3_seal_and_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer);

@@ -10,9 +10,8 @@
  *              A browser's form goes to s3_post.c first: it names its signer in the body
  *   end()    the payload's last checks, then run(): reads answer, writes go on:
  *
- *            HTTP thread        pool thread          writer thread
- *            suspend, seal ---> sealed(): submit --> apply() in its SAVEPOINT
- *                                                    done(): answer, resume
+ *            HTTP thread        pool thread          writer thread       syncer thread
+ *            suspend, seal ---> sealed(): submit --> apply(), COMMIT --> done(): answer, resume
  *   gone()   on the HTTP thread again: log line, then everything is given back. A put that no
  *            committed row refers to loses its bytes here, whatever road led to it.
  *

@@ -56,6 +56,8 @@ sweep_folder(void *arg, int64_t folder, const int64_t *ids, size_t count)
     int64_t orphans[BYTES_FOLDER_IDS];
     size_t found = 0;
     int err = orphans_find(w->store, ids, count, orphans, &found);
+    if (err == ERR_NONE && found > 0)
+        err = db_settle(w->store->db);
     for (size_t i = 0; i < found && err == ERR_NONE; i++)
         w->removed += blob_remove_file(w->store, orphans[i]);
     /* Ids from the mark on may be publishing in the mark's folder, never in an earlier one. */

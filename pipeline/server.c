@@ -8,7 +8,7 @@
  *           -> HTTP threads -> services -> store -> database (commits what is queued) -> pipeline
  * -> lock
  *
- * Requests suspended for the writer are resumed by it, so the database must outlive the listener.
+ * Requests suspended for the database are resumed by it, so it must outlive the listener.
  */
 #include "pipeline/server.h"
 #include "base/auth.h"
@@ -137,6 +137,36 @@ route(void *arg, struct http_request *r)
         r->service = &s3_http_service;
         r->service_arg = s->s3;
     }
+}
+
+struct held {
+    struct db_wait wait;
+    struct http_request *r;
+};
+
+static void
+held_done(struct db_wait *w)
+{
+    http_resume(CONTAINER_OF(w, struct held, wait)->r);
+}
+
+/* An answer made of what the HTTP thread has read waits until a power cut cannot take that back.
+ * (A suspended request is answered by a commit's done(), behind whatever the commit saw.) */
+static void
+hold_unsettled(void *arg, struct http_request *r)
+{
+    struct server *s = arg;
+    if (db_is_settled(s->db))
+        return;
+    struct held *h = arena_alloc(r->arena, sizeof *h);
+    if (h == NULL) {
+        http_cut(r);
+        return;
+    }
+    *h = (struct held){.wait.fn = held_done, .r = r};
+    http_suspend(r);
+    if (!db_await(s->db, &h->wait))
+        http_resume(r);
 }
 
 static void
@@ -320,7 +350,8 @@ start_http(struct server *s, struct buf *why)
         .body_rate_min = conf_int(c, CONF_HTTP_BODY_RATE),
         .router = route,
         .router_arg = s,
-        .thread_end = http_thread_end};
+        .thread_end = http_thread_end,
+        .before_reply = hold_unsettled};
     int err = http_start(&s->http, &options);
     if (err != ERR_NONE)
         buf_printf(why, "cannot listen on %s: %s%s", conf_str(c, CONF_LISTEN), err_text(err),

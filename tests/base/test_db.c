@@ -1,5 +1,6 @@
 /*
- * The database: transactions, group commit, isolation of failing ops, readers, schema versions.
+ * The database: transactions, group commit, isolation of failing ops, the order of answers and
+ * syncs, readers, schema versions. The syncer's fdatasync() can be held and made to fail.
  */
 #include "base/chk.h"
 #include "base/clock.h"
@@ -8,14 +9,39 @@
 #include "base/stat.h"
 #include "tests/lib/testdir.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+
+static atomic_bool sync_held;
+static atomic_int sync_calls, sync_errno;
+
+/* In place of the C library's; SQLite's own calls, on other threads, go through. */
+int
+fdatasync(int fd)
+{
+    char name[16];
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    if (strcmp(name, "syncer") == 0) {
+        atomic_fetch_add(&sync_calls, 1);
+        while (atomic_load(&sync_held))
+            sched_yield();
+        if (atomic_load(&sync_errno) != 0) {
+            errno = atomic_load(&sync_errno);
+            return -1;
+        }
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
 
 static const char *const steps[] = {
     "CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB)",
@@ -52,7 +78,10 @@ static int
 teardown(void **state)
 {
     struct fixture *f = *state;
+    atomic_store(&sync_held, false);
     db_close(&f->db);
+    atomic_store(&sync_errno, 0);
+    STAT_SET(db_sync_failed, 0);
     testdir_remove(&f->dir);
     free(f);
     return 0;
@@ -64,9 +93,13 @@ struct insert {
     int64_t k;
     int fail;
     int64_t number;
+    atomic_int applied; /* calls */
     int done_err;
+    int order; /* among all done() */
     atomic_int *left;
 };
+
+static atomic_int dones;
 
 static int
 insert_apply(struct db_op *op, struct db_conn *conn)
@@ -77,6 +110,7 @@ insert_apply(struct db_op *op, struct db_conn *conn)
     db_bind_blob(s, 2, SLICE_LIT("value"));
     int err = db_run(s);
     in->number = db_next(conn);
+    atomic_fetch_add(&in->applied, 1);
     return err != ERR_NONE ? err : in->fail;
 }
 
@@ -85,6 +119,7 @@ insert_done(struct db_op *op, int err)
 {
     struct insert *in = CONTAINER_OF(op, struct insert, op);
     in->done_err = err;
+    in->order = atomic_fetch_add(&dones, 1);
     if (in->left != NULL)
         atomic_fetch_sub(in->left, 1);
 }
@@ -362,6 +397,211 @@ queued_ops_end_before_close(void **state)
     assert_int_equal(count_rows(f->db), MANY);
 }
 
+static void
+submit_many(struct fixture *f, struct insert *ins, int count, int64_t first_key, atomic_int *left)
+{
+    atomic_fetch_add(left, count);
+    for (int i = 0; i < count; i++) {
+        ins[i] = (struct insert){.op = {.apply = insert_apply, .done = insert_done},
+                                 .k = first_key + i,
+                                 .done_err = 1,
+                                 .left = left};
+        assert_int_equal(db_submit(f->db, &ins[i].op), ERR_NONE);
+    }
+}
+
+/* Returns when the syncer stands in the sync of `first`. */
+static void
+hold_sync(struct fixture *f, struct insert *first, atomic_int *left)
+{
+    int calls = atomic_load(&sync_calls);
+    atomic_store(&sync_held, true);
+    submit_many(f, first, 1, 1, left);
+    while (atomic_load(&sync_calls) == calls)
+        sched_yield();
+}
+
+static void
+wait_done(const atomic_int *left)
+{
+    while (atomic_load(left) > 0)
+        sched_yield();
+}
+
+static void
+the_next_batch_is_applied_while_one_syncs(void **state)
+{
+    struct fixture *f = *state;
+    struct insert first, next[3];
+    atomic_int left = 0;
+    hold_sync(f, &first, &left);
+    int64_t commits = stat_get(STAT_db_commits_total);
+    submit_many(f, next, 3, 2, &left);
+    for (int i = 0; i < 3; i++) {
+        while (atomic_load(&next[i].applied) == 0)
+            sched_yield();
+    }
+    assert_int_equal(atomic_load(&left), 4); /* nobody is answered before the sync */
+    assert_int_equal(stat_get(STAT_db_commits_total), commits);
+    atomic_store(&sync_held, false);
+    wait_done(&left);
+    assert_int_equal(stat_get(STAT_db_commits_total), commits + 1); /* the three shared one */
+    assert_int_equal(count_rows(f->db), 4);
+}
+
+static void
+answers_come_in_the_order_of_submission(void **state)
+{
+    struct fixture *f = *state;
+    static struct insert first, ins[MANY];
+    atomic_int left = 0;
+    hold_sync(f, &first, &left);
+    submit_many(f, ins, MANY, 2, &left);
+    atomic_store(&sync_held, false);
+    wait_done(&left);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(ins[i].done_err, ERR_NONE);
+        assert_int_equal(ins[i].order, first.order + 1 + i);
+    }
+}
+
+static void
+a_failed_sync_fails_every_batch_in_flight(void **state)
+{
+    struct fixture *f = *state;
+    static struct insert first, ins[MANY];
+    atomic_int left = 0;
+    int64_t commits = stat_get(STAT_db_commits_total) + 2;
+    hold_sync(f, &first, &left);
+    submit_many(f, ins, MANY, 2, &left);
+    while (stat_get(STAT_db_commits_total) < commits) /* a full batch does not wait */
+        sched_yield();
+    assert_int_equal(atomic_load(&left), MANY + 1);
+    atomic_store(&sync_errno, EIO);
+    atomic_store(&sync_held, false);
+    wait_done(&left);
+    assert_int_equal(first.done_err, ERR_SYNC);
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(ins[i].done_err, ERR_SYNC);
+    atomic_store(&sync_errno, 0); /* the kernel says so the next time */
+    assert_int_equal(db_health(f->db), ERR_SYNC);
+    assert_int_equal(insert_key(f->db, 1000, 0), ERR_SYNC);
+    assert_int_equal(db_settle(f->db), ERR_SYNC);
+}
+
+static void *
+closer(void *arg)
+{
+    struct fixture *f = arg;
+    db_close(&f->db);
+    return NULL;
+}
+
+static void
+close_answers_what_is_in_flight(void **state)
+{
+    struct fixture *f = *state;
+    static struct insert first, ins[MANY];
+    atomic_int left = 0;
+    pthread_t thread;
+    hold_sync(f, &first, &left);
+    submit_many(f, ins, MANY, 2, &left);
+    assert_int_equal(pthread_create(&thread, NULL, closer, f), 0);
+    while (atomic_load(&ins[MANY - 1].applied) == 0)
+        sched_yield();
+    atomic_store(&sync_held, false);
+    pthread_join(thread, NULL);
+    assert_int_equal(atomic_load(&left), 0);
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(ins[i].done_err, ERR_NONE);
+    assert_int_equal(open_with(f, 1), ERR_NONE);
+    assert_int_equal(count_rows(f->db), MANY + 1);
+}
+
+/* One batch: the second op's key is taken, so it fails having changed nothing. */
+static void
+a_failure_without_changes_costs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct insert ins[3];
+    struct gate gate;
+    atomic_int left = 0;
+    int64_t again = stat_get(STAT_db_batches_again_total);
+    gate_shut(f->db, &gate);
+    submit_many(f, ins, 3, 1, &left);
+    ins[1].k = 1;
+    pthread_mutex_unlock(&gate.mutex);
+    wait_done(&left);
+    assert_int_equal(ins[0].done_err, ERR_NONE);
+    assert_int_equal(ins[1].done_err, ERR_EXISTS);
+    assert_int_equal(ins[2].done_err, ERR_NONE);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(atomic_load(&ins[i].applied), 1);
+    assert_int_equal(stat_get(STAT_db_batches_again_total), again);
+    assert_int_equal(count_rows(f->db), 2);
+}
+
+/* One batch: the second op fails after its insert, so all is undone and applied again. */
+static void
+a_failure_after_a_change_runs_the_batch_again(void **state)
+{
+    struct fixture *f = *state;
+    struct insert ins[3];
+    struct gate gate;
+    atomic_int left = 0;
+    int64_t again = stat_get(STAT_db_batches_again_total);
+    gate_shut(f->db, &gate);
+    submit_many(f, ins, 3, 1, &left);
+    ins[1].fail = ERR_DENIED;
+    pthread_mutex_unlock(&gate.mutex);
+    wait_done(&left);
+    assert_int_equal(ins[0].done_err, ERR_NONE);
+    assert_int_equal(ins[1].done_err, ERR_DENIED);
+    assert_int_equal(ins[2].done_err, ERR_NONE);
+    assert_int_equal(atomic_load(&ins[0].applied), 2);
+    assert_int_equal(atomic_load(&ins[1].applied), 2);
+    assert_int_equal(atomic_load(&ins[2].applied), 1);
+    assert_true(ins[0].number < ins[2].number);
+    assert_int_equal(stat_get(STAT_db_batches_again_total), again + 1);
+    assert_int_equal(count_rows(f->db), 2);
+}
+
+struct waiting {
+    struct db_wait wait;
+    atomic_bool called;
+};
+
+static void
+wait_called(struct db_wait *w)
+{
+    atomic_store(&CONTAINER_OF(w, struct waiting, wait)->called, true);
+}
+
+static void
+what_was_read_may_have_to_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct insert first;
+    struct waiting w = {.wait.fn = wait_called};
+    atomic_int left = 0;
+    assert_int_equal(count_rows(f->db), 0);
+    assert_true(db_is_settled(f->db));
+    assert_false(db_await(f->db, &w.wait));
+    hold_sync(f, &first, &left);
+    assert_true(db_is_settled(f->db)); /* this thread has not looked since */
+    assert_int_equal(count_rows(f->db), 1);
+    assert_false(db_is_settled(f->db));
+    assert_true(db_await(f->db, &w.wait));
+    assert_false(atomic_load(&w.called));
+    assert_int_equal(atomic_load(&left), 1);
+    atomic_store(&sync_held, false);
+    while (!atomic_load(&w.called))
+        sched_yield();
+    assert_true(db_is_settled(f->db));
+    assert_int_equal(db_settle(f->db), ERR_NONE);
+    wait_done(&left);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int
@@ -379,6 +619,13 @@ main(void)
         TEST(the_same_statement_nests),
         TEST(threads_write_and_read),
         TEST(queued_ops_end_before_close),
+        TEST(the_next_batch_is_applied_while_one_syncs),
+        TEST(answers_come_in_the_order_of_submission),
+        TEST(a_failed_sync_fails_every_batch_in_flight),
+        TEST(close_answers_what_is_in_flight),
+        TEST(a_failure_without_changes_costs_nothing),
+        TEST(a_failure_after_a_change_runs_the_batch_again),
+        TEST(what_was_read_may_have_to_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

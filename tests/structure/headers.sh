@@ -35,7 +35,7 @@ only() {
     who=$(git grep -lE "#include <$1" -- '*.c' '*.h' ':!tests' | grep -vE "$2" | tr '\n' ' ')
     [ -z "$who" ] && echo "ok $1 only where it belongs" || echo "not ok $1 included by $who"
 }
-only 'sqlite3\.h' '^base/db\.c$'
+only 'sqlite3\.h' '^base/db_priv\.h$'
 only 'microhttpd\.h' '^base/http_(mhd|guard)[a-z_]*\.[ch]$'
 only 'openssl/' '^base/(digest|crc)\.c$'
 only 'expat\.h' '^base/xml\.c$'
