@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Versions of objects through boto3: the life of a key, delete markers, copies of old versions, listings,
 conditions, storage classes, what must not happen when things happen at once, emptying a bucket."""
+import datetime
 import os
 import random
 import sys
@@ -316,6 +317,47 @@ def test_one_of_a_hundred_creates(s):
         equal(body(c, "race", str(k)), won[k][0], "bytes of key %d" % k)
 
 
+def test_one_of_many_completes(s):
+    """The same of multipart uploads; who comes second may complete without the condition."""
+    c = bucket(s, "race-parts", None)
+
+    def begin(i):
+        upload = c.create_multipart_upload(Bucket="race-parts", Key="k")["UploadId"]
+        etag = c.upload_part(Bucket="race-parts", Key="k", UploadId=upload, PartNumber=1, Body=b"%d" % i)["ETag"]
+        return upload, ("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
+                        "</CompleteMultipartUpload>" % etag).encode()
+    uploads = [begin(i) for i in range(20)]
+    said = {}
+
+    def complete(i):
+        upload, document = uploads[i]
+        said[i] = s.signed("POST", "/race-parts/k?uploadId=" + upload, document, {"If-None-Match": "*"}).status
+    darkroom.at_once(len(uploads), complete)
+    equal(sorted(said.values()), [200] + [412] * (len(uploads) - 1), "answers")
+    won = [i for i in said if said[i] == 200][0]
+    equal(body(c, "race-parts", "k"), b"%d" % won, "the winner's bytes")
+    other = (won + 1) % len(uploads)
+    upload, document = uploads[other]
+    reply = s.signed("POST", "/race-parts/k?uploadId=" + upload, document, {"If-Match": '"0"'})
+    equal(reply.status, 412, "another completion, If-Match of another ETag")
+    equal(s.signed("POST", "/race-parts/k?uploadId=" + upload, document).status, 200, "without a condition")
+    equal(body(c, "race-parts", "k"), b"%d" % other, "the second's bytes")
+    empty(c, "race-parts")
+
+
+def test_one_of_many_deletes(s):
+    c = bucket(s, "race-deletes")
+    etag = c.put_object(Bucket="race-deletes", Key="k", Body=b"x")["ETag"]
+    said = {}
+
+    def one(i):
+        said[i] = s.signed("DELETE", "/race-deletes/k", headers={"If-Match": etag}).status
+    darkroom.at_once(20, one)
+    equal(sorted(said.values()), [204] + [412] * 19, "answers")
+    equal([kind for kind, _, _, _ in versions(c, "race-deletes")], ["version", "marker"], "versions")
+    empty(c, "race-deletes")
+
+
 def mixing(s, b, size):
     """Writers overwrite one key with bodies of one byte each, while readers read it in all ways."""
     ids, failures, gate = [], [], threading.Event()
@@ -403,6 +445,29 @@ def test_thumbnails_follow_the_current_version(s):
     c.delete_object(Bucket="photos", Key="v.png", VersionId=marker)
     s.settled("v.png", first["ETag"])
     equal(s.thumbnail("v.png", "small").status, 200, "thumbnail after the marker")
+
+
+def test_locked_versions(s):
+    b = "kept"
+    c = s.s3()
+    c.create_bucket(Bucket=b, ObjectLockEnabledForBucket=True)
+    until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+    held = c.put_object(Bucket=b, Key="k", Body=b"x", ObjectLockLegalHoldStatus="ON")["VersionId"]
+    ruled = c.put_object(Bucket=b, Key="k", Body=b"y", ObjectLockMode="GOVERNANCE",
+                         ObjectLockRetainUntilDate=until)["VersionId"]
+    marker = c.delete_object(Bucket=b, Key="k")["VersionId"]
+    for version in (held, ruled):
+        refused("AccessDenied", 403, c.delete_object, Bucket=b, Key="k", VersionId=version)
+    refused("AccessDenied", 403, c.delete_object, Bucket=b, Key="k", VersionId=held, BypassGovernanceRetention=True)
+    objects = [{"Key": "k", "VersionId": v} for v in (held, ruled, marker)]
+    answer = c.delete_objects(Bucket=b, Delete={"Objects": objects})
+    equal(sorted((e["Code"], e["VersionId"]) for e in answer["Errors"]),
+          sorted(("AccessDenied", v) for v in (held, ruled)), "errors")
+    equal([d["VersionId"] for d in answer["Deleted"]], [marker], "deleted")
+    answer = c.delete_objects(Bucket=b, Delete={"Objects": objects[:2]}, BypassGovernanceRetention=True)
+    equal([d["VersionId"] for d in answer["Deleted"]], [ruled], "deleted with the bypass")
+    c.put_object_legal_hold(Bucket=b, Key="k", VersionId=held, LegalHold={"Status": "OFF"})
+    empty(c, b)
 
 
 def test_everything_can_be_emptied(s):
