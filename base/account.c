@@ -178,6 +178,18 @@ accounts_by_id(const struct accounts *a, struct slice id)
 }
 
 const struct account *
+accounts_by_email(const struct accounts *a, struct slice email)
+{
+    CHK_MAGIC(a, ACCOUNTS_MAGIC);
+    for (size_t i = 0; i < a->count; i++) {
+        const struct account *one = &a->sorted[BY_ID][i]->account;
+        if (slice_ieqs(email, one->email))
+            return one;
+    }
+    return NULL;
+}
+
+const struct account *
 accounts_root(const struct accounts *a)
 {
     CHK_MAGIC(a, ACCOUNTS_MAGIC);

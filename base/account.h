@@ -30,6 +30,8 @@ int accounts_add(struct accounts *a, const struct account *account);
 const struct account *accounts_by_access_key(const struct accounts *a, struct slice access_key_id);
 const struct account *accounts_by_canonical_id(const struct accounts *a, struct slice id);
 const struct account *accounts_by_id(const struct accounts *a, struct slice id);
+/* The first so addressed: addresses need not be unique. */
+const struct account *accounts_by_email(const struct accounts *a, struct slice email);
 const struct account *accounts_root(const struct accounts *a);
 
 #endif

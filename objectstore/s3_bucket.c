@@ -14,6 +14,8 @@ struct creation {
     struct slice name;
     struct slice owner;
     struct slice region;
+    struct slice acl; /* kept form */
+    struct slice ownership;
     bool object_lock;
     bool owner_is_same;
 };
@@ -28,15 +30,9 @@ is_bool(struct slice text)
 void
 s3_prepare_create_bucket(struct s3_request *q)
 {
-    struct slice acl = http_field(q->r, "x-amz-acl");
     struct slice lock = http_field(q->r, "x-amz-bucket-object-lock-enabled");
-    struct slice ownership = http_field(q->r, "x-amz-object-ownership");
     if (q->account == NULL)
         s3_fail(q, S3_ACCESS_DENIED);
-    else if (acl.n > 0 && !slice_eqs(acl, "private"))
-        s3_fail(q, S3_ACL_NOT_SUPPORTED);
-    else if (ownership.n > 0 && !slice_eqs(ownership, "BucketOwnerEnforced"))
-        s3_fail(q, S3_NOT_IMPLEMENTED);
     else if (!is_bool(lock))
         s3_fail(q, S3_INVALID_ARGUMENT);
 }
@@ -72,28 +68,32 @@ region_read(struct s3_request *q, struct slice *region)
     return region_ok(name);
 }
 
+/* S3's oldest region answers a second creation by the owner as if it were the first, and sets the
+ * ACL anew (API_CreateBucket). */
 static int
 apply_create(struct s3_request *q, struct db_conn *conn)
 {
     struct creation *c = q->state;
-    int err = store_apply_bucket_create(q->s->store, conn, c->name, c->owner, c->region,
-                                        &c->owner_is_same);
+    struct store *s = q->s->store;
+    int err = store_apply_bucket_create(s, conn, c->name, c->owner, c->region, &c->owner_is_same);
     if (err == ERR_NONE && c->object_lock)
-        err = store_apply_bucket_object_lock(q->s->store, conn, c->name);
-    return err;
+        err = store_apply_bucket_object_lock(s, conn, c->name);
+    if (err == ERR_NONE && c->ownership.n > 0)
+        err = store_apply_bucket_config_set(s, conn, c->name, "ownershipControls", c->ownership);
+    if (err == ERR_EXISTS && c->owner_is_same && slice_eqs(c->region, FIRST_REGION))
+        err = ERR_NONE;
+    return err != ERR_NONE ? err : store_apply_bucket_config_set(s, conn, c->name, "acl", c->acl);
 }
 
 static void
 answer_create(struct s3_request *q, int err)
 {
     const struct creation *c = q->state;
-    /* S3's oldest region answers a second creation by the owner as if it were the first. */
-    bool again = err == ERR_EXISTS && c->owner_is_same;
-    if (err == ERR_NONE || (again && slice_eqs(c->region, FIRST_REGION))) {
+    if (err == ERR_NONE) {
         http_headerf(q->r, "Location", "/%.*s", SLICE_FMT(c->name));
         s3_reply_empty(q, 200, 0);
     } else if (err == ERR_EXISTS) {
-        s3_fail(q, again ? S3_BUCKET_OWNED : S3_BUCKET_EXISTS);
+        s3_fail(q, c->owner_is_same ? S3_BUCKET_OWNED : S3_BUCKET_EXISTS);
     } else if (err == ERR_TOOBIG) {
         s3_fail(q, S3_TOO_MANY_BUCKETS);
     } else if (err == ERR_INVALID) {
@@ -119,7 +119,8 @@ s3_run_create_bucket(struct s3_request *q)
     c->region = region;
     c->object_lock = slice_ieqs(http_field(q->r, "x-amz-bucket-object-lock-enabled"), "true");
     q->state = c;
-    s3_commit(q, apply_create, answer_create);
+    if (s3_acl_fill_bucket(q, &c->acl, &c->ownership))
+        s3_commit(q, apply_create, answer_create);
 }
 
 /* ---- delete, head, location ---- */
@@ -170,12 +171,6 @@ s3_run_get_location(struct s3_request *q)
     xml_escape(&b, first ? SLICE_NONE : q->bucket->region);
     xml_close(&b, "LocationConstraint");
     s3_reply_xml(q, 200, &b);
-}
-
-void
-s3_run_bucket_acl(struct s3_request *q)
-{
-    s3_reply_acl(q, q->bucket->owner);
 }
 
 /* ---- list ---- */

@@ -3,7 +3,6 @@
  */
 #include "objectstore/s3_priv.h"
 #include "base/err.h"
-#include "objectstore/policy.h"
 
 #define WHY_MAX 1024
 #define EMPTY_NOTIFICATION "<NotificationConfiguration" S3_XMLNS "></NotificationConfiguration>"
@@ -140,69 +139,5 @@ s3_run_get_notification(struct s3_request *q)
         body = SLICE_LIT(EMPTY_NOTIFICATION);
     }
     buf_put_slice(&b, body);
-    s3_reply_xml(q, 200, &b);
-}
-
-/* ---- policy ---- */
-
-void
-s3_run_put_policy(struct s3_request *q)
-{
-    struct policy *policy = NULL;
-    struct buf why;
-    if (q->doc.n == 0) {
-        s3_fail(q, S3_MISSING_BODY);
-        return;
-    }
-    buf_init(&why, WHY_MAX);
-    int err = policy_parse(buf_slice(&q->doc), q->bucket->name, &policy, &why);
-    policy_free(&policy);
-    if (err == ERR_INVALID)
-        s3_fail_why(q, S3_MALFORMED_POLICY,
-                    why.n > 0 ? why.p : s3_fault_message(S3_MALFORMED_POLICY));
-    else if (err != ERR_NONE)
-        s3_fail_err(q, err);
-    buf_fini(&why);
-    if (err == ERR_NONE)
-        s3_config_put(q, "policy", buf_slice(&q->doc), 204);
-}
-
-void
-s3_run_get_policy(struct s3_request *q)
-{
-    struct slice body;
-    int err = config_read(q, "policy", &body);
-    if (err == ERR_NOTFOUND) {
-        s3_fail(q, S3_NO_BUCKET_POLICY);
-        return;
-    }
-    if (err != ERR_NONE) {
-        s3_fail_err(q, err);
-        return;
-    }
-    q->status = 200;
-    http_header(q->r, "Content-Type", SLICE_LIT("application/json"));
-    http_reply(q->r, 200, body);
-}
-
-void
-s3_run_delete_policy(struct s3_request *q)
-{
-    s3_config_put(q, "policy", SLICE_NONE, 204);
-}
-
-void
-s3_run_policy_status(struct s3_request *q)
-{
-    struct buf b;
-    if (q->bucket->policy == NULL) {
-        s3_fail(q, S3_NO_BUCKET_POLICY);
-        return;
-    }
-    buf_init(&b, S3_REPLY_BYTES_MAX);
-    xml_head(&b);
-    xml_open(&b, "PolicyStatus" S3_XMLNS);
-    xml_puts(&b, "IsPublic", policy_is_public(q->bucket->policy) ? "true" : "false");
-    xml_close(&b, "PolicyStatus");
     s3_reply_xml(q, 200, &b);
 }

@@ -54,16 +54,6 @@ source_parse(struct s3_request *q, struct s3_copy *c)
     return true;
 }
 
-static bool
-source_allowed(struct s3_request *q, const struct s3_copy *c, const struct store_bucket *bucket)
-{
-    struct slice owner_id = http_field(q->r, "x-amz-source-expected-bucket-owner");
-    const struct account *owner = accounts_by_canonical_id(q->s->accounts, bucket->owner);
-    const char *action = c->version_id.n > 0 ? "s3:GetObjectVersion" : "s3:GetObject";
-    return s3_may(q, bucket, action, c->key) &&
-           (owner_id.p == NULL || (owner != NULL && slice_eqs(owner_id, owner->id)));
-}
-
 int
 s3_copy_found(struct s3_request *q, const struct s3_copy *c, const struct store_object **out)
 {
@@ -72,14 +62,18 @@ s3_copy_found(struct s3_request *q, const struct s3_copy *c, const struct store_
                : store_get(q->s->store, c->bucket, c->key, out);
 }
 
-/* Looks at the source once before the transaction, to answer early; false: answered. */
+/* Looks at the source before the transaction: may it be read, and what can be answered early?
+ * false: answered. */
 static bool
 source_look(struct s3_request *q, struct s3_copy *c, const struct store_bucket *bucket)
 {
     const struct store_object *o = NULL;
     int err = s3_copy_found(q, c, &o);
     bool ok = false;
-    if (err == ERR_NOTFOUND) {
+    const char *action = c->version_id.n > 0 ? "s3:GetObjectVersion" : "s3:GetObject";
+    if (!s3_may_object(q, bucket, action, c->key, o)) {
+        s3_fail(q, S3_ACCESS_DENIED);
+    } else if (err == ERR_NOTFOUND) {
         s3_fail_absent(q, bucket, c->key, c->version_id);
     } else if (err == ERR_INVALID) {
         s3_fail_version_id(q, "x-amz-copy-source", c->version_id);
@@ -112,11 +106,8 @@ source_permitted(struct s3_request *q, struct s3_copy *c)
         s3_fail_err(q, err == ERR_NOTFOUND ? ERR_NOPARENT : err);
         return false;
     }
-    bool ok = source_allowed(q, c, bucket);
-    if (!ok)
-        s3_fail(q, S3_ACCESS_DENIED);
-    else
-        ok = source_look(q, c, bucket);
+    bool ok = s3_expected_owner(q, "x-amz-source-expected-bucket-owner", bucket) &&
+              source_look(q, c, bucket);
     c->bucket_id = bucket->id;
     c->versioned = bucket->versioning != STORE_VERSIONING_OFF;
     store_bucket_unref(&bucket);

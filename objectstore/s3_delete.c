@@ -160,7 +160,7 @@ judge(struct s3_request *q, const struct xml_node *object, struct removal *rm)
 {
     struct slice key = xml_text(object, "Key");
     struct slice version = slice_trim(xml_text(object, "VersionId"));
-    const char *action = version.n > 0 ? "s3:DeleteObjectVersion" : "s3:DeleteObject";
+    const char *action = version.n > 0 ? s3_version_action(q->op->action) : q->op->action;
     removal_init(q, key, version, rm);
     if (key.n > STORE_KEY_MAX)
         rm->refused = S3_KEY_TOO_LONG;

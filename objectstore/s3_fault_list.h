@@ -10,6 +10,8 @@
     X(ACCESS_DENIED, "AccessDenied", 403, "Access Denied") \
     X(ACCESS_FORBIDDEN, "AccessForbidden", 403, "CORSResponse: CORS is not enabled for this bucket.") \
     X(ACL_NOT_SUPPORTED, "AccessControlListNotSupported", 400, "The bucket does not allow ACLs") \
+    X(ACL_WITH_OWNERSHIP, "InvalidBucketAclWithObjectOwnership", 400, "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting") \
+    X(BAD_OWNER_ID, "InvalidBucketOwnerAWSAccountID", 400, "The value of the expected bucket owner parameter must be an AWS account ID.") \
     X(BAD_DIGEST, "BadDigest", 400, "The Content-MD5 or checksum value that you specified did not match what the server received.") \
     X(BAD_REQUEST, "BadRequest", 400, "Bad Request") \
     X(BUCKET_EXISTS, "BucketAlreadyExists", 409, "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.") \
@@ -36,12 +38,14 @@
     X(INVALID_TAG, "InvalidTag", 400, "The tag provided was not a valid tag.") \
     X(INVALID_URI, "InvalidURI", 400, "Couldn't parse the specified URI.") \
     X(KEY_TOO_LONG, "KeyTooLongError", 400, "Your key is too long") \
+    X(MALFORMED_ACL, "MalformedACLError", 400, "The XML you provided was not well-formed or did not validate against our published schema") \
     X(MALFORMED_POLICY, "MalformedPolicy", 400, "This policy is not valid.") \
     X(MALFORMED_POST, "MalformedPOSTRequest", 400, "The body of your POST request is not well-formed multipart/form-data.") \
     X(MALFORMED_XML, "MalformedXML", 400, "The XML you provided was not well-formed or did not validate against our published schema") \
     X(METADATA_TOO_LARGE, "MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size") \
     X(METHOD_NOT_ALLOWED, "MethodNotAllowed", 405, "The specified method is not allowed against this resource.") \
     X(MISSING_BODY, "MissingRequestBodyError", 400, "Request Body is empty") \
+    X(MISSING_HEADER, "MissingSecurityHeader", 400, "Your request was missing a required header") \
     X(MISSING_LENGTH, "MissingContentLength", 411, "You must provide the Content-Length HTTP header.") \
     X(NO_SUCH_BUCKET, "NoSuchBucket", 404, "The specified bucket does not exist") \
     X(NO_BUCKET_POLICY, "NoSuchBucketPolicy", 404, "The bucket policy does not exist") \
@@ -64,6 +68,8 @@
     X(PRECONDITION_FAILED, "PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold") \
     X(SERVICE_UNAVAILABLE, "ServiceUnavailable", 503, "The service cannot take this request now.") \
     X(SLOW_DOWN, "SlowDown", 503, "Please reduce your request rate.") \
-    X(TOO_MANY_BUCKETS, "TooManyBuckets", 400, "You have attempted to create more buckets than allowed")
+    X(TOO_MANY_BUCKETS, "TooManyBuckets", 400, "You have attempted to create more buckets than allowed") \
+    X(UNEXPECTED_CONTENT, "UnexpectedContent", 400, "This request does not support content.") \
+    X(UNKNOWN_EMAIL, "UnresolvableGrantByEmailAddress", 400, "The e-mail address you provided does not match any account on record.")
 
 #endif

@@ -33,28 +33,10 @@ static const struct {
     const char *name; /* ends in '-': a prefix */
     enum s3_fault fault;
 } refused[] = {
-    {"x-amz-grant-", S3_ACL_NOT_SUPPORTED},
     {"x-amz-server-side-encryption", S3_NOT_IMPLEMENTED},
     {"x-amz-server-side-encryption-", S3_NOT_IMPLEMENTED},
     {"x-amz-write-offset-bytes", S3_NOT_IMPLEMENTED},
 };
-
-static const char *const acls_of_owner[] = {
-    "private",
-    "bucket-owner-full-control",
-    "bucket-owner-read",
-    NULL,
-};
-
-static bool
-one_of(struct slice text, const char *const *list)
-{
-    for (; *list != NULL; list++) {
-        if (slice_eqs(text, *list))
-            return true;
-    }
-    return false;
-}
 
 static bool
 name_is(struct slice name, const char *pattern)
@@ -77,8 +59,6 @@ refused_header(const struct http_request *r)
             if (name_is(f->name, refused[k].name))
                 return refused[k].fault;
         }
-        if (slice_ieqs(f->name, "x-amz-acl") && !one_of(f->value, acls_of_owner))
-            return S3_ACL_NOT_SUPPORTED;
         if (slice_ieqs(f->name, "x-amz-website-redirect-location") && f->value.p[0] != '/' &&
             !slice_starts(f->value, SLICE_LIT("http://")) &&
             !slice_starts(f->value, SLICE_LIT("https://")))
@@ -211,6 +191,7 @@ bool
 s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
 {
     struct http_request *r = q->r;
+    struct acl_headers acl;
     struct slice class = http_field(r, "x-amz-storage-class");
     enum store_class storage_class = STORE_CLASS_STANDARD;
     enum s3_fault fault = refused_header(r);
@@ -229,7 +210,6 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
         .kind = kind,
         .bucket = q->bucket->name,
         .key = q->key,
-        .owner = q->bucket->owner,
         .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
         .request_id = slice_str(r->id),
         .source_ip = s3_source_ip(q),
@@ -239,9 +219,10 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
         q->w->spec.content_type = http_field(r, "Content-Type");
         q->w->spec.meta = buf_slice(&q->w->meta);
     }
+    s3_acl_headers(q, &acl);
     /* A copy has a directive of its own for tags. */
     bool tags = describe && kind != STORE_CREATED_COPY;
-    return s3_condition_read(q, &q->w->spec.condition) &&
+    return s3_acl_fill(q, &acl) && s3_condition_read(q, &q->w->spec.condition) &&
            s3_lock_of_headers(q, &q->w->spec.lock) && (!tags || s3_tags_fill(q));
 }
 
@@ -343,17 +324,4 @@ s3_run_put_object(struct s3_request *q)
 {
     s3_spec_seal(q);
     s3_seal_and_commit(q, apply_put, answer_put);
-}
-
-/* ---- what an object without ACL says ---- */
-
-void
-s3_run_object_acl(struct s3_request *q)
-{
-    const struct store_object *o = s3_version_find(q);
-    if (o == NULL)
-        return;
-    s3_version_header(q, q->bucket, o);
-    s3_reply_acl(q, o->owner);
-    store_object_unref(&o);
 }

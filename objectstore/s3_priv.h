@@ -8,6 +8,7 @@
 #include "base/auth.h"
 #include "base/payload.h"
 #include "base/xml.h"
+#include "objectstore/s3_access.h"
 #include "objectstore/s3_reply.h"
 #include "objectstore/s3_service.h"
 
@@ -40,11 +41,12 @@ enum s3_body { S3_BODY_NONE, S3_BODY_DOC, S3_BODY_OBJECT, S3_BODY_FORM };
 #define S3_MUTATES 1u       /* gets an info line in the log */
 #define S3_ADMITTED 2u      /* refused with SlowDown while hooks.accepting() says no */
 #define S3_NEW_BUCKET 4u    /* the bucket need not exist */
-#define S3_OWNER 8u         /* policies cannot grant it */
+#define S3_OWNER 8u         /* for the owner's account alone, whatever a policy grants */
 #define S3_JUDGES 16u       /* the handler asks s3_may() itself */
 #define S3_COPIES 32u       /* the row for requests with x-amz-copy-source */
 #define S3_LISTS 64u        /* prefix and delimiter count in the policy's conditions */
 #define S3_FREES 128u       /* may use the space reserve */
+#define S3_OF_OBJECT 256u   /* about an object that exists: it is looked up and judged with */
 #define S3_SUMS_OTHER 4096u /* x-amz-checksum-* headers are not about the body */
 
 struct s3_request;
@@ -102,7 +104,9 @@ struct s3_request {
     struct slice bucket_name;          /* p = NULL: none */
     struct slice key;                  /* p = NULL: none */
     const struct store_bucket *bucket; /* a reference */
+    const struct store_object *object; /* a reference, of S3_OF_OBJECT; see s3_object_find() */
     const struct account *account;     /* NULL: anonymous */
+    const struct tags *tags;           /* of a document, while permission is asked with them */
     struct slice source_ip;            /* made by s3_source_ip() */
     struct payload *payload;
     struct s3_post *post;     /* of S3_BODY_FORM: its bytes go there */
@@ -126,11 +130,6 @@ const struct s3_op *s3_op_at(size_t index);
 
 /* ---- s3_service.c ---- */
 
-/* May the caller do this? Owner and root always, others as the policy says. Without key (p = NULL)
- * it is about the bucket itself. */
-bool s3_may(struct s3_request *q, const struct store_bucket *bucket, const char *action,
-            struct slice key);
-struct slice s3_source_ip(struct s3_request *q);
 /* Makes q->w; false: answered. */
 bool s3_write_begin(struct s3_request *q);
 /* Suspends and queues; `answer` replies, on the syncer thread. Afterwards q is not ours. */
@@ -146,6 +145,9 @@ void s3_sum_and_commit(struct s3_request *q, const struct store_object *o, int64
                        int64_t bytes, s3_apply_fn apply, s3_answer_fn answer);
 /* Root element of the body, so named; NULL: answered with MalformedXML. */
 const struct xml_node *s3_doc_parse(struct s3_request *q, const char *root);
+/* The same with another word for MalformedXML. */
+const struct xml_node *s3_doc_parse_as(struct s3_request *q, const char *root,
+                                       enum s3_fault malformed);
 
 /* ---- s3_config.c: documents kept with a bucket ---- */
 
@@ -303,7 +305,6 @@ void s3_run_delete_object(struct s3_request *q);
 void s3_run_copy_object(struct s3_request *q);
 void s3_prepare_delete_objects(struct s3_request *q);
 void s3_run_delete_objects(struct s3_request *q);
-void s3_run_object_acl(struct s3_request *q);
 void s3_run_get_object_tagging(struct s3_request *q);
 void s3_run_put_object_tagging(struct s3_request *q);
 void s3_run_delete_object_tagging(struct s3_request *q);
@@ -315,7 +316,16 @@ void s3_run_create_bucket(struct s3_request *q);
 void s3_run_head_bucket(struct s3_request *q);
 void s3_run_delete_bucket(struct s3_request *q);
 void s3_run_get_location(struct s3_request *q);
-void s3_run_bucket_acl(struct s3_request *q);
+void s3_run_get_bucket_acl(struct s3_request *q);
+void s3_run_put_bucket_acl(struct s3_request *q);
+void s3_run_get_object_acl(struct s3_request *q);
+void s3_run_put_object_acl(struct s3_request *q);
+void s3_run_get_ownership(struct s3_request *q);
+void s3_run_put_ownership(struct s3_request *q);
+void s3_run_delete_ownership(struct s3_request *q);
+void s3_run_get_access_block(struct s3_request *q);
+void s3_run_put_access_block(struct s3_request *q);
+void s3_run_delete_access_block(struct s3_request *q);
 void s3_run_get_notification(struct s3_request *q);
 void s3_run_put_notification(struct s3_request *q);
 void s3_run_get_policy(struct s3_request *q);

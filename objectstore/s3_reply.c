@@ -7,8 +7,6 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#define XSI " xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\""
-
 static const char *
 type_text(bool composite)
 {
@@ -80,41 +78,15 @@ s3_algorithm_xml(struct buf *b, enum checksum checksum)
     xml_puts(b, "ChecksumAlgorithm", name);
 }
 
-static void
-owner_fields(const struct s3_request *q, struct buf *b, struct slice id)
-{
-    const struct account *a = accounts_by_canonical_id(q->s->accounts, id);
-    xml_put(b, "ID", id);
-    if (a != NULL)
-        xml_puts(b, "DisplayName", a->display_name);
-}
-
 void
 s3_owner_xml(const struct s3_request *q, struct buf *b, const char *name, struct slice id)
 {
+    const struct account *a = accounts_by_canonical_id(q->s->accounts, id);
     xml_open(b, name);
-    owner_fields(q, b, id);
+    xml_put(b, "ID", id);
+    if (a != NULL)
+        xml_puts(b, "DisplayName", a->display_name);
     xml_close(b, name);
-}
-
-void
-s3_reply_acl(struct s3_request *q, struct slice owner)
-{
-    struct buf b;
-    buf_init(&b, S3_REPLY_BYTES_MAX);
-    xml_head(&b);
-    xml_open(&b, "AccessControlPolicy" S3_XMLNS);
-    s3_owner_xml(q, &b, "Owner", owner);
-    xml_open(&b, "AccessControlList");
-    xml_open(&b, "Grant");
-    xml_open(&b, "Grantee" XSI);
-    owner_fields(q, &b, owner);
-    xml_close(&b, "Grantee");
-    xml_puts(&b, "Permission", "FULL_CONTROL");
-    xml_close(&b, "Grant");
-    xml_close(&b, "AccessControlList");
-    xml_close(&b, "AccessControlPolicy");
-    s3_reply_xml(q, 200, &b);
 }
 
 /* With its quotes; returns the length. */

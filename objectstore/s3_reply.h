@@ -51,8 +51,6 @@ void s3_checksum_type_xml(struct buf *b, enum checksum checksum, bool composite)
 void s3_algorithm_headers(struct s3_request *q, enum checksum checksum, bool composite);
 void s3_algorithm_xml(struct buf *b, enum checksum checksum);
 void s3_owner_xml(const struct s3_request *q, struct buf *b, const char *name, struct slice id);
-/* One owner, who has FULL_CONTROL. */
-void s3_reply_acl(struct s3_request *q, struct slice owner);
 void s3_etag_header(struct s3_request *q, const char *etag);
 /* The ETag element, quoted as in the header. */
 void s3_etag_xml(struct buf *b, const char *etag);

@@ -25,11 +25,8 @@
 #include "base/log.h"
 #include "base/stat.h"
 #include "objectstore/lifecycle.h"
-#include "objectstore/policy.h"
 #include "objectstore/post_form.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -130,7 +127,7 @@ address(struct s3_request *q)
     return true;
 }
 
-/* ---- who, and may they ---- */
+/* ---- who ---- */
 
 static bool
 is_foreign(const struct auth *a)
@@ -172,95 +169,6 @@ authentic(struct s3_request *q)
     }
     s3_fail_auth(q);
     return false;
-}
-
-struct slice
-s3_source_ip(struct s3_request *q)
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    char text[INET6_ADDRSTRLEN] = "";
-    if (q->source_ip.p != NULL)
-        return q->source_ip;
-    if (q->r->peer.ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const void *)&q->r->peer;
-        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
-    } else if (q->r->peer.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const void *)&q->r->peer;
-        const uint8_t *bytes = v6->sin6_addr.s6_addr;
-        bool is_v4 = memcmp(bytes, mapped, sizeof mapped) == 0;
-        inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? bytes + 12 : bytes, text, sizeof text);
-    }
-    q->source_ip = arena_dup(q->r->arena, slice_str(text));
-    return q->source_ip;
-}
-
-static bool
-owns(const struct s3_request *q, const struct store_bucket *bucket)
-{
-    return q->account != NULL &&
-           (q->account->is_root || slice_eqs(bucket->owner, q->account->canonical_id));
-}
-
-bool
-s3_may(struct s3_request *q, const struct store_bucket *bucket, const char *action,
-       struct slice key)
-{
-    if (owns(q, bucket))
-        return true;
-    if (bucket->policy == NULL)
-        return false;
-    struct policy_request rq = {
-        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
-        .action = action,
-        .bucket = bucket->name,
-        .key = key,
-        .source_ip = s3_source_ip(q),
-    };
-    if (q->op != NULL && (q->op->flags & S3_LISTS)) {
-        rq.prefix = http_param(q->r, "prefix");
-        rq.delimiter = http_param(q->r, "delimiter");
-    }
-    return policy_judge(bucket->policy, &rq) == POLICY_ALLOW;
-}
-
-/* x-amz-expected-bucket-owner names an account id. */
-static bool
-expected_owner(struct s3_request *q, const char *header, const struct store_bucket *bucket)
-{
-    struct slice id = http_field(q->r, header);
-    if (id.p == NULL)
-        return true;
-    const struct account *a = accounts_by_id(q->s->accounts, id);
-    return a != NULL && slice_eqs(bucket->owner, a->canonical_id);
-}
-
-/* Finds the bucket and asks whether the operation is allowed; false: answered. */
-static bool
-permitted(struct s3_request *q)
-{
-    const struct s3_op *op = q->op;
-    if (op->level != S3_SERVICE && !(op->flags & S3_NEW_BUCKET)) {
-        int err = q->bucket != NULL ? ERR_NONE
-                                    : store_bucket_get(q->s->store, q->bucket_name, &q->bucket);
-        if (err != ERR_NONE) {
-            s3_fail_err(q, err == ERR_NOTFOUND ? ERR_NOPARENT : err);
-            return false;
-        }
-        if (!expected_owner(q, "x-amz-expected-bucket-owner", q->bucket)) {
-            s3_fail(q, S3_ACCESS_DENIED);
-            return false;
-        }
-    }
-    bool ok;
-    if (op->flags & S3_JUDGES)
-        ok = true;
-    else if (op->flags & S3_OWNER)
-        ok = owns(q, q->bucket);
-    else
-        ok = s3_may(q, q->bucket, op->action, q->key);
-    if (!ok)
-        s3_fail(q, S3_ACCESS_DENIED);
-    return ok;
 }
 
 /* Is there room for the events this will cause? */
@@ -383,7 +291,7 @@ body_begin(struct s3_request *q)
 }
 
 const struct xml_node *
-s3_doc_parse(struct s3_request *q, const char *root)
+s3_doc_parse_as(struct s3_request *q, const char *root, enum s3_fault malformed)
 {
     const struct xml_node *node = NULL;
     if (q->doc.n == 0) {
@@ -395,10 +303,16 @@ s3_doc_parse(struct s3_request *q, const char *root)
     if (err == ERR_NOMEM && arena_used(q->tree) == 0)
         s3_fail_err(q, err);
     else if (err != ERR_NONE || !slice_eqs(node->name, root))
-        s3_fail(q, S3_MALFORMED_XML);
+        s3_fail(q, malformed);
     else
         return node;
     return NULL;
+}
+
+const struct xml_node *
+s3_doc_parse(struct s3_request *q, const char *root)
+{
+    return s3_doc_parse_as(q, root, S3_MALFORMED_XML);
 }
 
 /* ---- writing ---- */
@@ -536,7 +450,7 @@ s3_begin(struct http_request *r)
     if (!authentic(q))
         return;
     q->op = s3_op_find(q);
-    if (q->op == NULL || !permitted(q) || !admitted(q))
+    if (q->op == NULL || !s3_permitted(q) || !admitted(q))
         return;
     if (q->op->prepare != NULL)
         q->op->prepare(q);
@@ -619,6 +533,7 @@ s3_gone(struct http_request *r)
     payload_fini(&q->payload);
     buf_fini(&q->doc);
     arena_free(&q->tree);
+    store_object_unref(&q->object);
     store_bucket_unref(&q->bucket);
     q->magic = 0;
 }

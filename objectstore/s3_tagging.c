@@ -170,6 +170,7 @@ static void
 change_tags(struct s3_request *q, struct slice kept, int status)
 {
     const struct store_object *o = s3_version_find(q);
+    q->tags = NULL; /* the caller's own */
     if (o == NULL)
         return;
     store_object_unref(&o);
@@ -205,6 +206,7 @@ s3_run_put_object_tagging(struct s3_request *q)
         return;
     buf_init(&b, STORE_TAGS_BYTES_MAX);
     tags_encode(&t, &b);
+    q->tags = &t; /* conditions may ask for them */
     if (keep(q, &b, &kept))
         change_tags(q, kept, 200);
 }

@@ -176,8 +176,7 @@ s3_version_find(struct s3_request *q)
     struct slice id;
     if (!s3_version_param(q, &id))
         return NULL;
-    int err = id.n == 0 ? store_get(q->s->store, q->bucket->name, q->key, &o)
-                        : store_get_version(q->s->store, q->bucket->name, q->key, id, &o);
+    int err = s3_object_find(q, &o);
     if (err == ERR_NONE && !o->is_marker)
         return o;
     if (err == ERR_NONE)

@@ -1,7 +1,7 @@
 /*
- * Bucket policies. First byte '0': the rest is ACTION LF KEY LF ADDRESS LF and a document. Else the
- * rest is PATTERN LF TEXT: a policy is made of the pattern, and its verdict on the text compared
- * with the textbook's matcher.
+ * Bucket policies. First byte '0': the rest is ACTION LF KEY LF VALUE LF and a document; the value
+ * is what every condition key has, each twice. Else the rest is PATTERN LF TEXT: a policy is made
+ * of the pattern, and its verdict on the text compared with the textbook's matcher.
  */
 #include "base/json.h"
 #include "objectstore/policy.h"
@@ -12,16 +12,26 @@
 #define ACTION_MAX 60
 #define KEY_MAX 1024
 
-static enum policy_verdict
-judge(const struct policy *p, struct slice account, const char *action, struct slice key,
-      struct slice ip)
+static size_t
+values(const void *arg, enum policy_key key, struct slice tail, struct slice out[POLICY_VALUES_MAX],
+       char scratch[POLICY_SCRATCH])
 {
-    struct policy_request rq = {.account_id = account,
+    (void)tail, (void)scratch;
+    CHK(key < POLICY_KEY_COUNT && policy_key_name(key)[0] != '\0');
+    out[0] = out[1] = *(const struct slice *)arg;
+    return 1 + (size_t)key % 2;
+}
+
+static enum policy_verdict
+judge(const struct policy *p, const struct account *account, const char *action, struct slice key,
+      struct slice value)
+{
+    struct policy_request rq = {.account = account,
                                 .action = action,
                                 .bucket = BUCKET,
                                 .key = key,
-                                .prefix = key.p == NULL ? SLICE_NONE : key,
-                                .source_ip = ip};
+                                .values = value.p == NULL ? NULL : values,
+                                .arg = &value};
     enum policy_verdict v = policy_judge(p, &rq);
     CHK(v == POLICY_NONE || v == POLICY_ALLOW || v == POLICY_DENY);
     CHK(policy_judge(p, &rq) == v);
@@ -45,15 +55,16 @@ check_document(struct slice in)
 {
     struct arena *a = fuzz_arena();
     struct policy *p = NULL;
-    struct slice action_text = fuzz_line(&in), key = fuzz_line(&in), ip = fuzz_line(&in);
+    struct slice action_text = fuzz_line(&in), key = fuzz_line(&in), value = fuzz_line(&in);
+    struct account account = {.id = "000000000002", .canonical_id = "c", .display_name = "n"};
     if (action_text.n > ACTION_MAX || key.n > KEY_MAX)
         action_text.n = key.n = 0; /* the one is the server's own, the other checked before */
     const char *action = arena_dup(a, action_text).p;
     struct slice json = fuzz_exact(in);
     if (parse(json, &p) == ERR_NONE) {
-        judge(p, SLICE_NONE, action, key, ip);
-        judge(p, SLICE_LIT("000000000002"), action, key, ip);
-        judge(p, SLICE_NONE, action, SLICE_NONE, ip);
+        judge(p, NULL, action, key, value);
+        judge(p, &account, action, key, value);
+        judge(p, NULL, action, SLICE_NONE, SLICE_NONE);
         policy_is_public(p);
     }
     policy_free(&p);
@@ -107,13 +118,13 @@ check_pattern(struct slice in)
     buf_init(&arn, 1024);
     buf_puts(&arn, "arn:aws:s3:::photos/");
     buf_put_slice(&arn, pattern);
-    buf_puts(&json, "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\","
+    buf_puts(&json, "{\"Version\":\"2008-10-17\",\"Statement\":[{\"Effect\":\"Allow\","
                     "\"Principal\":\"*\",\"Action\":\"s3:GetObject\",\"Resource\":");
     json_quote(&json, buf_slice(&arn));
     buf_puts(&json, "}]}");
     CHK(json.err == ERR_NONE && arn.err == ERR_NONE);
     if (parse(buf_slice(&json), &p) == ERR_NONE) {
-        enum policy_verdict v = judge(p, SLICE_NONE, "s3:GetObject", in, SLICE_LIT("192.0.2.1"));
+        enum policy_verdict v = judge(p, NULL, "s3:GetObject", in, SLICE_NONE);
         CHK((v == POLICY_ALLOW) == textbook(pattern, in));
     }
     policy_free(&p);
