@@ -130,7 +130,6 @@ lone_marker(struct pass *p)
                                               .since_ms = p->at.marker_ms};
     if (p->at.marker_waits)
         add(p, &subject, p->at.version_id, 0, "");
-    p->at.marker_waits = false;
 }
 
 /* Covering a locked version by a marker is allowed; removing it is not. The store would refuse it

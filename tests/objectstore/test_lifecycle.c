@@ -551,6 +551,24 @@ markers_expire(void **state)
     assert_int_equal(fix_count(f, VERSIONS), 1);
 }
 
+/* A page ends where a batch is full: at the 101st key's marker here, which has a version below. */
+static void
+marker_at_the_end_of_a_page(void **state)
+{
+    struct fix *f = *state;
+    char key[32];
+    versioning(f, STORE_VERSIONING_ENABLED);
+    put(f, "0100");
+    for (int i = 0; i <= 100; i++) {
+        snprintf(key, sizeof key, "%04d", i);
+        assert_int_equal(fix_delete(f, "photos", key), ERR_NONE);
+    }
+    configure(f, DOCUMENT(RULE(ALL MARKERS)));
+    pass(f, 100, 0, 0);
+    assert_false(exists(f, "0100"));
+    assert_int_equal(fix_count(f, VERSIONS), 2);
+}
+
 static void
 suspended_and_null(void **state)
 {
@@ -816,6 +834,7 @@ main(void)
         PASS_TEST(many_objects),
         PASS_TEST(versions_expire),
         PASS_TEST(markers_expire),
+        PASS_TEST(marker_at_the_end_of_a_page),
         PASS_TEST(suspended_and_null),
         PASS_TEST(locks_hold),
         PASS_TEST(uploads_end),
