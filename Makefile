@@ -162,6 +162,13 @@ soak-powercut: all $(PLANTS) ## Power cuts for longer: POWERCUT_EXT4=60 POWERCUT
 	@POWERCUT_EXT4=$(or $(POWERCUT_EXT4),60) POWERCUT_XFS=$(or $(POWERCUT_XFS),40) \
 	    LIMIT_SCRIPT=7200 tests/run tests/crash/powercut.py
 
+LARGE_BYTES ?= 5368709120
+soak-large: all ## 5 GB up and down in flat memory: LARGE_BYTES=n, and as much free disk
+	@d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && cd $$d && \
+	    echo "$$(($(LARGE_BYTES) / 1000000)) MB go to $$d, and 1 GB has to stay free" && \
+	    DARKROOM_TOP=$(CURDIR) MULTIPART_SOAK_BYTES=$(LARGE_BYTES) \
+	    $(CURDIR)/tests/e2e/multipart.py bucket large_in_flat_memory
+
 test: ## Everything CI runs
 	@tools/deps.sh test
 	@$(MAKE) --no-print-directory all unit-programs $(PLANTS)
@@ -198,7 +205,7 @@ help: ## This list
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
         check-structure check-e2e check-crash soak-kill9 \
-        soak-powercut test demo run bench format install clean help
+        soak-powercut soak-large test demo run bench format install clean help
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -106,13 +106,19 @@ on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 }
 
 static bool
-is_blank(struct slice text)
+is_white(char c)
 {
-    for (size_t i = 0; i < text.n; i++) {
-        if (strchr(" \t\r\n", text.p[i]) == NULL)
-            return false;
-    }
-    return true;
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+struct slice
+xml_trim(struct slice text)
+{
+    while (text.n > 0 && is_white(text.p[0]))
+        text = slice_skip(text, 1);
+    while (text.n > 0 && is_white(text.p[text.n - 1]))
+        text.n--;
+    return text;
 }
 
 static void XMLCALL
@@ -125,7 +131,7 @@ on_end(void *arg, const XML_Char *name)
     CHK(r->depth > 0);
     struct frame *f = &r->frames[--r->depth];
     struct slice text = buf_slice(&f->text);
-    if (text.n == 0 || (f->node->child != NULL && is_blank(text)))
+    if (text.n == 0 || (f->node->child != NULL && xml_trim(text).n == 0))
         return;
     f->node->text = arena_dup(r->arena, text);
     if (f->node->text.p == NULL)

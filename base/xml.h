@@ -28,6 +28,9 @@ const struct xml_node *xml_next(const struct xml_node *n, const char *name); /* 
 /* Text of that child; p = NULL when there is no such child. */
 struct slice xml_text(const struct xml_node *n, const char *name);
 
+/* Without white space at both ends: space, tab, CR, LF (XML 1.0 section 2.3). */
+struct slice xml_trim(struct slice text);
+
 /* Writing: into a buf, sticky errors there. */
 void xml_head(struct buf *b);
 void xml_open(struct buf *b, const char *name); /* may carry attributes: "Grantee xsi:type=\"x\"" */

@@ -386,6 +386,12 @@ store_apply_copy(struct store *s, struct db_conn *conn, const struct store_put_s
     object_describe(&o, spec);
     memcpy(o.etag, source->etag, sizeof o.etag);
     memcpy(o.checksum_base64, source->checksum_base64, sizeof o.checksum_base64);
+    if (spec->checksum != CHECKSUM_NONE) {
+        o.checksum = spec->checksum;
+        o.checksum_composite = false;
+        snprintf(o.checksum_base64, sizeof o.checksum_base64, "%.*s",
+                 SLICE_FMT(spec->checksum_base64));
+    }
     buf_init(&extents, STORE_EXTENTS_BYTES_MAX);
     int err = object_begin(conn, spec, &bucket, &old);
     o.bucket_id = bucket.id;

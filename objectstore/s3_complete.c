@@ -27,7 +27,7 @@ part_checksum(const struct xml_node *node, struct store_part *part)
         if (!slice_starts(n->name, SLICE_LIT("Checksum")))
             continue;
         enum checksum c = checksum_by_name(slice_skip(n->name, strlen("Checksum")));
-        struct slice text = slice_trim(n->text);
+        struct slice text = xml_trim(n->text);
         if (c == CHECKSUM_NONE)
             continue;
         if (part->checksum != CHECKSUM_NONE ||
@@ -44,12 +44,12 @@ static bool
 part_parse(const struct xml_node *node, struct store_part *part)
 {
     uint64_t number = 0;
-    struct slice etag = slice_trim(xml_text(node, "ETag"));
-    if (slice_to_u64(slice_trim(xml_text(node, "PartNumber")), &number) != ERR_NONE || number < 1 ||
+    struct slice etag = xml_trim(xml_text(node, "ETag"));
+    if (slice_to_u64(xml_trim(xml_text(node, "PartNumber")), &number) != ERR_NONE || number < 1 ||
         number > STORE_PART_MAX || etag.p == NULL)
         return false;
     if (etag.n >= 2 && etag.p[0] == '"' && etag.p[etag.n - 1] == '"')
-        etag = slice_trim(slice_of(etag.p + 1, etag.n - 2));
+        etag = xml_trim(slice_of(etag.p + 1, etag.n - 2));
     part->number = (int)number;
     memcpy(part->etag, etag.p, etag.n < sizeof part->etag ? etag.n : sizeof part->etag - 1);
     return true;

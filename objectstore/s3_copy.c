@@ -189,6 +189,12 @@ apply_copy(struct s3_request *q, struct db_conn *conn)
     }
     if (!c->replace_tags)
         w->spec.tags = w->source->tags;
+    if (c->summed_seq != 0) {
+        if (c->summed_seq != w->source->seq)
+            return ERR_STALE;
+        w->spec.checksum = w->sum;
+        w->spec.checksum_base64 = slice_str(w->sum_base64);
+    }
     return store_apply_copy(q->s->store, conn, &w->spec, w->source, &w->result);
 }
 
@@ -212,7 +218,13 @@ answer_copy(struct s3_request *q, int err)
     xml_open(&b, "CopyObjectResult" S3_XMLNS);
     s3_time_xml(&b, "LastModified", w->result.mtime_ms);
     s3_etag_xml(&b, w->result.etag);
-    s3_checksum_xml(&b, w->source->checksum, w->source->checksum_base64);
+    if (w->spec.checksum != CHECKSUM_NONE) {
+        s3_checksum_xml(&b, w->spec.checksum, w->sum_base64);
+        s3_checksum_type_xml(&b, w->spec.checksum, false);
+    } else {
+        s3_checksum_xml(&b, w->source->checksum, w->source->checksum_base64);
+        s3_checksum_type_xml(&b, w->source->checksum, w->source->checksum_composite);
+    }
     xml_close(&b, "CopyObjectResult");
     s3_reply_xml(q, 200, &b);
 }
@@ -242,12 +254,33 @@ changes_nothing(struct s3_request *q, const struct s3_copy *c)
            (class.n == 0 || slice_eqs(class, store_class_name(c->class)));
 }
 
+/* A checksum that the source has not is computed from its bytes, off the writer's thread; in the
+ * transaction it has to be the same version. */
+static void
+copy_go(struct s3_request *q, struct s3_copy *c, enum checksum asked)
+{
+    const struct store_object *o = NULL;
+    int err = asked == CHECKSUM_NONE ? ERR_NONE : s3_copy_found(q, c, &o);
+    if (err != ERR_NONE) {
+        s3_fail_err(q, err);
+    } else if (o == NULL || (o->checksum == asked && !o->checksum_composite)) {
+        s3_commit(q, apply_copy, answer_copy);
+    } else {
+        c->summed_seq = o->seq;
+        q->w->sum = asked;
+        s3_sum_and_commit(q, o, 0, o->size, apply_copy, answer_copy);
+    }
+    store_object_unref(&o);
+}
+
 void
 s3_run_copy_object(struct s3_request *q)
 {
+    enum checksum asked;
     bool replace, replace_tags;
     if (!directive(q, "x-amz-metadata-directive", "Unknown metadata directive.", &replace) ||
-        !directive(q, "x-amz-tagging-directive", "Unknown tagging directive.", &replace_tags))
+        !directive(q, "x-amz-tagging-directive", "Unknown tagging directive.", &replace_tags) ||
+        !s3_sum_algorithm(q, &asked))
         return;
     struct s3_copy *c = s3_copy_begin(q);
     if (c == NULL || !s3_write_begin(q) || !s3_spec_fill(q, STORE_CREATED_COPY, replace))
@@ -264,5 +297,5 @@ s3_run_copy_object(struct s3_request *q)
         return;
     c->replace_tags = replace_tags;
     q->state = c;
-    s3_commit(q, apply_copy, answer_copy);
+    copy_go(q, c, asked);
 }

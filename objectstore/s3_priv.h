@@ -268,6 +268,8 @@ bool s3_part_chosen(struct s3_request *q, const struct store_object *o, struct s
 
 /* ---- s3_sums.c ---- */
 
+/* x-amz-checksum-algorithm; NONE: not asked for; false: answered. */
+bool s3_sum_algorithm(struct s3_request *q, enum checksum *checksum);
 /* Another algorithm than it has to be; NONE: none. */
 void s3_fail_sum_type(struct s3_request *q, enum checksum expected, enum checksum actual);
 
@@ -285,6 +287,7 @@ struct s3_copy {
     bool versioned;         /* the source's bucket has or had versioning */
     bool old_version;       /* of the source, by its id, as it was found before the transaction */
     enum store_class class; /* the source's, likewise */
+    int64_t summed_seq;     /* the version whose bytes were summed; 0: none was */
 };
 
 /* Reads x-amz-copy-source, checks permission; NULL: answered. */

@@ -35,21 +35,26 @@ type_read(struct s3_request *q, bool *stated, bool *composite)
 }
 
 bool
+s3_sum_algorithm(struct s3_request *q, enum checksum *checksum)
+{
+    struct slice algorithm = slice_trim(http_field(q->r, "x-amz-checksum-algorithm"));
+    *checksum = checksum_by_name(algorithm);
+    if (algorithm.n == 0 || *checksum != CHECKSUM_NONE)
+        return true;
+    s3_fail_why(q, S3_INVALID_REQUEST,
+                "Checksum algorithm provided is unsupported. Please try again with any of the "
+                "valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]");
+    return false;
+}
+
+bool
 s3_sum_asked(struct s3_request *q, enum checksum *checksum, bool *composite)
 {
     char why[WHY_MAX];
-    struct slice algorithm = slice_trim(http_field(q->r, "x-amz-checksum-algorithm"));
     bool stated;
-    *checksum = checksum_by_name(algorithm);
-    if (algorithm.n > 0 && *checksum == CHECKSUM_NONE) {
-        s3_fail_why(q, S3_INVALID_REQUEST,
-                    "Checksum algorithm provided is unsupported. Please try again with any of the "
-                    "valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]");
+    if (!s3_sum_algorithm(q, checksum) || !type_read(q, &stated, composite))
         return false;
-    }
-    if (!type_read(q, &stated, composite))
-        return false;
-    if (stated && algorithm.n == 0) {
+    if (stated && *checksum == CHECKSUM_NONE) {
         s3_fail_why(q, S3_INVALID_REQUEST,
                     "The x-amz-checksum-type header can only be used with the "
                     "x-amz-checksum-algorithm header.");

@@ -229,7 +229,7 @@ int store_apply_put(struct store *s, struct db_conn *conn, const struct store_pu
                     struct store_put *put, struct store_put_result *result);
 /* Refers to the blobs of `source`, any version that the caller found in this transaction: no byte
  * moves. ERR_STALE when there is no such version any more. Checks `condition` on the destination;
- * spec->etag and checksum are taken from the source. */
+ * spec->etag is taken from the source, as is the checksum unless the spec has one. */
 int store_apply_copy(struct store *s, struct db_conn *conn, const struct store_put_spec *spec,
                      const struct store_object *source, struct store_put_result *result);
 

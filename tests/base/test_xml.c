@@ -56,6 +56,9 @@ test_tree(void **state)
     const struct xml_node *one = xml_child(root, "Object");
     assert_true(slice_eqs(xml_text(one, "Key"), " a&b<AB\xc3\xa9 "));
     assert_null(xml_text(one, "VersionId").p);
+    assert_true(slice_eqs(xml_trim(SLICE_LIT("\r\n a b\t\n")), "a b"));
+    assert_int_equal(xml_trim(SLICE_LIT(" \r\n")).n, 0);
+    assert_null(xml_trim(SLICE_NONE).p);
     const struct xml_node *two = xml_next(one, "Object");
     assert_true(slice_eqs(xml_text(two, "Key"), "cd<e>"));
     assert_non_null(xml_text(two, "VersionId").p); /* there, and empty */
