@@ -100,7 +100,7 @@ $(OUT)/plant-%/darkroomd: $(PLANT_SRC) base/plant.h base/db_priv.h $(call obj,$(
 	@echo "  LINK $@"
 	@$(CC) $(CPPFLAGS) -DPLANT_$(shell echo $* | tr a-z A-Z) $(INC_base) $(CFLAGS) $(LDFLAGS) \
 	    -o $@ $(PLANT_SRC) $(call obj,$(SERVER_SRC)) $(LIBS) $(SERVER_LIBS)
-PLANTS := $(foreach p,no_sync no_fsync early_ack,$(OUT)/plant-$(p)/darkroomd)
+PLANTS := $(foreach p,no_sync no_fsync early_ack early_read,$(OUT)/plant-$(p)/darkroomd)
 
 # ---- tests ----
 

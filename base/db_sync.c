@@ -107,6 +107,8 @@ make_durable(struct db *db, struct db_op *ops, uint64_t number, bool log)
         plant_hold();
         ops = NULL;
     }
+    if (plant_early_read)
+        plant_hold();
     if (log && !atomic_load(&db->sync_failed) && log_sync(db) != ERR_NONE)
         db_sync_broken(db, "log");
     bool failed = atomic_load(&db->sync_failed);
@@ -196,7 +198,8 @@ db_await(struct db *db, struct db_wait *w)
 bool
 db_is_settled(struct db *db)
 {
-    return db_seen(db) <= atomic_load(&db->durable) || atomic_load(&db->sync_failed);
+    return plant_early_read || db_seen(db) <= atomic_load(&db->durable) ||
+           atomic_load(&db->sync_failed);
 }
 
 int

@@ -25,6 +25,11 @@ enum {
 #else
     plant_early_ack = 0,
 #endif
+#ifdef PLANT_EARLY_READ /* a reader is told what is not yet durable; the sync waits */
+    plant_early_read = 1,
+#else
+    plant_early_read = 0,
+#endif
 };
 
 /* So that a cut falls in between as a rule, however fast the disk syncs. */

@@ -107,7 +107,7 @@ resumer_main(void *arg)
         pthread_mutex_unlock(&seen.lock);
         if (slice_eqs(r->path, "/later-cut"))
             http_cut(r);
-        else
+        else if (!http_replied(r)) /* held_back() */
             http_reply(r, 200, SLICE_LIT("late"));
         http_resume(r);
         pthread_mutex_lock(&seen.lock);
@@ -429,6 +429,51 @@ test_pipelined(void **state)
     raw_expect(fd, 200, "hello!");
     raw_expect_closed(fd);
     wait_for(&seen.gone, 5);
+    http_stop(&s);
+}
+
+static void
+held_back(void *arg, struct http_request *r)
+{
+    (void)arg;
+    CHK(http_replied(r) && !slice_starts(r->path, SLICE_LIT("/later")));
+    hand_over(r);
+}
+
+static void
+hold_replies(struct http_options *o)
+{
+    o->before_reply = held_back;
+}
+
+/* Replies of begin() and end() wait; those that come after a suspend do not. */
+static void
+test_before_reply(void **state)
+{
+    (void)state;
+    reset_seen();
+    struct http_server *s = start(hold_replies);
+    int fd = raw_dial(http_address(s));
+    raw_say(fd, GET("/later") GET("/later-begin"));
+    raw_expect(fd, 200, "late");
+    raw_expect(fd, 200, "late");
+    atomic_store(&seen.hold, true);
+    raw_say(fd, GET("/hello") GET("/1"));
+    wait_for(&seen.begun, 3);
+    char c;
+    assert_true(recv(fd, &c, 1, MSG_DONTWAIT | MSG_PEEK) < 0);
+    pthread_mutex_lock(&seen.lock);
+    atomic_store(&seen.hold, false);
+    pthread_cond_broadcast(&seen.change);
+    pthread_mutex_unlock(&seen.lock);
+    raw_expect(fd, 200, "hello");
+    raw_expect(fd, 200, "/1");
+    raw_say(fd, "PUT /early HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody");
+    raw_expect(fd, 403, "denied");
+    raw_say(fd, "PUT /early HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\nbody");
+    raw_expect(fd, 403, "denied");
+    close(fd);
+    wait_for(&seen.gone, 6);
     http_stop(&s);
 }
 
@@ -816,12 +861,19 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unescape),     cmocka_unit_test(test_query),
-        cmocka_unit_test(test_keep_alive),   cmocka_unit_test(test_pipelined),
-        cmocka_unit_test(test_suspend),      cmocka_unit_test(test_expect_continue),
-        cmocka_unit_test(test_early_reply),  cmocka_unit_test(test_truncated_upload),
-        cmocka_unit_test(test_replies),      cmocka_unit_test(test_stream_error),
-        cmocka_unit_test(test_head),         cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_unescape),
+        cmocka_unit_test(test_query),
+        cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_pipelined),
+        cmocka_unit_test(test_before_reply),
+        cmocka_unit_test(test_suspend),
+        cmocka_unit_test(test_expect_continue),
+        cmocka_unit_test(test_early_reply),
+        cmocka_unit_test(test_truncated_upload),
+        cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_stream_error),
+        cmocka_unit_test(test_head),
+        cmocka_unit_test(test_stop),
         cmocka_unit_test(test_start_errors),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

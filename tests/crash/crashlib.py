@@ -33,6 +33,7 @@ KEY, SECRET = "CRASHTESTKEY", "crash-test-secret"
 REGION = "us-east-1"
 PLAIN, PHOTOS, DERIVED = "load", "photos", "photos-derived"
 SMALL_MAX = 64 << 10
+OWN_CONTENT = 300  # bodies from this size on are like no other
 PART_MIN = 5 << 20
 FOLDER_IDS = 4096  # ids per folder below blobs/
 REQUEST_SECONDS = 30
@@ -231,6 +232,22 @@ class Ledger:
             # An op that was over before this one began cannot be what the key holds now.
             self.keys[key] = [o for o in self.keys[key] if o.end is None or o.end >= op.start]
 
+    def under_way(self):
+        """Keys with a write that has no answer yet."""
+        with self.lock:
+            return [k for k in self.touched if any(o.end is None for o in self.keys[k])]
+
+    def observed(self, key, state):
+        """Somebody has read it, so it is as durable as if it were acknowledged. It stays without an
+        answer; a write that was over before it began cannot come back. True when it was new."""
+        with self.lock:
+            ops = self.keys[key]
+            found = [o for o in ops if o.end is None and o.state and o.state[:3] == state]
+            if self.doubt is not None or len(found) != 1:
+                return False
+            self.keys[key] = [o for o in ops if o.end is None or o.end >= found[0].start]
+            return len(self.keys[key]) < len(ops)
+
     def possible(self, key):
         with self.lock:
             return {o.state for o in self.keys.get(key, [Op(None, 0, 0)])}
@@ -406,6 +423,22 @@ class SmallWorker(Worker):
             self.ledger.answered(key, op)
 
 
+class ReadingWorker(Worker):
+    """Reads what others are writing: what is shown once must not be gone after the crash."""
+
+    def step(self):
+        keys = self.ledger.under_way()
+        if not keys:
+            self.load.ending.wait(0.001)
+            return
+        key = self.rng.choice(keys)
+        reply = self.client.call("GET", "/%s/%s" % key)
+        if reply.status == 200 and len(reply.body) >= OWN_CONTENT:
+            md5 = hashlib.md5(reply.body).hexdigest()
+            self.ledger.observed(key, (reply.headers.get("etag", "").strip('"'), md5,
+                                       len(reply.body)))
+
+
 class LargeWorker(Worker):
     """Objects that are files, and copies that share them."""
 
@@ -494,7 +527,7 @@ class PictureWorker(Worker):
 
 
 MIXED = (SmallWorker, SmallWorker, SmallWorker, SmallWorker, LargeWorker, LargeWorker,
-         MultipartWorker, PictureWorker)
+         MultipartWorker, PictureWorker, ReadingWorker)
 
 
 class Load:

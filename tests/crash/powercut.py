@@ -3,6 +3,11 @@
 that whatever was not synced is gone; mounted again, it is compared with what the clients were told.
 POWERCUT_EXT4 (6) and POWERCUT_XFS (4) cuts, SEED to repeat its choices, KEEP=DIR to keep the log.
 
+What may be found: per key the last acknowledged write, or one that was under way at the cut, whole;
+one of those that a reader was shown may not be gone. Commits reach the disk in order, so more than
+was acknowledged may be there, but no later write without the earlier ones (SQLite's log ends at the
+first frame that does not fit).
+
 The run is void unless it also catches each server with a planted bug (base/plant.h), so those come
 first. Needs root and loop devices, else it is skipped.
 """
@@ -29,8 +34,9 @@ SMALL, LARGE = crashlib.SmallWorker, crashlib.LargeWorker
 # leftovers of a failed put, so that bug must show without files.
 PLANTS = {"no_sync": (SMALL, SMALL, LARGE, crashlib.MultipartWorker),
           "no_fsync": (SMALL, SMALL, LARGE, crashlib.MultipartWorker),
-          "early_ack": (SMALL,) * 6}
-PLANT_CUTS = 10  # within so many it must have been caught; as a rule the first one does
+          "early_ack": (SMALL,) * 6,
+          "early_read": (SMALL,) * 6 + (crashlib.ReadingWorker,) * 4}
+PLANT_CUTS = 20  # within so many it must have been caught; as a rule one of the first does
 DRAIN_SECONDS = 60
 STARTUP_SECONDS = 0.15
 IMAGE_BYTES = 512 << 20
