@@ -56,6 +56,7 @@ struct place {
     char key[STORE_KEY_MAX];
     size_t key_n;
     char version_id[STORE_VERSION_ID_MAX];
+    char after_version[STORE_VERSION_ID_MAX]; /* its place, even when the pass deleted it */
     char upload_id[STORE_UPLOAD_ID_MAX];
     int newer;         /* noncurrent versions of the key that came so far */
     bool marker_waits; /* it is the newest of its key and a marker: alone, if nothing follows */
@@ -166,6 +167,7 @@ each_version(void *arg, const struct store_list_entry *e)
         add(p, &subject, e->version_id, e->generation, "");
     place_set(at, e->name);
     snprintf(at->version_id, sizeof at->version_id, "%s", e->version_id);
+    snprintf(at->after_version, sizeof at->after_version, "%s", e->place);
     return p->count >= BATCH_MAX;
 }
 
@@ -176,7 +178,7 @@ page_versions(struct pass *p, bool *more)
     const struct store_list_spec spec = {.bucket = p->bucket->name,
                                          .prefix = p->scope.prefix,
                                          .after = place_key(&from),
-                                         .after_version = slice_str(from.version_id),
+                                         .after_version = slice_str(from.after_version),
                                          .max = STORE_LIST_MAX};
     int err = store_list_versions(p->s, &spec, each_version, p, more);
     if (err == ERR_NONE && !*more)

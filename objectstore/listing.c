@@ -175,12 +175,15 @@ give_key(struct scan *sc, struct slice key, store_list_fn fn, void *arg)
     int64_t flags = db_column_int(sc->row, 7);
     int64_t class = flags >> OBJECT_CLASS_SHIFT;
     int64_t checksum = db_column_int(sc->row, 6);
+    char place[STORE_VERSION_ID_MAX];
     version_id_write(-db_column_int(sc->row, 1), (flags & OBJECT_NULL_VERSION) != 0, o.version_id);
+    version_id_write(-db_column_int(sc->row, 1), false, place);
     snprintf(o.etag, sizeof o.etag, "%.*s", SLICE_FMT(db_column_blob(sc->row, 5)));
     struct store_list_entry e = {
         .name = key,
         .seq = -db_column_int(sc->row, 1),
         .version_id = o.version_id,
+        .place = place,
         .generation = db_column_int(sc->row, 2),
         .size = db_column_int(sc->row, 3),
         .mtime_ms = db_column_int(sc->row, 4),

@@ -29,8 +29,8 @@ struct page {
     int count;
     char last[STORE_KEY_MAX + 1]; /* name of the last entry */
     size_t last_n;
-    char last_version[STORE_VERSION_ID_MAX]; /* "" after a common prefix */
-    struct buf token;                        /* decoded */
+    char last_place[STORE_VERSION_ID_MAX]; /* of its version; "" after a common prefix */
+    struct buf token;                      /* decoded */
 };
 
 static void
@@ -61,8 +61,7 @@ page_entry(void *arg, const struct store_list_entry *e)
     page->count++;
     page->last_n = e->name.n < sizeof page->last ? e->name.n : sizeof page->last;
     memcpy(page->last, e->name.p, page->last_n);
-    snprintf(page->last_version, sizeof page->last_version, "%s",
-             e->is_prefix ? "" : e->version_id);
+    snprintf(page->last_place, sizeof page->last_place, "%s", e->is_prefix ? "" : e->place);
     if (e->is_prefix) {
         prefix_entry(page, e->name);
         return page->prefixes.err;
@@ -256,8 +255,11 @@ page_foot(struct page *page, bool truncated)
         next_token(page);
     } else if (page->style == VERSIONS) {
         s3_name_xml(b, "NextKeyMarker", last, page->url);
-        if (page->last_version[0] != '\0')
-            xml_puts(b, "NextVersionIdMarker", page->last_version);
+        /* Whoever deletes page after page goes on behind what is gone by then. */
+        if (page->last_place[0] != '\0')
+            xml_puts(b, "NextVersionIdMarker",
+                     page->q->bucket->versioning == STORE_VERSIONING_OFF ? "null"
+                                                                         : page->last_place);
     } else if (page->spec.delimiter.n > 0) {
         /* Without a delimiter the last key says it. */
         s3_name_xml(b, "NextMarker", last, page->url);

@@ -30,6 +30,8 @@ struct store_list_entry {
     const char *etag;
     struct slice owner;
     const char *version_id;
+    const char *place; /* its place in the order, as an after_version: an id that stays good when
+                          the version is gone, which "null" does not */
     int64_t seq;
     bool is_latest;
     bool is_marker;
@@ -49,7 +51,7 @@ typedef int (*store_list_fn)(void *arg, const struct store_list_entry *e);
 int store_list(struct store *s, const struct store_list_spec *spec, store_list_fn fn, void *arg,
                bool *truncated);
 /* All versions and delete markers, in key order, of each key the newest first. The last entry's
- * name and version id are then the next `after` and `after_version`. */
+ * name and place are then the next `after` and `after_version`. */
 int store_list_versions(struct store *s, const struct store_list_spec *spec, store_list_fn fn,
                         void *arg, bool *truncated);
 

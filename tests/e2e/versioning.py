@@ -470,6 +470,24 @@ def test_locked_versions(s):
     empty(c, b)
 
 
+def test_emptied_page_by_page(s):
+    """Each page is deleted before the next is asked for, as clients that empty a bucket do."""
+    b = "pages"
+    for size in (1, 2, 3):
+        c = bucket(s, b)
+        for key in ("a", "b"):
+            for status in ("Enabled", "Suspended", "Enabled", "Enabled"):
+                c.put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": status})
+                c.put_object(Bucket=b, Key=key, Body=b"x")
+            c.delete_object(Bucket=b, Key=key)
+        for page in c.get_paginator("list_object_versions").paginate(Bucket=b, PaginationConfig={"PageSize": size}):
+            c.delete_objects(Bucket=b, Delete={"Objects": [
+                {"Key": o["Key"], "VersionId": o["VersionId"]}
+                for o in page.get("Versions", []) + page.get("DeleteMarkers", [])]})
+        equal(versions(c, b), [], "left by pages of %d" % size)
+        c.delete_bucket(Bucket=b)
+
+
 def test_everything_can_be_emptied(s):
     b = "rubbish"
     c = bucket(s, b)

@@ -407,6 +407,30 @@ listing(void **state)
           "<ArgumentName>continuation-token</ArgumentName>");
 }
 
+/* Pages that are deleted one by one go on behind what is gone, a null version too. */
+static void
+listing_of_what_goes(void **state)
+{
+    struct s3_fix *t = *state;
+    char old[ID_MAX], id[ID_MAX], target[128];
+    struct raw_answer a;
+    struct s3_call c = {.who = ROOT, .method = "GET", .target = "/album?versions&max-keys=2"};
+    versioned(t);
+    version_of(t, "PUT", "/album/a", NULL, "one", 200, old);
+    s3_send(t, ROOT, "PUT", "/album?versioning", NULL, SUSPEND, 200, NULL);
+    s3_send(t, ROOT, "PUT", "/album/a", NULL, "null", 200, NULL);
+    s3_send(t, ROOT, "PUT", "/album?versioning", NULL, ENABLE, 200, NULL);
+    s3_send(t, ROOT, "PUT", "/album/a", NULL, "three", 200, NULL);
+    s3_call(t, &c, &a);
+    assert_true(s3_says(&a, "<VersionId>null</VersionId>"));
+    assert_false(s3_says(&a, old));
+    snprintf(id, sizeof id, "%.*s", SLICE_FMT(s3_element(&a, "NextVersionIdMarker")));
+    buf_fini(&a.all);
+    s3_do(t, ROOT, "DELETE", "/album/a?versionId=null", 204, NULL);
+    snprintf(target, sizeof target, "/album?versions&key-marker=a&version-id-marker=%s", id);
+    s3_do(t, ROOT, "GET", target, 200, old);
+}
+
 /* Keys, prefixes and delimiters of any character, with and without encoding. */
 static void
 unreadable(void **state)
@@ -488,6 +512,7 @@ main(void)
         S3_TEST(copies),
         S3_TEST(copies_onto_themselves),
         S3_TEST(listing),
+        S3_TEST(listing_of_what_goes),
         S3_TEST(unreadable),
         S3_TEST(bucket_names),
         S3_TEST(bucket_pages),
