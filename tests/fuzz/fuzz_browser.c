@@ -1,7 +1,7 @@
 /*
  * What else browsers and their pages send. The first byte says what the rest is: 'c' cross-origin
- * rules, 't' a tag set as a document, 'h' as a header, 'w' metadata in a header, 'p' the policy of a
- * form. What was understood and written again is understood the same.
+ * rules, 't' a tag set as a document, 'h' as a header, 'w' metadata in a header, 'p' the policy of
+ * a form. What was understood and written again is understood the same.
  */
 #include "base/digest.h"
 #include "objectstore/cors.h"

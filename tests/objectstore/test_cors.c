@@ -150,7 +150,8 @@ origins(void **state)
     struct cors *c =
         rules(DOCUMENT(RULE(ORIGIN("*suffix") METHOD("GET")) RULE(ORIGIN("start*end") METHOD("GET"))
                            RULE(ORIGIN("prefix*") METHOD("GET")) RULE(ORIGIN("*.put") METHOD("PUT"))
-                               RULE(ORIGIN("https://A.org") METHOD("HEAD"))));
+                               RULE(ORIGIN("https://A.org") METHOD("HEAD"))
+                                   RULE(ORIGIN("ab*ba") METHOD("POST"))));
     static const char *const good[] = {"foo.suffix", "suffix", "startend",     "start1end",
                                        "start12end", "prefix", "prefix.suffix"};
     static const char *const bad[] = {"foo.bar",    "foo.suffix.get", "0start12end",
@@ -164,6 +165,8 @@ origins(void **state)
     assert_false(asks(c, "https://a.org", "HEAD", NULL, &a));
     assert_true(asks(c, "https://A.org", "HEAD", NULL, &a) && a.max_age_s == -1);
     assert_false(asks(c, "https://A.org", "head", NULL, &a));
+    assert_true(asks(c, "abba", "POST", NULL, &a));
+    assert_false(asks(c, "aba", "POST", NULL, &a)); /* no byte counts twice */
     cors_free(&c);
 }
 

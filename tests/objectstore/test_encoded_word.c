@@ -106,7 +106,8 @@ metadata_size(void **state)
     snprintf(line + n + 2044, sizeof line - (size_t)n - 2044, "v\r\n");
     s3_send(t, ROOT, "PUT", "/album/a", line, "", 400,
             "<Code>MetadataTooLarge</Code><Message>Your metadata headers exceed the maximum "
-            "allowed metadata size</Message><Size>2049</Size><MaxSizeAllowed>2048</MaxSizeAllowed>");
+            "allowed metadata size</Message><Size>2049</Size>"
+            "<MaxSizeAllowed>2048</MaxSizeAllowed>");
     memset(line + n, '\xe9', 1023);
     snprintf(line + n + 1023, sizeof line - (size_t)n - 1023, "\r\n");
     s3_send(t, ROOT, "PUT", "/album/a", line, "", 400, "<Size>2050</Size>");
