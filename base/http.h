@@ -72,8 +72,8 @@ struct http_request {
     struct slice path;       /* raw_path decoded once; '+' stays '+'; may hold any byte */
     struct http_param *params;
     size_t param_count;
-    struct http_field *fields; /* these two, content_length and chunked: a service may put others */
-    size_t field_count;        /* in their place once begin() has returned */
+    struct http_field *fields; /* a service may put others in their place, and from body() on */
+    size_t field_count;        /* change content_length and chunked as well */
     struct slice host;         /* of the Host header, without port */
     struct sockaddr_storage peer;
     bool peer_is_loopback;

@@ -62,6 +62,15 @@ s3_copy_found(struct s3_request *q, const struct s3_copy *c, const struct store_
                : store_get(q->s->store, c->bucket, c->key, out);
 }
 
+/* May the source's tags come along? */
+static bool
+tags_allowed(struct s3_request *q, const struct s3_copy *c, const struct store_bucket *bucket,
+             const struct store_object *o)
+{
+    const char *action = c->version_id.n > 0 ? "s3:GetObjectVersionTagging" : "s3:GetObjectTagging";
+    return s3_may_object(q, bucket, action, c->key, o) && s3_tags_allowed(q);
+}
+
 /* Looks at the source before the transaction: may it be read, and what can be answered early?
  * false: answered. */
 static bool
@@ -90,6 +99,7 @@ source_look(struct s3_request *q, struct s3_copy *c, const struct store_bucket *
     } else {
         c->old_version = !o->is_latest;
         c->class = o->storage_class;
+        c->tags_allowed = tags_allowed(q, c, bucket, o);
         ok = true;
     }
     store_object_unref(&o);
@@ -187,6 +197,8 @@ apply_copy(struct s3_request *q, struct db_conn *conn)
         if (err != ERR_NONE)
             return err;
     }
+    if (!c->replace_tags && w->source->tags.n > 0 && !c->tags_allowed)
+        return ERR_DENIED;
     if (!c->replace_tags)
         w->spec.tags = w->source->tags;
     if (c->summed_seq != 0) {

@@ -157,6 +157,11 @@ void s3_config_put(struct s3_request *q, const char *name, struct slice body, in
 /* Answers with an XML document as it was kept, or with `absent`. */
 void s3_config_reply(struct s3_request *q, const char *name, enum s3_fault absent);
 
+/* ---- s3_presign.c ---- */
+
+/* Adds the headers that a presigned request has in its query to r->fields; false: answered. */
+bool s3_hoisted_headers(struct s3_request *q);
+
 /* ---- s3_cors.c ---- */
 
 /* Answers OPTIONS, whoever sends it. */
@@ -219,6 +224,8 @@ bool s3_param_int(struct s3_request *q, const char *name, int min, int max, bool
 
 /* ---- s3_tagging.c ---- */
 
+/* May the caller give tags to an object that this request makes? */
+bool s3_tags_allowed(struct s3_request *q);
 /* x-amz-tagging into q->w->spec.tags; false: answered. HTTP thread. */
 bool s3_tags_fill(struct s3_request *q);
 /* A form's field `tagging`, a document, as that header's text; false: answered. */
@@ -283,6 +290,7 @@ struct s3_copy {
     struct s3_conditions conditions;
     bool replace;           /* metadata from this request */
     bool replace_tags;      /* likewise */
+    bool tags_allowed;      /* may read the source's tags and set them */
     bool ranged;            /* a part by copy, of a stretch of the source */
     bool versioned;         /* the source's bucket has or had versioning */
     bool old_version;       /* of the source, by its id, as it was found before the transaction */

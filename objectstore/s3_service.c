@@ -447,7 +447,7 @@ s3_begin(struct http_request *r)
     }
     if (http_field(r, "Origin").n > 0)
         s3_cors_headers(q);
-    if (!authentic(q))
+    if (!authentic(q) || (r->auth->presigned && !s3_hoisted_headers(q)))
         return;
     q->op = s3_op_find(q);
     if (q->op == NULL || !s3_permitted(q) || !admitted(q))

@@ -2,7 +2,8 @@
  * Tags of buckets and objects, and of objects on their way in: a header of PUT, copy and multipart
  * uploads, a field of a form. The model is objectstore/tags.h.
  *
- * Who brings tags along needs s3:PutObjectTagging beside s3:PutObject.
+ * Who brings tags along needs s3:PutObjectTagging beside s3:PutObject where a policy speaks of
+ * such; an ACL knows no tags, so by it who may write may bring them.
  *
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketTagging.html
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObjectTagging.html
@@ -240,18 +241,20 @@ s3_run_get_object_tagging(struct s3_request *q)
 void
 s3_tags_count_header(struct s3_request *q, const struct store_object *o)
 {
-    if (o->tags.n > 0 && s3_may(q, q->bucket, "s3:GetObjectTagging", q->key))
+    bool versioned = http_has_param(q->r, "versionId");
+    const char *action = versioned ? "s3:GetObjectVersionTagging" : "s3:GetObjectTagging";
+    if (o->tags.n > 0 && s3_may_object(q, q->bucket, action, q->key, o))
         http_headerf(q->r, "x-amz-tagging-count", "%zu", tags_count(o->tags));
 }
 
 /* ---- on their way in ---- */
 
-/* Presigning clients move the header into the query. */
-static struct slice
-tagging_header(const struct http_request *r)
+bool
+s3_tags_allowed(struct s3_request *q)
 {
-    struct slice text = http_field(r, "x-amz-tagging");
-    return text.p != NULL ? text : http_param(r, "x-amz-tagging");
+    const struct store_bucket *b = q->bucket;
+    return s3_may(q, b, "s3:PutObjectTagging", q->key) ||
+           (b->policy == NULL && s3_may(q, b, "s3:PutObject", q->key));
 }
 
 bool
@@ -260,7 +263,7 @@ s3_tags_fill(struct s3_request *q)
     struct tags t;
     struct tags_error e;
     struct buf b;
-    struct slice text = tagging_header(q->r);
+    struct slice text = http_field(q->r, "x-amz-tagging");
     if (text.n == 0)
         return true;
     if (tags_read_header(q->r->arena, text, &t, &e) != TAGS_OK) {
@@ -273,7 +276,7 @@ s3_tags_fill(struct s3_request *q)
         }
         return false;
     }
-    if (t.count > 0 && !s3_may(q, q->bucket, "s3:PutObjectTagging", q->key)) {
+    if (t.count > 0 && !s3_tags_allowed(q)) {
         s3_fail(q, S3_ACCESS_DENIED);
         return false;
     }

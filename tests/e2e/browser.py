@@ -341,4 +341,38 @@ def test_object_tags(s):
     d.refused("NoSuchKey", 404, s3.get_object_tagging, Bucket=name, Key="none")
 
 
+def test_tags_of_versions(s):
+    s3, name = s.s3(), bucket(s, "version-tags")
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    ids = [s3.put_object(Bucket=name, Key="k", Body=b"x", Tagging="v=%d" % i)["VersionId"] for i in range(3)]
+
+    def tags(version=None):
+        more = {"VersionId": version} if version else {}
+        got = s3.get_object_tagging(Bucket=name, Key="k", **more)
+        d.equal(got["VersionId"], version or ids[2], "the version")
+        return {t["Key"]: t["Value"] for t in got["TagSet"]}
+    for i, version in enumerate(ids):
+        d.equal(tags(version), {"v": str(i)}, "tags of version %d" % i)
+    answer = s3.put_object_tagging(Bucket=name, Key="k", VersionId=ids[0], Tagging=tag_set(old="yes"))
+    d.equal(answer["VersionId"], ids[0], "the version")
+    d.equal((tags(ids[0]), tags()), ({"old": "yes"}, {"v": "2"}), "tags of the oldest and the newest")
+    s3.delete_object_tagging(Bucket=name, Key="k", VersionId=ids[1])
+    d.equal((tags(ids[1]), tags()), ({}, {"v": "2"}), "tags of the second and the newest")
+    marker = s3.delete_object(Bucket=name, Key="k")["VersionId"]
+    d.refused("NoSuchKey", 404, s3.get_object_tagging, Bucket=name, Key="k")
+    d.refused("MethodNotAllowed", 405, s3.put_object_tagging, Bucket=name, Key="k", VersionId=marker,
+              Tagging=tag_set(a="b"))
+    d.equal(tags(ids[2]), {"v": "2"}, "tags below the marker")
+
+
+def test_tags_of_uploads(s):
+    s3, name = s.s3(), bucket(s, "upload-tags")
+    upload = s3.create_multipart_upload(Bucket=name, Key="k", Tagging="a=1&b=")["UploadId"]
+    part = s3.upload_part(Bucket=name, Key="k", UploadId=upload, PartNumber=1, Body=b"x")["ETag"]
+    s3.complete_multipart_upload(Bucket=name, Key="k", UploadId=upload,
+                                 MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})
+    d.equal(s3.get_object_tagging(Bucket=name, Key="k")["TagSet"], tag_set(a="1", b="")["TagSet"], "tags")
+    d.refused("InvalidTag", 400, s3.create_multipart_upload, Bucket=name, Key="k", Tagging="a=!")
+
+
 d.run(globals())

@@ -1,6 +1,6 @@
 /*
- * User metadata that is not ASCII: RFC 2047 both ways, then as headers of requests and answers. The
- * first pair is the example of S3's user guide.
+ * User metadata that is not ASCII: RFC 2047 both ways, then as headers of requests and answers, and
+ * in the query of presigned ones. The first pair is the example of S3's user guide.
  */
 #include "objectstore/encoded_word.h"
 #include "tests/objectstore/s3_fixture.h"
@@ -146,12 +146,65 @@ other_headers(void **state)
     s3_do(t, ROOT, "HEAD", "/album/a", 200, "Cache-Control: no-cache,max-age=1\r\n");
 }
 
+/* A presigned PUT with this query (sorted), for five minutes. */
+static void
+presigned_put(struct s3_fix *t, const char *path, const char *query)
+{
+    struct buf target;
+    const struct sign_header host = {"host", slice_str(http_address(t->http))};
+    const struct sign_request req = {
+        .method = "PUT",
+        .raw_path = slice_str(path),
+        .raw_query = slice_str(query),
+        .headers = &host,
+        .header_count = 1,
+        .payload_hash = "UNSIGNED-PAYLOAD",
+        .region = "eu-x",
+        .service = "s3",
+        .access_key_id = slice_str(ROOT),
+        .secret_access_key = slice_str(s3_secret(ROOT)),
+        .now_ms = clock_wall_ms(),
+    };
+    buf_init(&target, 1 << 16);
+    buf_printf(&target, "%s?", path);
+    assert_int_equal(sign_v4_query(&req, 300, &target), ERR_NONE);
+    struct s3_call c = {.method = "PUT", .target = target.p, .body = SLICE_LIT("bytes")};
+    s3_expect(t, &c, 200, NULL);
+    buf_fini(&target);
+}
+
+/* Headers that a presigning client moved into the query. */
+static void
+presigned(void **state)
+{
+    struct s3_fix *t = *state;
+    struct raw_answer a;
+    s3_do(t, ROOT, "PUT", "/album", 200, NULL);
+    presigned_put(t, "/album/p",
+                  "x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-meta-Name=caf%C3%A9&"
+                  "x-amz-sdk-checksum-algorithm=CRC32&x-amz-storage-class=STANDARD_IA&"
+                  "x-amz-tagging=a%3Db%26c%3Dd");
+    struct s3_call c = {.who = ROOT, .method = "GET", .target = "/album/p"};
+    s3_call(t, &c, &a);
+    assert_true(raw_has(&a, "x-amz-meta-name: =?UTF-8?"));
+    assert_true(raw_has(&a, "x-amz-storage-class: STANDARD_IA\r\n"));
+    assert_true(raw_has(&a, "x-amz-tagging-count: 2\r\n"));
+    assert_true(slice_eqs(raw_body(&a), "bytes"));
+    buf_fini(&a.all);
+    /* In the query of a request whose header is signed they are no headers. */
+    s3_do(t, ROOT, "PUT", "/album/q?x-amz-meta-a=1&x-amz-tagging=a%3Db", 200, NULL);
+    c.target = "/album/q";
+    s3_call(t, &c, &a);
+    assert_false(s3_says(&a, "x-amz-meta-a") || s3_says(&a, "tagging-count"));
+    buf_fini(&a.all);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decoding), cmocka_unit_test(encoding), S3_TEST(metadata),
-        S3_TEST(metadata_size),     S3_TEST(other_headers),
+        S3_TEST(metadata_size),     S3_TEST(other_headers), S3_TEST(presigned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
