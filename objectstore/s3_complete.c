@@ -200,7 +200,15 @@ static int
 apply_complete(struct s3_request *q, struct db_conn *conn)
 {
     struct completing *k = q->state;
-    return store_apply_complete(q->s->store, conn, &q->w->spec, &k->c, &k->done, &q->w->result);
+    struct s3_write *w = q->w;
+    int err = store_apply_complete(q->s->store, conn, &w->spec, &k->c, &k->done, &w->result);
+    store_object_unref(&w->source);
+    if (err != ERR_NONE || q->bucket->lifecycle == NULL)
+        return err;
+    /* What it became, for x-amz-expiration: its size and tags come from the upload. Gone, when a
+     * completion is told again. */
+    int found = store_apply_get(q->s->store, conn, q->bucket->id, q->key, &w->source);
+    return found == ERR_NOTFOUND ? ERR_NONE : found;
 }
 
 static void
@@ -236,6 +244,9 @@ answer_complete(struct s3_request *q, int err)
     q->w->generation = q->w->result.generation;
     STAT_INC(objects_put_total);
     s3_version_made(q, q->w->result.version_id);
+    const struct store_object *o = q->w->source;
+    if (o != NULL && strcmp(o->etag, q->w->result.etag) == 0)
+        s3_expiration_header(q, o->size, o->tags, o->mtime_ms);
     reply_completed(q);
 }
 

@@ -112,6 +112,11 @@ def test_objects_expire(s):
     until(lambda: keys(c, "expiring") == ["other-tag", "small"], "expiration")
     passes(s)
     equal(keys(c, "expiring"), ["other-tag", "small"], "what stays")
+    upload = c.create_multipart_upload(Bucket="expiring", Key="parts", Tagging="keep=no")["UploadId"]
+    part = c.upload_part(Bucket="expiring", Key="parts", UploadId=upload, PartNumber=1, Body=b"x")
+    done = c.complete_multipart_upload(Bucket="expiring", Key="parts", UploadId=upload,
+                                       MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+    contains(done["Expiration"], 'rule-id="tags"', "Expiration of the completion")
     true("Expiration" not in c.head_object(Bucket="expiring", Key="other-tag"), "no rule, no header")
     true(s.metric("lifecycle_removed_total") >= removed + 5, "the metric counts them")
     contains(s.log(), " lifecycle_pass removed=", "the log")
