@@ -33,6 +33,7 @@
 #define BATCH_MAX 100      /* removals in one transaction */
 #define AGAIN_MAX 100      /* times a bucket's pages are read again in one pass */
 #define QUEUE_OPS_QUIET 16 /* more operations waiting for the writer: the pass rests */
+#define REST_MS 5          /* after each page: reading on without a pause would take a core */
 #define REST_TICK_MS 20
 #define REST_MS_MAX 2000
 #define FIRST_PASS_MS 60000
@@ -421,7 +422,7 @@ runner_wait(struct lifecycle_runner *r, int64_t until_mono_ms)
     return goes_on;
 }
 
-/* Lets live traffic go first, but not for ever. */
+/* Lets live traffic go first, but does not wait for its end. */
 static bool
 runner_rest(void *arg)
 {
@@ -431,7 +432,7 @@ runner_rest(void *arg)
         if (!runner_wait(r, clock_mono_ms() + REST_TICK_MS))
             return false;
     }
-    return runner_wait(r, clock_mono_ms());
+    return runner_wait(r, clock_mono_ms() + REST_MS);
 }
 
 static void
