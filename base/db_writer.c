@@ -300,7 +300,6 @@ void *
 db_writer_main(void *arg)
 {
     struct db *db = arg;
-    int keep_log = 1;
     pthread_setname_np(pthread_self(), "writer");
     db->writer->thread = db->pin->thread = pthread_self();
     while (batch_run(db))
@@ -308,7 +307,7 @@ db_writer_main(void *arg)
     db_sync_stop(db);
     db_conn_close(db->pin);
     if (atomic_load(&db->sync_failed)) /* its pages may be lost: recovery must judge them */
-        sqlite3_db_config(db->writer->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep_log, NULL);
+        sqlite3_db_config(db->writer->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     else
         copy_log(db, SQLITE_CHECKPOINT_TRUNCATE);
     db_conn_close(db->writer);
