@@ -66,6 +66,18 @@ check_refused "the bucket is gone" NoSuchBucket aws s3 ls s3://box
 
 # ---- s3api ----
 check "create-bucket" api create-bucket --bucket desk
+put_get() {
+    api put-object --bucket desk --key "$1" --body "$samples/grey.jpg" && rm -f back.jpg &&
+        api get-object --bucket desk --key "$1" back.jpg && cmp back.jpg "$samples/grey.jpg" &&
+        equals "$1" api list-objects-v2 --bucket desk --query "Contents[].Key" --output text &&
+        api delete-object --bucket desk --key "$1"
+}
+for key in a//b ./x/../y 'n%41me+ ?#&' 'ünï/深い 🖼'; do
+    check "put and get of $key" put_get "$key"
+done
+as() { AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2 aws s3api list-objects-v2 --bucket desk; }
+check_refused "a wrong secret" SignatureDoesNotMatch as "$AWS_ACCESS_KEY_ID" wrong
+check_refused "a wrong access key" InvalidAccessKeyId as NOBODY "$AWS_SECRET_ACCESS_KEY"
 check "get-bucket-location" equals None \
     api get-bucket-location --bucket desk --query LocationConstraint --output text
 check "put-object" api put-object --bucket desk --key "a/ü 1" --body "$samples/grey.jpg" --metadata who=me
