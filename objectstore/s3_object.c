@@ -196,8 +196,10 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
     enum store_class storage_class = STORE_CLASS_STANDARD;
     enum s3_fault fault = refused_header(r);
     if (fault == S3_FAULT_COUNT && class.p != NULL &&
-        store_class_parse(class, &storage_class) != ERR_NONE)
+        store_class_parse(class, &storage_class) != ERR_NONE) {
+        s3_extra(q, "StorageClassRequested", class);
         fault = S3_INVALID_STORAGE_CLASS;
+    }
     if (fault == S3_FAULT_COUNT && http_field(r, "Content-Type").n > STORE_CONTENT_TYPE_MAX)
         fault = S3_METADATA_TOO_LARGE;
     if (fault != S3_FAULT_COUNT) {

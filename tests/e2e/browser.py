@@ -270,6 +270,22 @@ def test_form_version_2(s):
     refused(post(s, "/" + name, fields, b"bar"), 403, "SignatureDoesNotMatch")
 
 
+def test_form_anonymous(s):
+    """Into a bucket that anybody may write to, without a policy and with tags."""
+    s3, name = s.s3(), "form-anonymous"
+    s3.create_bucket(Bucket=name, ACL="public-read-write", ObjectOwnership="ObjectWriter")
+    tags = "<Tagging><TagSet><Tag><Key>0</Key><Value>0</Value></Tag></TagSet></Tagging>"
+    fields = {"key": "foo.txt", "acl": "public-read", "Content-Type": "text/plain", "tagging": tags}
+    d.equal(post(s, "/" + name, fields, b"bar").status, 204, "status")
+    got = s.get("/%s/foo.txt" % name)
+    d.equal((got.status, got.body, got.headers["content-type"]), (200, b"bar", "text/plain"), "the object")
+    d.equal(s3.get_object_tagging(Bucket=name, Key="foo.txt")["TagSet"], [{"Key": "0", "Value": "0"}], "tags")
+    fields = {"key": "a", "success_action_status": "404"}
+    d.equal(post(s, "/" + name, fields, b"bar").status, 204, "status of an unknown wish")
+    refused(post(s, "/" + name, dict(fields, AWSAccessKeyId="foo", signature="AAAA", policy="e30="), b"bar"),
+            403, "InvalidAccessKeyId")
+
+
 def test_form_makes_thumbnails(s):
     """A form upload is an event like any other."""
     target, fields = presigned(s, "photos", "forms/${filename}")

@@ -255,7 +255,7 @@ description_refused(void **state)
     upload_any(t, "key content-md5", "key=b\nContent-MD5=AAAAAAAAAAAAAAAAAAAAAA==\n", 400,
                "<Code>BadDigest</Code>");
     upload_any(t, "key x-amz-storage-class", "key=b\nx-amz-storage-class=FAST\n", 400,
-               "<Code>InvalidStorageClass</Code>");
+               "<StorageClassRequested>FAST</StorageClassRequested>");
     s3_do(t, ROOT, "GET", "/album/b", 404, "<Code>NoSuchKey</Code>");
 }
 
