@@ -247,6 +247,20 @@ document(struct s3_request *q, const struct store_object *o, unsigned wanted,
     return err;
 }
 
+/* The version, if it may be read: S3 wants s3:GetObject as well. NULL: answered. */
+static const struct store_object *
+readable_find(struct s3_request *q)
+{
+    bool versioned = http_has_param(q->r, "versionId");
+    const char *action = versioned ? s3_version_action("s3:GetObject") : "s3:GetObject";
+    const struct store_object *o = s3_version_find(q);
+    if (o != NULL && !s3_may_object(q, q->bucket, action, q->key, o)) {
+        s3_fail(q, S3_ACCESS_DENIED);
+        store_object_unref(&o);
+    }
+    return o;
+}
+
 void
 s3_run_object_attributes(struct s3_request *q)
 {
@@ -258,7 +272,7 @@ s3_run_object_attributes(struct s3_request *q)
         !field_int(q, "x-amz-max-parts", STORE_LIST_MAX, STORE_LIST_MAX, &page.max) ||
         !field_int(q, "x-amz-part-number-marker", 0, STORE_PART_MAX, &page.after))
         return;
-    const struct store_object *o = s3_version_find(q);
+    const struct store_object *o = readable_find(q);
     if (o == NULL)
         return;
     buf_init(&page.b, S3_REPLY_BYTES_MAX);

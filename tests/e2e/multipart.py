@@ -3,6 +3,7 @@
 here for the rest. What is expected is Amazon S3's documentation, or what its public conformance suites saw."""
 import base64
 import hashlib
+import json
 import os
 import re
 import sys
@@ -464,6 +465,22 @@ def test_attributes(s):
     equal(seen, [2, 4, 6, 8, 10], "numbers over all pages")
     fails(call(s, "GET", "paged?attributes", x_amz_object_attributes="ObjectParts", x_amz_max_parts="x"), 400,
           "InvalidArgument")
+
+
+def test_attributes_need_two_actions(s):
+    def ask():
+        return s.request("GET", "/%s/single?attributes" % B, headers={"x-amz-object-attributes": "ETag"})
+
+    def allow(*actions):
+        s.s3().put_bucket_policy(Bucket=B, Policy=json.dumps({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": list(actions),
+             "Resource": "arn:aws:s3:::%s/*" % B}]}))
+    for actions in ["s3:GetObject"], ["s3:GetObjectAttributes"]:
+        allow(*actions)
+        equal(ask().status, 403, "with %s alone" % actions)
+    allow("s3:GetObject", "s3:GetObjectAttributes")
+    equal(ask().status, 200, "with both")
+    s.s3().delete_bucket_policy(Bucket=B)
 
 
 # ---- listings ----
