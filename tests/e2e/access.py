@@ -351,6 +351,82 @@ def test_copies_and_uploads_have_their_own(s):
     equal(anybody(s, "GET", "/%s/copy" % b), 200, "a copy with one")
     put(s, b, body=b"again")
     equal(anybody(s, "GET", "/%s/k" % b), 403, "an overwritten object")
+    for acl, status in (("public-read", 200), ("private", 403)):
+        upload = {"Bucket": b, "Key": "m-" + acl}
+        upload["UploadId"] = ann(s).create_multipart_upload(ACL=acl, **upload)["UploadId"]
+        part = ann(s).upload_part(PartNumber=1, Body=b"x", **upload)
+        ann(s).complete_multipart_upload(MultipartUpload={"Parts": [
+            {"PartNumber": 1, "ETag": part["ETag"]}]}, **upload)
+        equal(anybody(s, "GET", "/%s/m-%s" % (b, acl)), status, "an upload begun " + acl)
+    form = ann(s).generate_presigned_post(b, "form", Fields={"acl": "public-read"}, Conditions=[{"acl": "public-read"}])
+    fields = "".join('--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % pair
+                     for pair in form["fields"].items())
+    body = fields + '--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nf\r\n--x--\r\n'
+    equal(anybody(s, "POST", "/" + b, body.encode(), **{"Content-Type": "multipart/form-data; boundary=x"}), 204, "form")
+    equal(anybody(s, "GET", "/%s/form" % b), 200, "a form's object")
+
+
+def test_versions_have_their_own(s):
+    b = made(s)
+    ann(s).put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": "Enabled"})
+    first = put(s, b, body=b"first", ACL="public-read")["VersionId"]
+    second = put(s, b, body=b"second")["VersionId"]
+    equal(anybody(s, "GET", "/%s/k" % b), 403, "the newest")
+    equal(anybody(s, "GET", "/%s/k?versionId=%s" % (b, first)), 200, "the first")
+    ann(s).put_object_acl(Bucket=b, Key="k", VersionId=first, ACL="private")
+    ann(s).put_object_acl(Bucket=b, Key="k", ACL="public-read")
+    equal(anybody(s, "GET", "/%s/k?versionId=%s" % (b, first)), 403, "the first afterwards")
+    equal(anybody(s, "GET", "/%s/k" % b), 200, "the newest afterwards")
+    equal(grants(ann(s).get_object_acl(Bucket=b, Key="k", VersionId=first)), [("ann", "FULL_CONTROL")], "grants")
+    other = put(s, b, "other")["VersionId"]
+    refused("NoSuchVersion", 404, ann(s).put_object_acl, Bucket=b, Key="k", VersionId=other, ACL="private")
+
+    # Each has its own action, with the version's id or without.
+    ann(s).put_object_acl(Bucket=b, Key="k", ACL="private")
+    set_policy(s, b, statement(b, ["s3:GetObject", "s3:DeleteObject"]))
+    bob(s).get_object(Bucket=b, Key="k")
+    denied(bob(s).get_object, Bucket=b, Key="k", VersionId=second)
+    denied(bob(s).delete_object, Bucket=b, Key="k", VersionId=second)
+    errors = bob(s).delete_objects(Bucket=b, Delete={"Objects": [{"Key": "k", "VersionId": second}]})["Errors"]
+    equal([e["Code"] for e in errors], ["AccessDenied"], "DeleteObjects")
+    set_policy(s, b, statement(b, ["s3:GetObjectVersion", "s3:DeleteObjectVersion"]))
+    bob(s).get_object(Bucket=b, Key="k", VersionId=second)
+    denied(bob(s).get_object, Bucket=b, Key="k")
+    denied(bob(s).delete_object, Bucket=b, Key="k")
+    bob(s).delete_object(Bucket=b, Key="k", VersionId=second)
+
+
+def test_tags_in_policies(s):
+    b = made(s)
+    put(s, b, "open", Tagging="security=public&x=y")
+    put(s, b, "shut", Tagging="security=private")
+    put(s, b, "bare")
+    condition = {"StringEquals": {"s3:ExistingObjectTag/security": "public"}}
+    set_policy(s, b, statement(b, ["s3:GetObject", "s3:PutObjectTagging", "s3:GetObjectTagging"], Condition=condition))
+    bob(s).get_object(Bucket=b, Key="open")
+    bob(s).get_object_tagging(Bucket=b, Key="open")
+    for key in ("shut", "bare", "none"):
+        denied(bob(s).get_object, Bucket=b, Key=key)
+        denied(bob(s).get_object_tagging, Bucket=b, Key=key)
+
+    def tags(value):
+        return {"TagSet": [{"Key": "security", "Value": value}]}
+    denied(bob(s).put_object_tagging, Bucket=b, Key="shut", Tagging=tags("public"))
+    bob(s).put_object_tagging(Bucket=b, Key="open", Tagging=tags("private"))
+    denied(bob(s).put_object_tagging, Bucket=b, Key="open", Tagging=tags("public"))
+    # What the request brings counts, in a document as in a header.
+    set_policy(s, b, statement(b, ["s3:PutObject", "s3:PutObjectTagging"], Condition={
+        "StringEquals": {"s3:RequestObjectTag/team": "a"},
+        "ForAllValues:StringLike": {"s3:RequestObjectTagKeys": ["te*"]}}))
+    team = {"TagSet": [{"Key": "team", "Value": "a"}]}
+    bob(s).put_object_tagging(Bucket=b, Key="bare", Tagging=team)
+    denied(bob(s).put_object_tagging, Bucket=b, Key="bare", Tagging={"TagSet": [{"Key": "team", "Value": "b"}]})
+    denied(bob(s).put_object_tagging, Bucket=b, Key="bare", Tagging={
+        "TagSet": team["TagSet"] + [{"Key": "odd", "Value": ""}]})
+    denied(bob(s).put_object_tagging, Bucket=b, Key="bare", Tagging={"TagSet": []})
+    put(s, b, "new", who=bob, Tagging="team=a")
+    denied(bob(s).put_object, Bucket=b, Key="new2", Body=b"")
+    denied(bob(s).put_object, Bucket=b, Key="new2", Body=b"", Tagging="team=b")
 
 
 # ---- who owns what ----

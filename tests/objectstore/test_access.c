@@ -249,6 +249,39 @@ test_settings(void **state)
         judge(&rows[i]);
 }
 
+/* Root's own bucket: an owner like any other. */
+static void
+test_root_as_owner(void **state)
+{
+    static const struct {
+        const char *action;
+        char object;
+        const char *bucket_acl;
+        bool allowed;
+    } rows[] = {
+        {"s3:PutObject", 'r', NULL, true},     {"s3:PutObject", 'r', "none", false},
+        {"s3:GetObject", 'r', NULL, true},     {"s3:GetObject", 'b', NULL, false},
+        {"s3:GetObjectAcl", 'b', NULL, false}, {"s3:DeleteObject", 'b', NULL, true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct buf acl;
+        struct slice root = slice_str(who_is['r']->canonical_id);
+        struct store_bucket b = {.name = SLICE_LIT("album"),
+                                 .owner = root,
+                                 .acl = kept(rows[i].bucket_acl, 'r', 'r', &acl)};
+        struct store_object o = {.owner = slice_str(who_is[(int)rows[i].object]->canonical_id)};
+        struct access_request r = {.account = who_is['r'],
+                                   .action = rows[i].action,
+                                   .bucket = &b,
+                                   .object = &o,
+                                   .key = SLICE_LIT("k")};
+        if (access_allowed(&r) != rows[i].allowed)
+            fail_msg("%s of %c's", rows[i].action, rows[i].object);
+        buf_fini(&acl);
+    }
+}
+
 static void
 test_new_owner(void **state)
 {
@@ -296,9 +329,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_acls),      cmocka_unit_test(test_objects_of_others),
-        cmocka_unit_test(test_policies),  cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_new_owner), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_acls),          cmocka_unit_test(test_objects_of_others),
+        cmocka_unit_test(test_policies),      cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_root_as_owner), cmocka_unit_test(test_new_owner),
+        cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

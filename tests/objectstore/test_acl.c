@@ -337,6 +337,7 @@ test_allows(void **state)
         {"public-read", "bob", ACL_READ, true, false},
         {"public-read", "bob", ACL_WRITE, false, false},
         {"public-read", "bob", ACL_READ_ACP, false, false},
+        {"public-read", "bob", ACL_FULL_CONTROL, false, false},
         {"public-read-write", "-", ACL_WRITE, true, false},
         {"authenticated-read", "bob", ACL_READ, true, false},
         {"authenticated-read", "-", ACL_READ, false, false},
