@@ -78,7 +78,6 @@ source_look(struct s3_request *q, struct s3_copy *c, const struct store_bucket *
 {
     const struct store_object *o = NULL;
     int err = s3_copy_found(q, c, &o);
-    bool ok = false;
     const char *action = c->version_id.n > 0 ? "s3:GetObjectVersion" : "s3:GetObject";
     if (!s3_may_object(q, bucket, action, c->key, o)) {
         s3_fail(q, S3_ACCESS_DENIED);
@@ -100,10 +99,11 @@ source_look(struct s3_request *q, struct s3_copy *c, const struct store_bucket *
         c->old_version = !o->is_latest;
         c->class = o->storage_class;
         c->tags_allowed = tags_allowed(q, c, bucket, o);
-        ok = true;
+        q->object = o; /* the request's now */
+        return true;
     }
     store_object_unref(&o);
-    return ok;
+    return false;
 }
 
 /* Finds the source and asks whether it may be read; false: answered. */
@@ -139,6 +139,14 @@ s3_copy_begin(struct s3_request *q)
     return c;
 }
 
+/* Permission was judged by q->object; does it hold for what is there now? */
+static bool
+same_permission(const struct store_object *judged, const struct store_object *now)
+{
+    return slice_eq(judged->owner, now->owner) && slice_eq(judged->acl, now->acl) &&
+           slice_eq(judged->tags, now->tags);
+}
+
 int
 s3_copy_source(struct s3_request *q, const struct s3_copy *c, struct db_conn *conn)
 {
@@ -150,6 +158,8 @@ s3_copy_source(struct s3_request *q, const struct s3_copy *c, struct db_conn *co
                                   : store_apply_get(s, conn, c->bucket_id, c->key, &w->source);
     if (err != ERR_NONE)
         return err;
+    if (!same_permission(q->object, w->source))
+        return ERR_STALE;
     if (s3_conditions_judge(&c->conditions, w->source->etag, w->source->mtime_ms) != S3_GO)
         return ERR_PRECONDITION;
     return !c->ranged && w->source->size > STORE_PUT_BYTES_MAX ? ERR_TOOBIG : ERR_NONE;
