@@ -67,7 +67,7 @@ integer(const struct xml_node *n, int64_t min, int64_t max, int64_t *out)
     uint64_t value = 0;
     struct slice text = slice_trim(n->text);
     bool negative = slice_starts(text, SLICE_LIT("-"));
-    if (n->child != NULL || slice_to_u64(slice_skip(text, negative ? 1 : 0), &value) != ERR_NONE)
+    if (slice_to_u64(slice_skip(text, negative ? 1 : 0), &value) != ERR_NONE)
         return ERR_INVALID;
     if (negative || value < (uint64_t)min || value > (uint64_t)max)
         return ERR_RANGE;
@@ -102,7 +102,7 @@ static int
 date(const struct xml_node *n, struct buf *why, int64_t *out)
 {
     struct slice text = slice_trim(n->text);
-    if (n->child != NULL || clock_parse_iso(text.p, text.n, out) != ERR_NONE)
+    if (clock_parse_iso(text.p, text.n, out) != ERR_NONE)
         return ERR_INVALID;
     return *out % LIFECYCLE_DAY_MS == 0 ? ERR_NONE
                                         : refuse(why, ERR_RANGE, "'Date' must be at midnight GMT");
@@ -114,6 +114,11 @@ static int
 tag_read(struct rule *rule, const struct xml_node *n, struct buf *why)
 {
     struct tag tag = {xml_text(n, "Key"), xml_text(n, "Value")};
+    for (const struct xml_node *c = n->child; c != NULL; c = c->next) {
+        bool known = slice_eqs(c->name, "Key") || slice_eqs(c->name, "Value");
+        if (!known || !comes_once(n, c))
+            return ERR_INVALID;
+    }
     if (tag.key.n == 0 || tag.value.p == NULL || rule->tag_count == TAGS_OBJECT_MAX)
         return ERR_INVALID;
     for (size_t i = 0; i < rule->tag_count; i++) {
@@ -134,7 +139,7 @@ condition_read(struct rule *rule, const struct xml_node *n, struct buf *why)
         return number(n, 0, INT64_MAX / 2, why, &rule->size_above);
     if (slice_eqs(n->name, "ObjectSizeLessThan"))
         return number(n, 1, INT64_MAX / 2, why, &rule->size_below);
-    if (!slice_eqs(n->name, "Prefix") || n->child != NULL)
+    if (!slice_eqs(n->name, "Prefix"))
         return ERR_INVALID;
     rule->prefix = n->text;
     return ERR_NONE;
@@ -339,13 +344,37 @@ rule_read(struct lifecycle *l, struct rule *rule, const struct xml_node *node, s
     return err == ERR_NONE ? id_read(l, rule, why) : err;
 }
 
+/* Which elements may have others inside; text beside those is white space of the client's. */
+static bool
+nested_ok(const struct xml_node *n)
+{
+    static const char *const outer[] = {
+        ROOT,
+        "Rule",
+        "Filter",
+        "And",
+        "Tag",
+        "Expiration",
+        "NoncurrentVersionExpiration",
+        "AbortIncompleteMultipartUpload",
+        "Transition",
+        "NoncurrentVersionTransition",
+    };
+    bool ok = n->child == NULL;
+    for (size_t i = 0; !ok && i < ARRAY_LEN(outer); i++)
+        ok = slice_eqs(n->name, outer[i]);
+    for (const struct xml_node *c = n->child; ok && c != NULL; c = c->next)
+        ok = nested_ok(c);
+    return ok;
+}
+
 static int
 rules_read(struct lifecycle *l, const struct xml_node *root, struct buf *why)
 {
     size_t count = 0;
     for (const struct xml_node *n = root->child; n != NULL; n = n->next)
         count++;
-    if (!slice_eqs(root->name, ROOT) || count == 0)
+    if (!slice_eqs(root->name, ROOT) || count == 0 || !nested_ok(root))
         return ERR_INVALID;
     if (count > LIFECYCLE_RULES_MAX)
         return refuse(why, ERR_CONFLICT,

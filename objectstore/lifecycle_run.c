@@ -46,6 +46,7 @@ struct victim {
     size_t key_n;
     char version_id[STORE_VERSION_ID_MAX];
     char upload_id[STORE_UPLOAD_ID_MAX];
+    int64_t seq; /* the version's: "null" may name another one by now */
     int64_t generation;
     int64_t since_ms;
     int newer;
@@ -61,7 +62,7 @@ struct place {
     char upload_id[STORE_UPLOAD_ID_MAX];
     int newer;         /* noncurrent versions of the key that came so far */
     bool marker_waits; /* it is the newest of its key and a marker: alone, if nothing follows */
-    int64_t marker_ms;
+    int64_t marker_ms, marker_seq;
 };
 
 struct pass {
@@ -102,24 +103,34 @@ place_set(struct place *at, struct slice key)
 
 /* ---- judging what a listing gives ---- */
 
-static void
-add(struct pass *p, const struct lifecycle_subject *subject, const char *version_id,
-    int64_t generation, const char *upload_id)
+/* A victim, to be named by the caller; NULL: not due. */
+static struct victim *
+add(struct pass *p, const struct lifecycle_subject *subject)
 {
     struct slice rule;
     if (lifecycle_due(p->bucket->lifecycle, subject, p->day_ms, &rule) > p->now_ms)
-        return;
+        return NULL;
     CHK(p->count < ARRAY_LEN(p->batch) && subject->key.n <= STORE_KEY_MAX);
     struct victim *v = &p->batch[p->count++];
     *v = (struct victim){.kind = subject->kind,
                          .is_marker = subject->is_marker,
                          .key_n = subject->key.n,
-                         .generation = generation,
                          .since_ms = subject->since_ms,
                          .newer = subject->newer};
     memcpy(v->key, subject->key.p, subject->key.n);
+    return v;
+}
+
+static void
+add_version(struct pass *p, const struct lifecycle_subject *subject, const char *version_id,
+            int64_t seq, int64_t generation)
+{
+    struct victim *v = add(p, subject);
+    if (v == NULL)
+        return;
     snprintf(v->version_id, sizeof v->version_id, "%s", version_id);
-    snprintf(v->upload_id, sizeof v->upload_id, "%s", upload_id);
+    v->seq = seq;
+    v->generation = generation;
 }
 
 /* The marker the listing stands behind has nothing below it. */
@@ -131,7 +142,7 @@ lone_marker(struct pass *p)
                                               .key = place_key(&p->at),
                                               .since_ms = p->at.marker_ms};
     if (p->at.marker_waits)
-        add(p, &subject, p->at.version_id, 0, "");
+        add_version(p, &subject, p->at.version_id, p->at.marker_seq, 0);
 }
 
 /* Covering a locked version by a marker is allowed; removing it is not. The store would refuse it
@@ -163,9 +174,10 @@ each_version(void *arg, const struct store_list_entry *e)
         .newer = at->newer};
     at->marker_waits = e->is_latest && e->is_marker;
     at->marker_ms = e->mtime_ms;
+    at->marker_seq = e->seq;
     at->newer += !e->is_latest;
     if (!at->marker_waits && !is_locked(p, e))
-        add(p, &subject, e->version_id, e->generation, "");
+        add_version(p, &subject, e->version_id, e->seq, e->generation);
     place_set(at, e->name);
     snprintf(at->version_id, sizeof at->version_id, "%s", e->version_id);
     snprintf(at->after_version, sizeof at->after_version, "%s", e->place);
@@ -193,11 +205,11 @@ each_upload(void *arg, const struct store_upload *u)
     struct pass *p = arg;
     const struct lifecycle_subject subject = {
         .kind = LIFECYCLE_UPLOAD, .key = u->key, .since_ms = u->created_ms};
-    char id[STORE_UPLOAD_ID_MAX];
-    snprintf(id, sizeof id, "%.*s", SLICE_FMT(u->upload_id));
-    add(p, &subject, "", 0, id);
+    struct victim *v = add(p, &subject);
     place_set(&p->at, u->key);
-    memcpy(p->at.upload_id, id, sizeof id);
+    snprintf(p->at.upload_id, sizeof p->at.upload_id, "%.*s", SLICE_FMT(u->upload_id));
+    if (v != NULL)
+        memcpy(v->upload_id, p->at.upload_id, sizeof v->upload_id);
     return p->count >= BATCH_MAX;
 }
 
@@ -239,8 +251,7 @@ judge_again(const struct pass *p, struct db_conn *conn, const struct victim *v)
                                               .tags = o->tags,
                                               .since_ms = v->since_ms,
                                               .newer = v->newer};
-    bool same = o->is_latest == newest && o->is_marker == v->is_marker &&
-                strcmp(o->version_id, v->version_id) == 0 &&
+    bool same = o->is_latest == newest && o->is_marker == v->is_marker && o->seq == v->seq &&
                 (v->kind != LIFECYCLE_CURRENT || o->generation == v->generation);
     bool due = lifecycle_due(p->bucket->lifecycle, &subject, p->day_ms, &rule) <= p->now_ms;
     store_object_unref(&o);
