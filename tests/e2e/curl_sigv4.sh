@@ -1,7 +1,7 @@
 #!/bin/bash
 # curl --aws-sigv4: requests as they stand in S3's documentation. This curl signs the query as it is
-# given (sorted, "uploads=" and not "uploads"), and the payload's word, which S3 demands, only when it
-# is given as a header; newer ones send it by themselves.
+# given (sorted, "uploads=" and not "uploads"), and the payload's word, which S3 demands of bodies, only
+# when it is given as a header; newer ones send it by themselves.
 . "$DARKROOM_TOP/tests/lib/darkroom.sh"
 
 curl --help all | grep -q -- --aws-sigv4 || { skip "curl --aws-sigv4" "this curl is too old"; exit 0; }
@@ -51,6 +51,11 @@ digest=$(sha256sum part2 | cut -d' ' -f1)
 with_digest() { c -w '\n%{http_code}' -H "x-amz-content-sha256: $1" -T "$2" "$url/cbox/digest"; }
 check "put with the payload's digest" answers 200 "" with_digest "$digest" part2
 check "put with another's digest" answers 400 XAmzContentSHA256Mismatch with_digest "$digest" hello
+plain() { c -w '\n%{http_code}' "$@"; } # what curl sends of itself
+check "get with no more than endpoint and keys" answers 200 hello plain "$url/cbox/dir/k"
+check "list with no more than endpoint and keys" answers 200 "<Key>dir/k</Key>" \
+    plain "$url/cbox?list-type=2"
+check "delete with no more than endpoint and keys" answers 204 "" plain -X DELETE "$url/cbox/none"
 check "put with no word of the payload" answers 400 x-amz-content-sha256 \
     c -w '\n%{http_code}' -T hello "$url/cbox/none"
 
