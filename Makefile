@@ -142,7 +142,7 @@ fuzz: ## Fuzz every reader of foreign bytes; FUZZ_SECONDS=n each, FUZZ="auth xml
 
 check-unit: ## Unit tests with sanitizers on; seconds
 	@tools/deps.sh test
-	@$(MAKE) --no-print-directory SAN=address,undefined unit-programs
+	@$(MAKE) --no-print-directory SAN=address,undefined all unit-programs
 	@tests/run unit build/$(notdir $(CC))-address-undefined
 
 check-structure: all ## Headers alone, include graph, forbidden links and calls
@@ -173,7 +173,7 @@ test: ## Everything CI runs
 	@tools/deps.sh test
 	@$(MAKE) --no-print-directory all unit-programs $(PLANTS)
 	@$(MAKE) --no-print-directory CC=clang all
-	@$(MAKE) --no-print-directory SAN=address,undefined unit-programs
+	@$(MAKE) --no-print-directory SAN=address,undefined all unit-programs
 	@$(MAKE) --no-print-directory fuzz-programs
 	@tests/run all
 
