@@ -324,6 +324,15 @@ look_up(struct s3_request *q, const struct store_object **out)
     return store_get_version(q->s->store, q->bucket->name, q->key, version, out);
 }
 
+/* API_GetObject: a key that is missing is told to those who may list, whatever else they may not.
+ * Only of a read: between this and a write's turn the key may be made. */
+static bool
+may_learn_absence(struct s3_request *q, int err)
+{
+    bool reads = q->r->method == HTTP_GET || q->r->method == HTTP_HEAD;
+    return err == ERR_NOTFOUND && reads && s3_may(q, q->bucket, "s3:ListBucket", SLICE_NONE);
+}
+
 int
 s3_object_find(struct s3_request *q, const struct store_object **out)
 {
@@ -332,7 +341,7 @@ s3_object_find(struct s3_request *q, const struct store_object **out)
     if (*out != NULL)
         return ERR_NONE;
     int err = look_up(q, out);
-    if (s3_may_object(q, q->bucket, action_of(q), q->key, *out))
+    if (s3_may_object(q, q->bucket, action_of(q), q->key, *out) || may_learn_absence(q, err))
         return err;
     store_object_unref(out);
     return ERR_DENIED;
@@ -395,9 +404,11 @@ s3_permitted(struct s3_request *q)
     if (q->op->flags & S3_JUDGES)
         return true;
     /* What is not there, or not to be had, is the handler's to tell. */
-    if ((q->op->flags & S3_OF_OBJECT) && look_up(q, &q->object) != ERR_NONE)
+    int err = (q->op->flags & S3_OF_OBJECT) ? look_up(q, &q->object) : ERR_NONE;
+    if (err != ERR_NONE)
         q->object = NULL;
-    if (!s3_may_object(q, q->bucket, action_of(q), q->key, q->object)) {
+    if (!s3_may_object(q, q->bucket, action_of(q), q->key, q->object) &&
+        !may_learn_absence(q, err)) {
         s3_fail(q, S3_ACCESS_DENIED);
         return false;
     }
