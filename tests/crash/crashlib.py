@@ -533,7 +533,8 @@ MIXED = (SmallWorker, SmallWorker, SmallWorker, SmallWorker, LargeWorker, LargeW
 class Load:
     """The clients of one cycle."""
 
-    def __init__(self, server, ledger, problems, bodies, seed, cycle, kinds=MIXED):
+    def __init__(self, server, ledger, problems, bodies, seed, cycle, kinds=MIXED, history=None):
+        self.history = history  # history.VersionWorker's
         self.server, self.ledger, self.problems, self.bodies = server, ledger, problems, bodies
         self.seed, self.cycle = seed, cycle
         self.ending = threading.Event()
@@ -732,7 +733,9 @@ def references_check(db, problems):
     """Counted references are those that exist; extents lie inside their blobs."""
     counted = collections.Counter()
     sizes = dict(db.execute("SELECT id, bytes FROM blob"))
-    for (data,) in db.execute("SELECT extents FROM object UNION ALL SELECT extents FROM part"):
+    for (data,) in db.execute("SELECT extents FROM object UNION ALL"
+                              " SELECT extents FROM object_version UNION ALL"
+                              " SELECT extents FROM part"):
         for blob, offset, n in extents(data):
             counted[blob] += 1
             if blob not in sizes or offset + n > sizes[blob]:
@@ -740,9 +743,35 @@ def references_check(db, problems):
     for blob, refs in db.execute("SELECT id, refs FROM blob"):
         if refs != counted[blob]:
             problems.add("blob %d: %d references, counted as %d", blob, counted[blob], refs)
-    top = db.execute("SELECT max(generation) FROM object").fetchone()[0] or 0
+    versions_check(db, problems)
+    top = db.execute("SELECT max(g) FROM (SELECT max(generation) AS g FROM object UNION ALL"
+                     " SELECT max(-rank) FROM object_version)").fetchone()[0] or 0
     if db.execute("SELECT value FROM darkroom_counter").fetchone()[0] < top:
         problems.add("generation %d is above the durable counter", top)
+
+
+def versions_check(db, problems):
+    """A key has one newest version and at most one null version (objectstore/version.c); part lists
+    are those of the versions."""
+    for why, query in (
+            ("newest versions", "SELECT key, count(*) AS n FROM"
+             " (SELECT bucket_id, key FROM object UNION ALL"
+             "  SELECT bucket_id, key FROM object_version WHERE noncurrent_ms = 0)"
+             " GROUP BY bucket_id, key HAVING n > 1"),
+            ("newer versions than the newest", "SELECT v.key, count(*) FROM object_version v"
+             " JOIN object o ON o.bucket_id = v.bucket_id AND o.key = v.key"
+             " WHERE -v.rank > o.seq GROUP BY v.bucket_id, v.key"),
+            ("newest versions that are no marker", "SELECT key, count(*) FROM object_version"
+             " WHERE noncurrent_ms = 0 AND flags & 8 = 0 GROUP BY bucket_id, key"),
+            ("null versions", "SELECT key, count(*) AS n FROM"
+             " (SELECT bucket_id, key FROM object WHERE flags & 4 UNION ALL"
+             "  SELECT bucket_id, key FROM object_version WHERE flags & 4)"
+             " GROUP BY bucket_id, key HAVING n > 1"),
+            ("part lists without a version", "SELECT 'all', count(*) AS n FROM version_parts"
+             " WHERE seq NOT IN (SELECT seq FROM object WHERE part_count > 0 UNION ALL"
+             " SELECT -rank FROM object_version WHERE part_count > 0) HAVING n > 0")):
+        for key, n in db.execute(query):
+            problems.add("%s: %d %s", key, n, why)
 
 
 def files_check(db, data, problems, clean):

@@ -14,6 +14,7 @@ import time
 
 import crashlib
 import darkroom
+import history
 
 COUNT = int(os.environ.get("COUNT", "20"))
 DRAIN_SECONDS = 120
@@ -52,7 +53,9 @@ class Run:
     def __init__(self, seed):
         self.seed, self.rng = seed, random.Random(seed)
         self.server = crashlib.Server("data")
+        self.server.settings["lifecycle"] = history.LIFECYCLE
         self.ledger, self.problems = crashlib.Ledger(), crashlib.Problems()
+        self.history = history.History()
         self.bodies = crashlib.Bodies(seed)
 
     def kills(self):
@@ -63,6 +66,7 @@ class Run:
             self.server.start()
             if cycle == 0:
                 crashlib.prepare(self.server)
+                history.prepare(self.server)
             self.compare()
             crash(self.server, self.load(cycle), self.problems, self.rng)
             if cycle % 4 == 0:
@@ -70,14 +74,16 @@ class Run:
                 self.problems.check()
         self.server.start()
         self.compare(everything=True)
-        print("%d kills, %d acknowledged writes, %d keys" % (COUNT, self.ledger.acknowledged,
-                                                            len(self.ledger.keys)))
+        print("%d kills, %d acknowledged writes, %d keys, %d changes of versions" % (
+            COUNT, self.ledger.acknowledged, len(self.ledger.keys), self.history.changes))
 
     def load(self, cycle):
-        return crashlib.Load(self.server, self.ledger, self.problems, self.bodies, self.seed, cycle)
+        return crashlib.Load(self.server, self.ledger, self.problems, self.bodies, self.seed, cycle,
+                             crashlib.MIXED + (history.VersionWorker,) * 2, self.history)
 
     def compare(self, everything=False):
         crashlib.survey(self.server, self.ledger, self.problems, self.rng, everything=everything)
+        history.survey(self.server, self.history, self.problems)
         self.problems.check()
 
     def drain(self):
@@ -95,6 +101,7 @@ class Run:
         darkroom.equal(self.server.stop(), 0, "exit code")
         self.server.start()
         crashlib.survey(self.server, self.ledger, self.problems, self.rng, everything=True)
+        history.survey(self.server, self.history, self.problems)
         darkroom.equal(self.server.stop(), 0, "exit code")
         crashlib.directory_check(self.server.data, self.problems, clean=True)
         self.problems.check()

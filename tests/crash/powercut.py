@@ -26,6 +26,7 @@ import time
 
 import crashlib
 import darkroom
+import history
 
 CUTS = {"ext4": int(os.environ.get("POWERCUT_EXT4", "6")),
         "xfs": int(os.environ.get("POWERCUT_XFS", "4"))}
@@ -135,12 +136,13 @@ def remove_old_mounts():
 # ---- one file system, one program ----
 
 class Run:
-    def __init__(self, disk, seed, program=None, kinds=crashlib.MIXED):
-        self.kinds = kinds
+    def __init__(self, disk, seed, program=None, kinds=crashlib.MIXED + (history.VersionWorker,) * 2):
+        self.kinds, self.history = kinds, history.History()
         self.disk, self.seed, self.rng = disk, seed, random.Random("%s %s" % (seed, disk.kind))
         self.planted = program is not None
         self.server = crashlib.Server(os.path.join(disk.path, "data"), program, bare=self.planted)
         self.ledger, self.problems = crashlib.Ledger(), crashlib.Problems()
+        self.server.settings["lifecycle"] = history.LIFECYCLE
         self.bodies = crashlib.Bodies(seed)
         self.cuts = 0
 
@@ -149,12 +151,13 @@ class Run:
             self.cut_in_startup()
         self.server.start()
         crashlib.prepare(self.server, pictures=not self.planted)
+        history.prepare(self.server)
         if self.planted:
             self.disk.sync()  # a missing bucket would be caught too easily
 
     def load_and_cut(self):
         load = crashlib.Load(self.server, self.ledger, self.problems, self.bodies, self.seed,
-                             self.cuts, self.kinds)
+                             self.cuts, self.kinds, self.history)
         load.start()
         try:
             pause(self.rng.uniform(0.1, 0.4) if self.planted else self.rng.uniform(0.3, 1.2))
@@ -193,6 +196,7 @@ class Run:
                 self.cut_in_startup()
             self.server.start()
             crashlib.survey(self.server, self.ledger, self.problems, self.rng)
+            history.survey(self.server, self.history, self.problems)
         finally:
             self.problems.check()
 
@@ -200,13 +204,15 @@ class Run:
         self.first_start()
         for _ in range(count):
             self.cycle()
-        print("%s: %d cuts, %d acknowledged writes, %d keys" % (
-            self.disk.kind, self.cuts, self.ledger.acknowledged, len(self.ledger.keys)))
+        print("%s: %d cuts, %d acknowledged writes, %d keys, %d changes of versions" % (
+            self.disk.kind, self.cuts, self.ledger.acknowledged, len(self.ledger.keys),
+            self.history.changes))
 
     def end(self):
         self.server.idle(DRAIN_SECONDS)
         darkroom.equal(self.server.metric("lost_events_total"), 0, "lost_events_total")
         crashlib.survey(self.server, self.ledger, self.problems, self.rng, everything=True)
+        history.survey(self.server, self.history, self.problems)
         crashlib.pictures_check(self.server, self.ledger, self.problems)
         darkroom.equal(self.server.stop(), 0, "exit code")
         crashlib.directory_check(self.server.data, self.problems, clean=True)
