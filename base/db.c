@@ -316,6 +316,12 @@ db_changes(struct db_conn *conn)
     return sqlite3_changes64(conn->handle);
 }
 
+int64_t
+db_changes_total(struct db_conn *conn)
+{
+    return sqlite3_total_changes64(conn->handle);
+}
+
 /* ---- reading ---- */
 
 static int

@@ -79,6 +79,8 @@ struct slice db_column_blob(struct db_stmt *s, int column); /* text too; until t
 bool db_column_is_null(struct db_stmt *s, int column);
 /* Rows changed by the last INSERT, UPDATE or DELETE on this connection. */
 int64_t db_changes(struct db_conn *conn);
+/* Rows changed on this connection since it was opened: how long an op has kept the writer. */
+int64_t db_changes_total(struct db_conn *conn);
 
 /* ---- reading ---- */
 

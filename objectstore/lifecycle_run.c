@@ -2,7 +2,7 @@
  * How rules are carried out. A pass goes through the buckets that have rules; in each through the
  * versions, then the uploads, that the rules are about, in listing order:
  *
- *   page (a short read) -> judge each entry -> batch of what is due -> one transaction -> rest
+ *   page (a short read) -> judge each entry -> batch of what is due -> transactions -> rest
  *
  * Nothing of a pass is kept: whatever it did is gone from the next listing, so it may be cut short
  * anywhere and starts anew.
@@ -30,7 +30,8 @@
 #include <stdlib.h>
 
 #define RUNNER_MAGIC 0x11fec7c2u
-#define BATCH_MAX 100      /* removals in one transaction */
+#define BATCH_MAX 100      /* removals of one page */
+#define ROWS_MAX 10000     /* rows changed after which a transaction takes no further one: 25 ms */
 #define AGAIN_MAX 100      /* times a bucket's pages are read again in one pass */
 #define QUEUE_OPS_QUIET 16 /* more operations waiting for the writer: the pass rests */
 #define REST_MS 5          /* after each page: reading on without a pause would take a core */
@@ -230,6 +231,8 @@ page_uploads(struct pass *p, bool *more)
 struct removal {
     struct db_op op;
     struct pass *p;
+    size_t from;                  /* of the batch */
+    size_t next;                  /* the first that this run of apply() has left for another */
     struct lifecycle_tally tally; /* of this run of apply() */
 };
 
@@ -294,11 +297,13 @@ removal_apply(struct db_op *op, struct db_conn *conn)
 {
     struct removal *rm = CONTAINER_OF(op, struct removal, op);
     const struct pass *p = rm->p;
+    int64_t rows = db_changes_total(conn);
     rm->tally = (struct lifecycle_tally){.removed = 0};
+    rm->next = rm->from;
     if (p->s->changes.buckets || caches_bucket_stamp(p->s->caches) != p->stamp)
         return ERR_STALE;
-    for (size_t i = 0; i < p->count; i++) {
-        const struct victim *v = &p->batch[i];
+    while (rm->next < p->count && db_changes_total(conn) - rows < ROWS_MAX) {
+        const struct victim *v = &p->batch[rm->next++];
         int err = db_part_begin(conn);
         if (err != ERR_NONE)
             return err;
@@ -314,23 +319,35 @@ removal_apply(struct db_op *op, struct db_conn *conn)
 
 /* ---- the pass ---- */
 
-/* Removes what the page found. ERR_STALE: a bucket changed. */
+static void
+tally_add(struct lifecycle_tally *sum, const struct lifecycle_tally *t)
+{
+    sum->removed += t->removed;
+    sum->markers += t->markers;
+    sum->aborted += t->aborted;
+    STAT_ADD(lifecycle_removed_total, t->removed);
+    STAT_ADD(lifecycle_markers_total, t->markers);
+    STAT_ADD(lifecycle_aborted_total, t->aborted);
+}
+
+/* Removes what the page found; what has many parts in transactions of its own, so that others have
+ * their turn between. ERR_STALE: a bucket changed. */
 static int
 batch_commit(struct pass *p)
 {
-    struct removal rm = {.op = {.apply = removal_apply, .bytes = sizeof p->batch, .urgent = true},
-                         .p = p};
-    int err = p->count == 0 ? ERR_NONE : db_call(p->s->db, &rm.op);
+    int err = ERR_NONE;
+    for (size_t from = 0; from < p->count && err == ERR_NONE;) {
+        struct removal rm = {
+            .op = {.apply = removal_apply, .bytes = sizeof p->batch, .urgent = true},
+            .p = p,
+            .from = from};
+        err = db_call(p->s->db, &rm.op);
+        from = rm.next;
+        if (err == ERR_NONE)
+            tally_add(p->tally, &rm.tally);
+    }
     p->count = 0;
-    if (err != ERR_NONE)
-        return err;
-    p->tally->removed += rm.tally.removed;
-    p->tally->markers += rm.tally.markers;
-    p->tally->aborted += rm.tally.aborted;
-    STAT_ADD(lifecycle_removed_total, rm.tally.removed);
-    STAT_ADD(lifecycle_markers_total, rm.tally.markers);
-    STAT_ADD(lifecycle_aborted_total, rm.tally.aborted);
-    return ERR_NONE;
+    return err;
 }
 
 /* ERR_NOTFOUND: the bucket or its rules are gone. */

@@ -147,11 +147,10 @@ origins(void **state)
 {
     struct cors_answer a;
     (void)state;
-    struct cors *c =
-        rules(DOCUMENT(RULE(ORIGIN("*suffix") METHOD("GET")) RULE(ORIGIN("start*end") METHOD("GET"))
-                           RULE(ORIGIN("prefix*") METHOD("GET")) RULE(ORIGIN("*.put") METHOD("PUT"))
-                               RULE(ORIGIN("https://A.org") METHOD("HEAD"))
-                                   RULE(ORIGIN("ab*ba") METHOD("POST"))));
+    struct cors *c = rules(DOCUMENT(
+        RULE(ORIGIN("*suffix") METHOD("GET")) RULE(ORIGIN("start*end") METHOD("GET"))
+            RULE(ORIGIN("prefix*") METHOD("GET")) RULE(ORIGIN("*.put") METHOD("PUT"))
+                RULE(ORIGIN("https://A.org") METHOD("HEAD")) RULE(ORIGIN("ab*ba") METHOD("POST"))));
     static const char *const good[] = {"foo.suffix", "suffix", "startend",     "start1end",
                                        "start12end", "prefix", "prefix.suffix"};
     static const char *const bad[] = {"foo.bar",    "foo.suffix.get", "0start12end",

@@ -34,9 +34,20 @@ decoding(void **state)
     decodes("=?UTF-8?Q?actually-ascii?=", "actually-ascii");
     /* What is none stays. */
     static const char *const texts[] = {
-        "=?",           "=?\?=",           "=?UTF-8?B?\?=",  "=?UTF-8?B?***?=", "=?UTF-8?X?abc?=",
-        "=?UTF-8?Q?=4", "=?UTF-8?Q?=4?=", "=?UTF-8?Q?=ff?=", "=?KOI8-R?Q?abc?=", "=?UTF-8?Q?a?b?=",
-        "x =?UTF-8?Q?a?=", "=?UTF-8?Q?a?= x", "=?UTF-8?B?YQ?=", "=?UTF-8?Q?a?==?UTF-8?Q?b?=",
+        "=?",
+        "=?\?=",
+        "=?UTF-8?B?\?=",
+        "=?UTF-8?B?***?=",
+        "=?UTF-8?X?abc?=",
+        "=?UTF-8?Q?=4",
+        "=?UTF-8?Q?=4?=",
+        "=?UTF-8?Q?=ff?=",
+        "=?KOI8-R?Q?abc?=",
+        "=?UTF-8?Q?a?b?=",
+        "x =?UTF-8?Q?a?=",
+        "=?UTF-8?Q?a?= x",
+        "=?UTF-8?B?YQ?=",
+        "=?UTF-8?Q?a?==?UTF-8?Q?b?=",
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         decodes(texts[i], texts[i]);
@@ -83,8 +94,7 @@ metadata(void **state)
     s3_do(t, ROOT, "HEAD", "/album/a", 200, "x-amz-meta-word: =?UTF-8?Q?caf=C3=A9?=\r\n");
     s3_do(t, ROOT, "HEAD", "/album/a", 200, "x-amz-meta-fake: actually-ascii\r\n");
     s3_do(t, ROOT, "HEAD", "/album/a", 200, "x-amz-meta-empty: ");
-    s3_do(t, ROOT, "HEAD", "/album/a", 200,
-          "x-amz-meta-lines: =?UTF-8?Q?a=0D=0AX-Evil:_1?=\r\n");
+    s3_do(t, ROOT, "HEAD", "/album/a", 200, "x-amz-meta-lines: =?UTF-8?Q?a=0D=0AX-Evil:_1?=\r\n");
     /* A copy keeps the text, and what is answered can be sent again. */
     s3_send(t, ROOT, "PUT", "/album/b", "x-amz-copy-source: album/a\r\n", "", 200, NULL);
     s3_do(t, ROOT, "GET", "/album/b", 200, "x-amz-meta-raw: " EXAMPLE_ANSWER "\r\n");
@@ -204,7 +214,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decoding), cmocka_unit_test(encoding), S3_TEST(metadata),
-        S3_TEST(metadata_size),     S3_TEST(other_headers), S3_TEST(presigned),
+        S3_TEST(metadata_size),     S3_TEST(other_headers),     S3_TEST(presigned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
