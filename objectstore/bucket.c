@@ -152,63 +152,31 @@ config_find(struct db_conn *conn, int64_t bucket_id, const char *name, struct db
     return db_step(*q);
 }
 
-/* A policy that no longer parses grants nothing: the owner alone gets in. */
+/* A document that no longer parses counts for nothing: a policy grants nothing, so that the owner
+ * alone gets in, CORS rules allow nothing, lifecycle rules remove nothing. */
 static void
-policy_load(struct store_bucket *b, struct slice body)
+unreadable(const struct store_bucket *b, const char *document, const struct buf *why)
 {
-    struct buf why;
-    buf_init(&why, WHY_MAX);
-    if (policy_parse(body, b->name, &b->policy, &why) != ERR_NONE) {
-        b->policy = NULL;
-        log_line(LOG_ERROR, "policy_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
-                 why.n > 0 ? why.p : "");
-    }
-    buf_fini(&why);
-}
-
-/* Rules that no longer parse allow nothing. */
-static void
-cors_load(struct store_bucket *b, struct slice body)
-{
-    struct buf why;
-    buf_init(&why, WHY_MAX);
-    if (cors_parse(body, &b->cors, &why) != ERR_NONE)
-        log_line(LOG_ERROR, "cors_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
-                 why.n > 0 ? why.p : "");
-    buf_fini(&why);
-}
-
-/* Rules that no longer parse remove nothing. */
-static void
-lifecycle_load(struct store_bucket *b, struct slice body)
-{
-    struct buf why;
-    buf_init(&why, WHY_MAX);
-    if (lifecycle_parse(body, &b->lifecycle, &why) != ERR_NONE)
-        log_line(LOG_ERROR, "lifecycle_unreadable", "bucket=%.*s why=\"%s\"", SLICE_FMT(b->name),
-                 why.n > 0 ? why.p : "");
-    buf_fini(&why);
-}
-
-static void
-lock_load(struct store_bucket *b, struct slice body)
-{
-    if (lock_config_parse(body, &b->lock_default) != ERR_NONE)
-        log_line(LOG_ERROR, "object_lock_unreadable", "bucket=%.*s", SLICE_FMT(b->name));
+    log_line(LOG_ERROR, "document_unreadable", "bucket=%.*s document=%s why=\"%s\"",
+             SLICE_FMT(b->name), document, why->n > 0 ? why->p : "");
 }
 
 /* Documents that are kept parsed. */
 static void
 parsed_load(struct store_bucket *b, struct slice name, struct slice body)
 {
-    if (slice_eqs(name, "policy"))
-        policy_load(b, body);
-    else if (slice_eqs(name, "cors"))
-        cors_load(b, body);
-    else if (slice_eqs(name, "lifecycle"))
-        lifecycle_load(b, body);
-    else if (slice_eqs(name, "object-lock"))
-        lock_load(b, body);
+    struct buf why;
+    buf_init(&why, WHY_MAX);
+    if (slice_eqs(name, "policy") && policy_parse(body, b->name, &b->policy, &why) != ERR_NONE)
+        unreadable(b, "policy", &why);
+    else if (slice_eqs(name, "cors") && cors_parse(body, &b->cors, &why) != ERR_NONE)
+        unreadable(b, "cors", &why);
+    else if (slice_eqs(name, "lifecycle") && lifecycle_parse(body, &b->lifecycle, &why) != ERR_NONE)
+        unreadable(b, "lifecycle", &why);
+    else if (slice_eqs(name, "object-lock") &&
+             lock_config_parse(body, &b->lock_default) != ERR_NONE)
+        unreadable(b, "object-lock", &why);
+    buf_fini(&why);
 }
 
 /* Fills in what requests need of the bucket's documents; the kept ones in `texts`. */
