@@ -127,7 +127,8 @@ store_apply_attribute(struct store *s, struct db_conn *conn,
         return err;
     if (bucket.versioning != STORE_VERSIONING_OFF)
         memcpy(version_id, o->version_id, sizeof o->version_id);
-    err = attribute_set(s, conn, o, spec);
+    err = spec->only_seq != 0 && spec->only_seq != o->seq ? ERR_STALE
+                                                          : attribute_set(s, conn, o, spec);
     store_object_unref(&o);
     return err;
 }

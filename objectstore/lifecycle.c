@@ -234,10 +234,10 @@ transition_refuse(const struct xml_node *node, struct buf *why)
     int err = n == NULL ? ERR_NONE : date(n, why, &unused);
     if (err == ERR_NONE && xml_text(node, "StorageClass").n == 0)
         err = ERR_INVALID;
-    return err != ERR_NONE
-               ? err
-               : refuse(why, ERR_UNSUPPORTED,
-                        "Transitions are not implemented: this store has one storage class.");
+    return err != ERR_NONE ? err
+                           : refuse(why, ERR_UNSUPPORTED,
+                                    "Transitions are not implemented: a storage class is kept, but "
+                                    "moves no bytes.");
 }
 
 /* ---- rules ---- */

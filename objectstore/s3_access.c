@@ -41,6 +41,12 @@ address_text(const struct http_request *r, char out[INET6_ADDRSTRLEN])
 }
 
 struct slice
+s3_account_id(const struct s3_request *q)
+{
+    return slice_str(q->account == NULL ? NULL : q->account->id);
+}
+
+struct slice
 s3_source_ip(struct s3_request *q)
 {
     char text[INET6_ADDRSTRLEN];

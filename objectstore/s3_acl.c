@@ -70,16 +70,7 @@ keep(struct s3_request *q, const struct acl *a, struct slice owner, struct slice
     struct buf b;
     buf_init(&b, ACL_KEPT_MAX);
     acl_encode(a, owner, &b);
-    int err = b.err;
-    *kept = SLICE_NONE;
-    if (err == ERR_NONE && b.n > 0) {
-        *kept = arena_dup(q->r->arena, buf_slice(&b));
-        err = kept->p == NULL ? ERR_NOMEM : ERR_NONE;
-    }
-    buf_fini(&b);
-    if (err != ERR_NONE)
-        s3_fail_err(q, err);
-    return err == ERR_NONE;
+    return s3_keep(q, &b, kept);
 }
 
 static bool
@@ -247,57 +238,11 @@ s3_run_get_object_acl(struct s3_request *q)
     store_object_unref(&o);
 }
 
-struct acl_change {
-    struct store_attribute_spec spec;
-    char version_id[STORE_VERSION_ID_MAX];
-};
-
-/* Only the version that permission was judged by may change. */
-static int
-apply_acl(struct s3_request *q, struct db_conn *conn)
-{
-    struct acl_change *c = q->state;
-    const struct store_object *now = NULL;
-    int err =
-        store_apply_get_version(q->s->store, conn, q->bucket->id, q->key, c->spec.version_id, &now);
-    if (err == ERR_NONE && now->seq != q->w->source->seq)
-        err = ERR_STALE;
-    store_object_unref(&now);
-    return err != ERR_NONE ? err
-                           : store_apply_attribute(q->s->store, conn, &c->spec, c->version_id);
-}
-
+/* Where ACLs are switched off the owner's alone may still be asked for; it changes nothing. */
 static void
-answer_acl(struct s3_request *q, int err)
-{
-    const struct acl_change *c = q->state;
-    if (err != ERR_NONE) {
-        s3_fail_err(q, err);
-        return;
-    }
-    if (c->version_id[0] != '\0')
-        http_header(q->r, "x-amz-version-id", slice_str(c->version_id));
-    s3_reply_empty(q, 200, 0);
-}
-
-void
-s3_run_put_object_acl(struct s3_request *q)
+object_acl_change(struct s3_request *q, const struct store_object *o)
 {
     struct slice kept;
-    const struct store_object *o = s3_version_find(q);
-    if (o == NULL)
-        return;
-    struct acl_change *c = arena_alloc(q->r->arena, sizeof *c);
-    bool ok = s3_write_begin(q);
-    if (ok)
-        q->w->source = o; /* the request's now */
-    else
-        store_object_unref(&o);
-    if (!ok || c == NULL) {
-        if (ok)
-            s3_fail_err(q, ERR_NOMEM);
-        return;
-    }
     bool off = access_ownership(q->bucket) == ACCESS_OWNER_ENFORCED;
     struct acl_subject s = {.owner = off ? q->bucket->owner : o->owner,
                             .bucket_owner = q->bucket->owner,
@@ -311,18 +256,20 @@ s3_run_put_object_acl(struct s3_request *q)
             s3_reply_empty(q, 200, 0);
         return;
     }
-    c->spec = (struct store_attribute_spec){
-        .attribute = STORE_ATTR_ACL,
-        .bucket = q->bucket->name,
-        .key = q->key,
-        .version_id = http_param(q->r, "versionId"),
-        .value = kept,
-        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
-        .request_id = slice_str(q->r->id),
-        .source_ip = s3_source_ip(q),
-    };
-    q->state = c;
-    s3_commit(q, apply_acl, answer_acl);
+    struct s3_attribute_change *c = s3_attribute_begin(q, o, STORE_ATTR_ACL);
+    if (c == NULL)
+        return;
+    c->spec.value = kept;
+    s3_attribute_commit(q);
+}
+
+void
+s3_run_put_object_acl(struct s3_request *q)
+{
+    const struct store_object *o = s3_version_find(q);
+    if (o != NULL)
+        object_acl_change(q, o);
+    store_object_unref(&o);
 }
 
 /* ---- object ownership ---- */

@@ -1,5 +1,7 @@
 /*
- * Documents kept with a bucket: its notification configuration and its policy.
+ * Documents kept with a bucket, for all that keep one (CORS, lifecycle, policy, tags...): the
+ * change and the answer. Its notification configuration, which belongs to nobody else, is here as
+ * well.
  */
 #include "objectstore/s3_priv.h"
 #include "base/err.h"
@@ -63,11 +65,34 @@ config_read(struct s3_request *q, const char *name, struct slice *body)
     return store_bucket_config_get(q->s->store, q->bucket->name, name, q->r->arena, body);
 }
 
+bool
+s3_keep(struct s3_request *q, struct buf *b, struct slice *out)
+{
+    int err = b->err;
+    *out = SLICE_NONE;
+    if (err == ERR_NONE && b->n > 0) {
+        *out = arena_dup(q->r->arena, buf_slice(b));
+        err = out->p == NULL ? ERR_NOMEM : ERR_NONE;
+    }
+    buf_fini(b);
+    if (err != ERR_NONE)
+        s3_fail_err(q, err);
+    return err == ERR_NONE;
+}
+
 void
 s3_config_put(struct s3_request *q, const char *name, struct slice body, int status)
 {
     if (config_change(q, name, body, status) != NULL)
         s3_commit(q, apply_config, answer_config);
+}
+
+void
+s3_config_put_text(struct s3_request *q, const char *name, struct buf *text)
+{
+    buf_fini(&q->doc);
+    q->doc = *text;
+    s3_config_put(q, name, buf_slice(&q->doc), 200);
 }
 
 void

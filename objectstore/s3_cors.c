@@ -23,6 +23,17 @@
 
 /* ---- the document ---- */
 
+static void
+refuse(struct s3_request *q, int err, const struct buf *why)
+{
+    if (err != ERR_INVALID)
+        s3_fail_err(q, err);
+    else if (why->n > 0)
+        s3_fail_why(q, S3_INVALID_REQUEST, why->p);
+    else
+        s3_fail(q, S3_MALFORMED_XML);
+}
+
 void
 s3_run_put_cors(struct s3_request *q)
 {
@@ -35,24 +46,18 @@ s3_run_put_cors(struct s3_request *q)
     buf_init(&why, WHY_MAX);
     buf_init(&text, STORE_CONFIG_BYTES_MAX);
     int err = cors_parse(buf_slice(&q->doc), &cors, &why);
-    struct slice body = SLICE_NONE;
     if (err == ERR_NONE) {
         cors_write(cors, &text);
-        body = text.err == ERR_NONE ? arena_dup(q->r->arena, buf_slice(&text)) : SLICE_NONE;
-        if (body.p == NULL)
-            err = text.err == ERR_TOOBIG ? ERR_TOOBIG : ERR_NOMEM;
+        err = text.err;
     }
-    if (err == ERR_INVALID && why.n > 0)
-        s3_fail_why(q, S3_INVALID_REQUEST, why.p);
-    else if (err == ERR_INVALID)
-        s3_fail(q, S3_MALFORMED_XML);
-    else if (err != ERR_NONE)
-        s3_fail_err(q, err);
-    buf_fini(&why);
-    buf_fini(&text);
     cors_free(&cors);
-    if (err == ERR_NONE)
-        s3_config_put(q, "cors", body, 200);
+    if (err == ERR_NONE) {
+        s3_config_put_text(q, "cors", &text);
+    } else {
+        refuse(q, err, &why);
+        buf_fini(&text);
+    }
+    buf_fini(&why);
 }
 
 void

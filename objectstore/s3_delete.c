@@ -38,7 +38,7 @@ removal_init(struct s3_request *q, struct slice key, struct slice version_id, st
         .spec = {.bucket = q->bucket->name,
                  .key = key,
                  .version_id = version_id,
-                 .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
+                 .account_id = s3_account_id(q),
                  .request_id = slice_str(q->r->id),
                  .source_ip = s3_source_ip(q),
                  .bypass_governance = s3_bypasses_governance(q, key)},

@@ -38,16 +38,13 @@ s3_run_put_lifecycle(struct s3_request *q)
         err = text.err;
     }
     lifecycle_free(&l);
-    if (err != ERR_NONE)
+    if (err == ERR_NONE) {
+        s3_config_put_text(q, "lifecycle", &text);
+    } else {
         refuse(q, err, &why);
-    buf_fini(&why);
-    if (err != ERR_NONE) {
         buf_fini(&text);
-        return;
     }
-    buf_fini(&q->doc); /* as it is kept, from here on */
-    q->doc = text;
-    s3_config_put(q, "lifecycle", buf_slice(&q->doc), 200);
+    buf_fini(&why);
 }
 
 void

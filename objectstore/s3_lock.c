@@ -163,53 +163,17 @@ lock_find(struct s3_request *q, struct store_lock *lock)
     return true;
 }
 
-struct lock_change {
-    struct store_attribute_spec spec;
-    char version_id[STORE_VERSION_ID_MAX];
-};
-
-static int
-apply_lock(struct s3_request *q, struct db_conn *conn)
-{
-    struct lock_change *c = q->state;
-    return store_apply_attribute(q->s->store, conn, &c->spec, c->version_id);
-}
-
-/* The version was there a moment ago. */
-static void
-answer_lock(struct s3_request *q, int err)
-{
-    if (err == ERR_NONE)
-        s3_reply_empty(q, 200, 0);
-    else
-        s3_fail_err(q, err == ERR_UNSUPPORTED ? ERR_NOTFOUND : err);
-}
-
 static void
 change_lock(struct s3_request *q, enum store_attribute attribute, const struct store_lock *lock)
 {
-    struct store_lock before;
-    if (!lock_find(q, &before))
+    const struct store_object *o = s3_version_find(q);
+    struct s3_attribute_change *c = o == NULL ? NULL : s3_attribute_begin(q, o, attribute);
+    store_object_unref(&o);
+    if (c == NULL)
         return;
-    struct lock_change *c = arena_alloc(q->r->arena, sizeof *c);
-    if (c == NULL) {
-        s3_fail_err(q, ERR_NOMEM);
-        return;
-    }
-    c->spec = (struct store_attribute_spec){
-        .attribute = attribute,
-        .bucket = q->bucket->name,
-        .key = q->key,
-        .version_id = http_param(q->r, "versionId"),
-        .lock = *lock,
-        .bypass_governance = s3_bypasses_governance(q, q->key),
-        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
-        .request_id = slice_str(q->r->id),
-        .source_ip = s3_source_ip(q),
-    };
-    q->state = c;
-    if (s3_write_begin(q))
-        s3_commit(q, apply_lock, answer_lock);
+    c->spec.lock = *lock;
+    c->spec.bypass_governance = s3_bypasses_governance(q, q->key);
+    s3_attribute_commit(q);
 }
 
 /* An empty <Retention> takes it away. false: answered. */

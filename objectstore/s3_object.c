@@ -49,15 +49,18 @@ name_is(struct slice name, const char *pattern)
 
 /* The first header that asks for something we cannot keep; S3_FAULT_COUNT: none. */
 static enum s3_fault
-refused_header(const struct http_request *r)
+refused_header(struct s3_request *q)
 {
+    const struct http_request *r = q->r;
     for (size_t i = 0; i < r->field_count; i++) {
         const struct http_field *f = &r->fields[i];
         if (f->name.n < 6 || strncasecmp(f->name.p, "x-amz-", 6) != 0 || f->value.n == 0)
             continue;
         for (size_t k = 0; k < ARRAY_LEN(refused); k++) {
-            if (name_is(f->name, refused[k].name))
-                return refused[k].fault;
+            if (!name_is(f->name, refused[k].name))
+                continue;
+            s3_extra(q, "Header", f->name);
+            return refused[k].fault;
         }
         if (slice_ieqs(f->name, "x-amz-website-redirect-location") && f->value.p[0] != '/' &&
             !slice_starts(f->value, SLICE_LIT("http://")) &&
@@ -100,7 +103,7 @@ content_encoding(struct arena *a, struct slice list)
 }
 
 static void
-keep(struct s3_request *q, const char *name, struct slice value)
+keep_header(struct s3_request *q, const char *name, struct slice value)
 {
     if (slice_ieqs(slice_str(name), "Content-Encoding"))
         value = content_encoding(q->r->arena, value);
@@ -175,7 +178,7 @@ keep_headers(struct s3_request *q)
         if (user)
             keep_user(q, name, value, &user_bytes);
         else
-            keep(q, kept[k], value);
+            keep_header(q, kept[k], value);
     }
     if (q->w->meta.err == ERR_NOMEM) {
         s3_fail_err(q, ERR_NOMEM);
@@ -194,7 +197,7 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
     struct acl_headers acl;
     struct slice class = http_field(r, "x-amz-storage-class");
     enum store_class storage_class = STORE_CLASS_STANDARD;
-    enum s3_fault fault = refused_header(r);
+    enum s3_fault fault = refused_header(q);
     if (fault == S3_FAULT_COUNT && class.p != NULL &&
         store_class_parse(class, &storage_class) != ERR_NONE) {
         s3_extra(q, "StorageClassRequested", class);
@@ -212,7 +215,7 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
         .kind = kind,
         .bucket = q->bucket->name,
         .key = q->key,
-        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
+        .account_id = s3_account_id(q),
         .request_id = slice_str(r->id),
         .source_ip = s3_source_ip(q),
         .storage_class = storage_class,
@@ -296,20 +299,20 @@ s3_prepare_put_object(struct s3_request *q)
         (void)condition_may_hold(q);
 }
 
-static int
-apply_put(struct s3_request *q, struct db_conn *conn)
+int
+s3_apply_put(struct s3_request *q, struct db_conn *conn)
 {
     struct s3_write *w = q->w;
     return store_apply_put(q->s->store, conn, &w->spec, w->put, &w->result);
 }
 
-static void
-answer_put(struct s3_request *q, int err)
+bool
+s3_put_made(struct s3_request *q, int err)
 {
     struct s3_write *w = q->w;
     if (err != ERR_NONE) {
         s3_fail_err(q, err);
-        return;
+        return false;
     }
     w->generation = w->result.generation;
     STAT_INC(objects_put_total);
@@ -318,12 +321,19 @@ answer_put(struct s3_request *q, int err)
     s3_version_made(q, w->result.version_id);
     s3_checksum_headers(q, w->spec.checksum, w->spec.checksum_base64.p, false);
     s3_expiration_header(q, w->bytes, w->spec.tags, w->result.mtime_ms);
-    s3_reply_empty(q, 200, 0);
+    return true;
+}
+
+static void
+answer_put(struct s3_request *q, int err)
+{
+    if (s3_put_made(q, err))
+        s3_reply_empty(q, 200, 0);
 }
 
 void
 s3_run_put_object(struct s3_request *q)
 {
     s3_spec_seal(q);
-    s3_seal_and_commit(q, apply_put, answer_put);
+    s3_seal_and_commit(q, s3_apply_put, answer_put);
 }

@@ -496,34 +496,16 @@ answer_stored(struct s3_request *q)
     buf_fini(&location);
 }
 
-static int
-apply_post(struct s3_request *q, struct db_conn *conn)
-{
-    struct s3_write *w = q->w;
-    return store_apply_put(q->s->store, conn, &w->spec, w->put, &w->result);
-}
-
 static void
 answer_post(struct s3_request *q, int err)
 {
-    struct s3_write *w = q->w;
-    if (err != ERR_NONE) {
-        s3_fail_err(q, err);
-        return;
-    }
-    w->generation = w->result.generation;
-    STAT_INC(objects_put_total);
-    STAT_ADD(object_bytes_in_total, w->bytes);
-    s3_etag_header(q, w->result.etag);
-    s3_version_made(q, w->result.version_id);
-    s3_checksum_headers(q, w->spec.checksum, w->spec.checksum_base64.p, false);
-    s3_expiration_header(q, w->bytes, w->spec.tags, w->result.mtime_ms);
-    answer_stored(q);
+    if (s3_put_made(q, err))
+        answer_stored(q);
 }
 
 void
 s3_run_post_object(struct s3_request *q)
 {
     s3_spec_seal(q);
-    s3_seal_and_commit(q, apply_post, answer_post);
+    s3_seal_and_commit(q, s3_apply_put, answer_post);
 }

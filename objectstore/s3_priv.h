@@ -154,6 +154,11 @@ const struct xml_node *s3_doc_parse_as(struct s3_request *q, const char *root,
 /* Keeps `body` (in q->doc or the arena; n = 0 takes the document away), checked already, under
  * `name` and answers `status`. */
 void s3_config_put(struct s3_request *q, const char *name, struct slice body, int status);
+/* The same of a text written from what was read of the body: takes it over, in the body's place. */
+void s3_config_put_text(struct s3_request *q, const char *name, struct buf *text);
+/* What a buffer holds as a text in the request's arena; the buffer is given back in any case.
+ * false: answered. */
+bool s3_keep(struct s3_request *q, struct buf *b, struct slice *out);
 /* Answers with an XML document as it was kept, or with `absent`. */
 void s3_config_reply(struct s3_request *q, const char *name, enum s3_fault absent);
 
@@ -218,6 +223,10 @@ bool s3_condition_read(struct s3_request *q, struct store_condition *out);
 bool s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe);
 /* The body's ETag and checksum into q->w->spec, once it has arrived. */
 void s3_spec_seal(struct s3_request *q);
+/* The writer's part of PUT and POST of an object: q->w->spec and q->w->put. */
+int s3_apply_put(struct s3_request *q, struct db_conn *conn);
+/* After it: counts, and says in headers what was made. false: answered. */
+bool s3_put_made(struct s3_request *q, int err);
 /* Decimal query parameter in min..max (more is max when `clip`); false: answered. */
 bool s3_param_int(struct s3_request *q, const char *name, int min, int max, bool clip, int fallback,
                   int *out);
@@ -260,6 +269,20 @@ void s3_version_header(struct s3_request *q, const struct store_bucket *bucket,
                        const struct store_object *o);
 /* The same of a version just made, as store_put_result has it. */
 void s3_version_made(struct s3_request *q, const char *version_id);
+
+struct s3_attribute_change {
+    struct store_attribute_spec spec;
+    char version_id[STORE_VERSION_ID_MAX]; /* whose it was; "" in a bucket without versioning */
+    bool names_version;                    /* in the answer */
+};
+
+/* A change of the version that s3_version_find() gave and permission was judged by, and of no
+ * other: overtaken by a newer one it is OperationAborted. The caller adds the value. NULL:
+ * answered. HTTP thread. */
+struct s3_attribute_change *s3_attribute_begin(struct s3_request *q, const struct store_object *o,
+                                               enum store_attribute attribute);
+/* Queues it; answers 200, or 204 to a DELETE. */
+void s3_attribute_commit(struct s3_request *q);
 
 /* ---- s3_attributes.c ---- */
 

@@ -67,22 +67,6 @@ document(struct s3_request *q, enum tags_of of, struct tags *t)
     return false;
 }
 
-/* In the request's arena; false: answered. */
-static bool
-keep(struct s3_request *q, struct buf *b, struct slice *out)
-{
-    int err = b->err;
-    *out = SLICE_NONE;
-    if (err == ERR_NONE && b->n > 0) {
-        *out = arena_dup(q->r->arena, buf_slice(b));
-        err = out->p == NULL ? ERR_NOMEM : ERR_NONE;
-    }
-    buf_fini(b);
-    if (err != ERR_NONE)
-        s3_fail_err(q, err);
-    return err == ERR_NONE;
-}
-
 /* ---- of a bucket ---- */
 
 void
@@ -96,7 +80,7 @@ s3_run_put_bucket_tagging(struct s3_request *q)
     buf_init(&b, STORE_CONFIG_BYTES_MAX);
     if (t.count > 0)
         tags_write(&t, &b);
-    if (keep(q, &b, &body))
+    if (s3_keep(q, &b, &body))
         s3_config_put(q, "tagging", body, 204);
 }
 
@@ -114,87 +98,18 @@ s3_run_delete_bucket_tagging(struct s3_request *q)
 
 /* ---- of an object ---- */
 
-struct tag_change {
-    struct store_attribute_spec spec;
-    char version_id[STORE_VERSION_ID_MAX]; /* whose tags changed */
-    int status;
-};
-
-/* A version that is not there, or is a marker. */
-static void
-fail_version(struct s3_request *q, int err)
-{
-    struct slice id = http_param(q->r, "versionId");
-    if (err == ERR_INVALID) {
-        s3_fail_version_id(q, "versionId", id);
-    } else if (err == ERR_NOTFOUND && id.n > 0) {
-        s3_extra(q, "VersionId", id);
-        s3_fail(q, S3_NO_SUCH_VERSION);
-    } else if (err == ERR_UNSUPPORTED && id.n > 0) {
-        http_header(q->r, "x-amz-delete-marker", SLICE_LIT("true"));
-        s3_fail(q, S3_METHOD_NOT_ALLOWED);
-    } else if (err == ERR_UNSUPPORTED) {
-        s3_fail(q, S3_NO_SUCH_KEY);
-    } else {
-        s3_fail_err(q, err);
-    }
-}
-
-static void
-version_header(struct s3_request *q, const char *version_id)
-{
-    if (q->bucket->versioning != STORE_VERSIONING_OFF && version_id[0] != '\0')
-        http_header(q->r, "x-amz-version-id", slice_str(version_id));
-}
-
-static int
-apply_tags(struct s3_request *q, struct db_conn *conn)
-{
-    struct tag_change *c = q->state;
-    return store_apply_attribute(q->s->store, conn, &c->spec, c->version_id);
-}
-
-static void
-answer_tags(struct s3_request *q, int err)
-{
-    const struct tag_change *c = q->state;
-    if (err != ERR_NONE) {
-        fail_version(q, err);
-        return;
-    }
-    version_header(q, c->version_id);
-    s3_reply_empty(q, c->status, c->status == 204 ? -1 : 0);
-}
-
 /* `kept` (n = 0: none) becomes the tags of the version asked for. */
 static void
-change_tags(struct s3_request *q, struct slice kept, int status)
+change_tags(struct s3_request *q, struct slice kept)
 {
     const struct store_object *o = s3_version_find(q);
     q->tags = NULL; /* the caller's own */
-    if (o == NULL)
-        return;
+    struct s3_attribute_change *c = o == NULL ? NULL : s3_attribute_begin(q, o, STORE_ATTR_TAGS);
     store_object_unref(&o);
-    struct tag_change *c = arena_alloc(q->r->arena, sizeof *c);
-    if (c == NULL) {
-        s3_fail_err(q, ERR_NOMEM);
+    if (c == NULL)
         return;
-    }
-    if (!s3_write_begin(q))
-        return;
-    c->status = status;
-    c->spec = (struct store_attribute_spec){
-        .attribute = STORE_ATTR_TAGS,
-        .bucket = q->bucket->name,
-        .key = q->key,
-        .version_id = http_param(q->r, "versionId"),
-        .value = kept,
-        .account_id = slice_str(q->account == NULL ? NULL : q->account->id),
-        .request_id = slice_str(q->r->id),
-        .source_ip = s3_source_ip(q),
-    };
-    q->state = c;
-    s3_commit(q, apply_tags, answer_tags);
+    c->spec.value = kept;
+    s3_attribute_commit(q);
 }
 
 void
@@ -208,14 +123,14 @@ s3_run_put_object_tagging(struct s3_request *q)
     buf_init(&b, STORE_TAGS_BYTES_MAX);
     tags_encode(&t, &b);
     q->tags = &t; /* conditions may ask for them */
-    if (keep(q, &b, &kept))
-        change_tags(q, kept, 200);
+    if (s3_keep(q, &b, &kept))
+        change_tags(q, kept);
 }
 
 void
 s3_run_delete_object_tagging(struct s3_request *q)
 {
-    change_tags(q, SLICE_NONE, 204);
+    change_tags(q, SLICE_NONE);
 }
 
 void
@@ -226,7 +141,7 @@ s3_run_get_object_tagging(struct s3_request *q)
     const struct store_object *o = s3_version_find(q);
     if (o == NULL)
         return;
-    version_header(q, o->version_id);
+    s3_version_header(q, q->bucket, o);
     int err = tags_decode(o->tags, &t);
     if (err == ERR_NONE) {
         buf_init(&b, S3_REPLY_BYTES_MAX);
@@ -282,7 +197,7 @@ s3_tags_fill(struct s3_request *q)
     }
     buf_init(&b, STORE_TAGS_BYTES_MAX);
     tags_encode(&t, &b);
-    return keep(q, &b, &q->w->spec.tags);
+    return s3_keep(q, &b, &q->w->spec.tags);
 }
 
 bool
@@ -309,5 +224,5 @@ s3_tags_of_form(struct s3_request *q, struct slice xml, struct slice *header)
         buf_putc(&b, '=');
         http_escape(&b, t.list[i].value, false);
     }
-    return keep(q, &b, header);
+    return s3_keep(q, &b, header);
 }

@@ -1,6 +1,7 @@
 /*
  * Versioning of a bucket, and what every operation on an object says about versions: which one a
- * request means, and what is answered when that is a delete marker or nothing.
+ * request means, what is answered when that is a delete marker or nothing, and how what may change
+ * of a version (tags, ACL, lock) changes.
  *
  *   ?versionId    names              answer to a read
  *   absent        an object          the object, x-amz-version-id
@@ -208,4 +209,63 @@ s3_version_made(struct s3_request *q, const char *version_id)
 {
     if (version_id[0] != '\0' && strcmp(version_id, "null") != 0)
         http_header(q->r, "x-amz-version-id", slice_str(version_id));
+}
+
+/* ---- a change of one version ---- */
+
+static int
+apply_attribute(struct s3_request *q, struct db_conn *conn)
+{
+    struct s3_attribute_change *c = q->state;
+    return store_apply_attribute(q->s->store, conn, &c->spec, c->version_id);
+}
+
+/* The version was there a moment ago. */
+static void
+answer_attribute(struct s3_request *q, int err)
+{
+    const struct s3_attribute_change *c = q->state;
+    if (err == ERR_NOTFOUND && c->spec.version_id.n > 0) {
+        s3_extra(q, "VersionId", c->spec.version_id);
+        s3_fail(q, S3_NO_SUCH_VERSION);
+    } else if (err != ERR_NONE) {
+        s3_fail_err(q, err);
+    } else {
+        bool taken_away = q->r->method == HTTP_DELETE;
+        if (c->names_version && c->version_id[0] != '\0')
+            http_header(q->r, "x-amz-version-id", slice_str(c->version_id));
+        s3_reply_empty(q, taken_away ? 204 : 200, taken_away ? -1 : 0);
+    }
+}
+
+struct s3_attribute_change *
+s3_attribute_begin(struct s3_request *q, const struct store_object *o,
+                   enum store_attribute attribute)
+{
+    struct s3_attribute_change *c = arena_alloc(q->r->arena, sizeof *c);
+    if (c == NULL) {
+        s3_fail_err(q, ERR_NOMEM);
+        return NULL;
+    }
+    if (!s3_write_begin(q))
+        return NULL;
+    c->names_version = attribute == STORE_ATTR_TAGS || attribute == STORE_ATTR_ACL;
+    c->spec = (struct store_attribute_spec){
+        .attribute = attribute,
+        .bucket = q->bucket->name,
+        .key = q->key,
+        .version_id = http_param(q->r, "versionId"),
+        .only_seq = o->seq,
+        .account_id = s3_account_id(q),
+        .request_id = slice_str(q->r->id),
+        .source_ip = s3_source_ip(q),
+    };
+    q->state = c;
+    return c;
+}
+
+void
+s3_attribute_commit(struct s3_request *q)
+{
+    s3_commit(q, apply_attribute, answer_attribute);
 }

@@ -3,12 +3,11 @@
  *
  * Shape of a write. Bytes first, then one transaction:
  *
- *   store_put_begin -> store_put_write* -> store_put_seal        bytes are durable, nobody sees
- * them
+ *   store_put_begin -> store_put_write* -> store_put_seal        durable bytes that nobody sees
  *                                              |
  *                          a db_op whose apply() calls store_apply_put()     object + hook's rows
  *                                              |
- *                          done(): store_put_end(&put)            answer, or drop the bytes
+ *                          done(), then store_put_end(&put)       answer; bytes without a row go
  *
  * All store_apply_*() run on the writer thread inside a db_op; their pointers (spec, slices) must
  * live until that op's done(). Every change of which version of a key is current calls
@@ -269,6 +268,7 @@ struct store_attribute_spec {
     struct slice bucket;
     struct slice key;
     struct slice version_id; /* n = 0: the newest */
+    int64_t only_seq;        /* != 0: only if that is the version, else ERR_STALE */
     struct slice value;      /* tags, ACL: encoded */
     struct store_lock lock;  /* RETENTION: retention and date; HOLD: legal_hold */
     bool bypass_governance;

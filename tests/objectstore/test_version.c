@@ -483,6 +483,28 @@ holds_and_tags(void **state)
     assert_int_equal(delete_locked(f, old, false), ERR_NONE);
 }
 
+/* Permission was judged by a version; a newer one is none of its business. */
+static void
+overtaken(void **state)
+{
+    struct fix *f = *state;
+    const struct store_object *judged = NULL, *now = NULL;
+    const struct slice bucket = SLICE_LIT("photos"), key = slice_str(names[0]);
+    struct store_attribute_spec set = {.attribute = STORE_ATTR_TAGS, .value = SLICE_LIT("colour")};
+    step_put(f, 0, 1, STORE_VERSIONING_OFF);
+    assert_int_equal(store_get(f->store, bucket, key, &judged), ERR_NONE);
+    set.only_seq = judged->seq;
+    store_object_unref(&judged);
+    step_put(f, 0, 2, STORE_VERSIONING_OFF);
+    assert_int_equal(attribute_set(f, &set), ERR_STALE);
+    assert_int_equal(told.count, 0);
+    assert_int_equal(store_get(f->store, bucket, key, &now), ERR_NONE);
+    assert_int_equal(now->tags.n, 0);
+    set.only_seq = now->seq;
+    store_object_unref(&now);
+    assert_int_equal(attribute_set(f, &set), ERR_NONE);
+}
+
 static void
 classes(void **state)
 {
@@ -506,6 +528,7 @@ main(void)
         cmocka_unit_test_setup_teardown(wrong_ids, setup, fix_teardown),
         cmocka_unit_test_setup_teardown(locks, setup, fix_teardown),
         cmocka_unit_test_setup_teardown(holds_and_tags, setup, fix_teardown),
+        cmocka_unit_test_setup_teardown(overtaken, setup, fix_teardown),
         cmocka_unit_test(classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
