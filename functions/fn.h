@@ -53,7 +53,7 @@ struct fn_request {
     int64_t id;
     int64_t source_bytes;
     struct slice source_type;  /* Content-Type as stored; a hint only */
-    struct slice source_hints; /* header list "name\0value\0": x-amz-meta-focal ... */
+    struct slice source_hints; /* header list "name\0value\0": functions/hint.h reads it */
     int64_t pixels_frame_max;
     int64_t pixels_total_max;
     int64_t memory_bytes_max;

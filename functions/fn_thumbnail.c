@@ -1,4 +1,5 @@
 #include "functions/fn_handler.h"
+#include "functions/hint.h"
 #include "base/err.h"
 #include "base/fsio.h"
 
@@ -59,6 +60,7 @@ void
 fn_thumbnail_run(const struct fn_job *job, const struct fn_call *call, struct fn_answer *answer)
 {
     struct preset_list list;
+    double x, y;
     answer->status = job->status;
     answer->reason = job->reason;
     if (job->status != FN_OK)
@@ -76,6 +78,8 @@ fn_thumbnail_run(const struct fn_job *job, const struct fn_call *call, struct fn
         answer->reason = slice_str(err_text(ERR_NOMEM));
         return;
     }
+    if (hint_focal(job->req->source_hints, &x, &y))
+        image_set_focal(job->image, x, y);
     for (; answer->output_count < list.count; answer->output_count++)
         make_one(job, &list.presets[answer->output_count], &answer->outputs[answer->output_count]);
 }

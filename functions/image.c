@@ -205,6 +205,16 @@ image_damaged(const struct image *im)
     return im->damaged;
 }
 
+void
+image_set_focal(struct image *im, double x, double y)
+{
+    CHK_MAGIC(im, IMAGE_MAGIC);
+    CHK(x >= 0 && x <= 1 && y >= 0 && y <= 1);
+    im->focal.given = true;
+    im->focal.x = x;
+    im->focal.y = y;
+}
+
 /* ---- how large ---- */
 
 double

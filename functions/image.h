@@ -64,6 +64,10 @@ int64_t image_decode_bytes(const struct image *im, double scale);
 int image_decode(struct image *im, double scale, struct buf *why);
 bool image_damaged(const struct image *im);
 
+/* The point people look at, from (0,0) top left to (1,1) bottom right of the upright picture: every
+ * crop is then placed around it, whatever the preset's focus. */
+void image_set_focal(struct image *im, double x, double y);
+
 struct image_output {
     struct slice bytes; /* owned */
     int width, height;

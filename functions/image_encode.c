@@ -17,12 +17,6 @@
 
 /* ---- shape ---- */
 
-static int
-at_most(int a, int b)
-{
-    return a < b ? a : b;
-}
-
 /* The picture's size before crop and padding. */
 static void
 scaled_size(const struct image *im, const struct preset *p, int *width, int *height)
@@ -30,23 +24,6 @@ scaled_size(const struct image *im, const struct preset *p, int *width, int *hei
     double scale = image_preset_scale(im, p);
     *width = (int)fmax(1, lrint(im->facts.width * scale));
     *height = (int)fmax(1, lrint(im->facts.height * scale));
-}
-
-/* A side that the picture does not fill is left as it is: nothing is enlarged. */
-static int
-crop(VipsImage *in, const struct preset *p, VipsImage **out)
-{
-    static const VipsInteresting interest[] = {VIPS_INTERESTING_CENTRE, VIPS_INTERESTING_ATTENTION,
-                                               VIPS_INTERESTING_ENTROPY};
-    int w = vips_image_get_width(in), h = vips_image_get_height(in);
-    int width = at_most(p->width, w), height = at_most(p->height, h);
-    if (width == w && height == h) {
-        *out = g_object_ref(in);
-        return 0;
-    }
-    if (p->focus == PRESET_CENTRE)
-        return vips_extract_area(in, out, (w - width) / 2, (h - height) / 2, width, height, NULL);
-    return vips_smartcrop(in, out, width, height, "interesting", interest[p->focus], NULL);
 }
 
 static int
@@ -124,7 +101,7 @@ image_render(struct image *im, const struct preset *p, struct image_output *out,
     scaled_size(im, p, &width, &height);
     if (image_resize(im->base, width, height, &t[0]) != 0 ||
         (p->format == PRESET_JPEG ? flatten(t[0], &t[1]) : vips_copy(t[0], &t[1], NULL)) != 0 ||
-        (p->fit == PRESET_COVER     ? crop(t[1], p, &t[2])
+        (p->fit == PRESET_COVER     ? image_crop(im, t[1], p->width, p->height, p->focus, &t[2])
          : p->fit == PRESET_CONTAIN ? pad(t[1], p, &t[2])
                                     : vips_copy(t[1], &t[2], NULL)) != 0 ||
         encode(t[2], p, &bytes, &n) != 0) {

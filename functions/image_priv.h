@@ -20,6 +20,10 @@ struct image {
     VipsImage *header;               /* opened, no pixel decoded yet */
     VipsImage *base;                 /* after image_decode() */
     bool damaged;
+    struct {
+        bool given;
+        double x, y;
+    } focal; /* image_set_focal() */
 };
 
 /* Moves what libvips complained about into `why` as one line of plain text, "what: ...". Returns
@@ -28,6 +32,11 @@ int image_vips_error(struct buf *why, const char *what);
 
 /* Exactly width x height; alpha is weighed. Downwards only. */
 int image_resize(VipsImage *in, int width, int height, VipsImage **out);
+
+/* A part of at most width x height: around the focal point, else by `focus`. A side that the
+ * picture does not fill is left as it is. */
+int image_crop(const struct image *im, VipsImage *in, int width, int height,
+               enum preset_focus focus, VipsImage **out);
 
 /* 8-bit sRGB or grey, with or without alpha, as the embedded profile says. */
 int image_to_srgb(VipsImage *in, struct slice icc, VipsImage **out);

@@ -284,6 +284,45 @@ test_both_functions(void **state)
     worker_stop(&w);
 }
 
+/* SHA-256 of the one thumbnail that comes with this value of x-amz-meta-focal. */
+static void
+focal_digest(struct worker *w, const char *value, uint8_t digest[SHA256_BYTES])
+{
+    struct fn_result res;
+    struct fn_request req = request_for(sizeof(picture_png));
+    char hints[64], bytes[4096];
+    int n = snprintf(hints, sizeof(hints), "x-amz-meta-focal%c%s%c", 0, value, 0);
+    req.source_hints = slice_of(hints, (size_t)n);
+    req.calls[0].config = SLICE_LIT("square 20 20 cover png 80 centre\n");
+    req.call_count = 1;
+    invoke(w, &req, PICTURE(picture_png), &res);
+    const struct fn_output *o = &answer_of(&res, "thumbnail")->outputs[0];
+    assert_int_equal(o->status, FN_OK);
+    assert_int_equal(o->width, 20);
+    assert_true(o->bytes > 0 && o->bytes <= (int64_t)sizeof(bytes));
+    assert_int_equal(fsio_pread_all(o->fd, bytes, (size_t)o->bytes, 0), ERR_NONE);
+    digest_sha256(bytes, (size_t)o->bytes, digest);
+    fn_result_close(&res);
+}
+
+/* A hint moves the crop; the middle as a hint, or a malformed one, leaves it where it was. */
+static void
+test_focal_hint(void **state)
+{
+    (void)state;
+    struct worker w;
+    uint8_t plain[SHA256_BYTES], got[SHA256_BYTES];
+    worker_start(&w);
+    focal_digest(&w, "", plain);
+    focal_digest(&w, "0.5,0.5", got);
+    assert_memory_equal(plain, got, SHA256_BYTES);
+    focal_digest(&w, "1.5,0", got);
+    assert_memory_equal(plain, got, SHA256_BYTES);
+    focal_digest(&w, "0,0", got);
+    assert_memory_not_equal(plain, got, SHA256_BYTES);
+    worker_stop(&w);
+}
+
 /* Each function alone, in any order, and one that no worker has. */
 static void
 test_alone(void **state)
@@ -678,7 +717,7 @@ main(void)
         cmocka_unit_test(test_source_file),    cmocka_unit_test(test_many),
         cmocka_unit_test(test_killed),         cmocka_unit_test(test_server_goes),
         cmocka_unit_test(test_wrong_messages), cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_leaves_nothing),
+        cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_focal_hint),
     };
     if (!find_program()) {
         fprintf(stderr, "no darkroom-worker above this program: build it first\n");
