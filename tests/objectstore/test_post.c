@@ -302,6 +302,8 @@ policies(void **state)
               "[\"starts-with\", \"$Content-Type\", \"image/p\"]");
     policy_is(POLICY(KEEPS), 8, ERR_DENIED,
               "Invalid according to Policy: Extra input fields: Content-Type");
+    policy_is(POLICY("{\"key\": \"user/a\"}, {\"x-amz-meta-a\": \"Q\"}"), 7, ERR_DENIED,
+              "Invalid according to Policy: Extra input fields: bucket");
     policy_is(POLICY("{\"bucket\": \"other\"}," KEEPS), 7, ERR_DENIED,
               "Invalid according to Policy: Policy Condition failed: "
               "[\"eq\", \"$bucket\", \"other\"]");
