@@ -307,13 +307,15 @@ def alive(s):
 
 def test_any_request(s):
     uploads = prepare(s)
-    count, failures = [0], []
+    count, failures, lock = [0], [], threading.Lock()
 
     def work(n):
         maker = Maker(SEED * 1000 + n, s, uploads)
         while count[0] < REQUESTS and not failures:
             try:
-                count[0] += converse(s, maker)
+                asked = converse(s, maker)
+                with lock:
+                    count[0] += asked
             except Failed as e:
                 failures.append(str(e))
             except Exception as e:
