@@ -314,7 +314,8 @@ field_covered(struct judge *j, struct slice field)
     return covered;
 }
 
-/* The bucket counts as a field: a policy that names none would do for every bucket of its signer. */
+/* The bucket counts as a field: a policy that names none would do for every bucket of its signer.
+ */
 static int
 fields_covered(struct judge *j)
 {
