@@ -1,7 +1,6 @@
 /*
- * Lifecycle rules: the document and its judgement by themselves, then passes over a store whose
- * clock the test moves, then the S3 face. Times and refusals are S3's, as its documentation has
- * them.
+ * Lifecycle rules: the document and its judgement by themselves, passes over a store whose clock
+ * the test moves, then the S3 face. Times and refusals are those of S3's documentation.
  */
 #include "objectstore/lifecycle.h"
 #include "base/clock.h"
@@ -869,7 +868,6 @@ expiration_header(void **state)
 }
 
 #define PASS_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int
 main(void)
 {
