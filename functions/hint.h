@@ -1,6 +1,7 @@
 /*
  * What a user said about a picture beside its bytes: the object's own metadata, which travels with
- * the invocation as "name\0value\0" pairs (fn_request.source_hints). Foreign text; pure, any thread.
+ * the invocation as "name\0value\0" pairs (fn_request.source_hints). Foreign text; pure, any
+ * thread.
  */
 #ifndef DARKROOM_FUNCTIONS_HINT_H
 #define DARKROOM_FUNCTIONS_HINT_H

@@ -1,4 +1,4 @@
-/* Where crops lie: pictures whose pixels tell their own place, cropped, asked where they are from. */
+/* Where crops lie: pictures whose pixels tell their own place, cropped, asked where from. */
 #include "functions/image.h"
 #include "base/chk.h"
 #include "base/err.h"
