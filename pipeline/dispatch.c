@@ -671,7 +671,9 @@ dispatch_start(struct dispatch *d)
     CHK(uv_timer_init(&d->loop, &d->delayed) == 0);
     CHK(uv_timer_init(&d->loop, &d->grace) == 0);
     d->wake.data = d->tick.data = d->delayed.data = d->grace.data = d;
+    lock_take(&d->lock); /* the writer looks already */
     d->open = true;
+    lock_release(&d->lock);
     CHK(pthread_create(&d->thread, NULL, thread_main, d) == 0);
     return ERR_NONE;
 }
