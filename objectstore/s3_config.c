@@ -88,11 +88,28 @@ s3_config_put(struct s3_request *q, const char *name, struct slice body, int sta
 }
 
 void
-s3_config_put_text(struct s3_request *q, const char *name, struct buf *text)
+s3_config_put_checked(struct s3_request *q, const char *name, s3_rewrite_fn rewrite,
+                      s3_refuse_fn refuse)
 {
-    buf_fini(&q->doc);
-    q->doc = *text;
-    s3_config_put(q, name, buf_slice(&q->doc), 200);
+    struct buf why, text;
+    if (q->doc.n == 0) {
+        s3_fail(q, S3_MISSING_BODY);
+        return;
+    }
+    buf_init(&why, WHY_MAX);
+    buf_init(&text, STORE_CONFIG_BYTES_MAX);
+    int err = rewrite(buf_slice(&q->doc), &text, &why);
+    if (err == ERR_NONE)
+        err = text.err;
+    if (err == ERR_NONE) {
+        buf_fini(&q->doc);
+        q->doc = text; /* in the body's place from here on */
+        s3_config_put(q, name, buf_slice(&q->doc), 200);
+    } else {
+        refuse(q, err, &why);
+        buf_fini(&text);
+    }
+    buf_fini(&why);
 }
 
 void

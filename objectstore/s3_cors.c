@@ -15,7 +15,6 @@
 
 #include <ctype.h>
 
-#define WHY_MAX 1024
 #define NOT_ALLOWED                                                                             \
     "CORSResponse: This CORS request is not allowed. This is usually because the evalution of " \
     "Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers " \
@@ -34,30 +33,22 @@ refuse(struct s3_request *q, int err, const struct buf *why)
         s3_fail(q, S3_MALFORMED_XML);
 }
 
+/* As it is kept. */
+static int
+rewritten(struct slice xml, struct buf *out, struct buf *why)
+{
+    struct cors *cors = NULL;
+    int err = cors_parse(xml, &cors, why);
+    if (err == ERR_NONE)
+        cors_write(cors, out);
+    cors_free(&cors);
+    return err;
+}
+
 void
 s3_run_put_cors(struct s3_request *q)
 {
-    struct cors *cors = NULL;
-    struct buf why, text;
-    if (q->doc.n == 0) {
-        s3_fail(q, S3_MISSING_BODY);
-        return;
-    }
-    buf_init(&why, WHY_MAX);
-    buf_init(&text, STORE_CONFIG_BYTES_MAX);
-    int err = cors_parse(buf_slice(&q->doc), &cors, &why);
-    if (err == ERR_NONE) {
-        cors_write(cors, &text);
-        err = text.err;
-    }
-    cors_free(&cors);
-    if (err == ERR_NONE) {
-        s3_config_put_text(q, "cors", &text);
-    } else {
-        refuse(q, err, &why);
-        buf_fini(&text);
-    }
-    buf_fini(&why);
+    s3_config_put_checked(q, "cors", rewritten, refuse);
 }
 
 void

@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "objectstore/lifecycle.h"
 
-#define WHY_MAX 1024
+#define EXPIRATION_MAX 1024
 
 static void
 refuse(struct s3_request *q, int err, const struct buf *why)
@@ -21,30 +21,22 @@ refuse(struct s3_request *q, int err, const struct buf *why)
     s3_fail_why(q, fault, why->n > 0 ? why->p : s3_fault_message(fault));
 }
 
+/* As it is kept. */
+static int
+rewritten(struct slice xml, struct buf *out, struct buf *why)
+{
+    struct lifecycle *l = NULL;
+    int err = lifecycle_parse(xml, &l, why);
+    if (err == ERR_NONE)
+        lifecycle_write(l, out);
+    lifecycle_free(&l);
+    return err;
+}
+
 void
 s3_run_put_lifecycle(struct s3_request *q)
 {
-    struct lifecycle *l = NULL;
-    struct buf why, text;
-    if (q->doc.n == 0) {
-        s3_fail(q, S3_MISSING_BODY);
-        return;
-    }
-    buf_init(&why, WHY_MAX);
-    buf_init(&text, STORE_CONFIG_BYTES_MAX);
-    int err = lifecycle_parse(buf_slice(&q->doc), &l, &why);
-    if (err == ERR_NONE) {
-        lifecycle_write(l, &text);
-        err = text.err;
-    }
-    lifecycle_free(&l);
-    if (err == ERR_NONE) {
-        s3_config_put_text(q, "lifecycle", &text);
-    } else {
-        refuse(q, err, &why);
-        buf_fini(&text);
-    }
-    buf_fini(&why);
+    s3_config_put_checked(q, "lifecycle", rewritten, refuse);
 }
 
 void
@@ -80,7 +72,7 @@ s3_expiration_header(struct s3_request *q, int64_t size, struct slice tags, int6
     if (due == LIFECYCLE_NEVER)
         return;
     clock_http(due, date);
-    buf_init(&value, WHY_MAX);
+    buf_init(&value, EXPIRATION_MAX);
     buf_printf(&value, "expiry-date=\"%s\", rule-id=\"", date);
     http_escape(&value, id, true);
     buf_putc(&value, '"');

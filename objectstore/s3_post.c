@@ -63,6 +63,7 @@ static void
 refuse_form(struct s3_request *q, enum post_form_fault fault)
 {
     static const char limit[] = "20480";
+    _Static_assert(POST_FORM_BYTES_MAX == 20480, "the refusal names the limit");
     CHK(fault != POST_FORM_OK);
     if (fault == POST_FORM_MALFORMED) {
         s3_fail(q, S3_MALFORMED_POST);

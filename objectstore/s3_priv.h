@@ -154,8 +154,12 @@ const struct xml_node *s3_doc_parse_as(struct s3_request *q, const char *root,
 /* Keeps `body` (in q->doc or the arena; n = 0 takes the document away), checked already, under
  * `name` and answers `status`. */
 void s3_config_put(struct s3_request *q, const char *name, struct slice body, int status);
-/* The same of a text written from what was read of the body: takes it over, in the body's place. */
-void s3_config_put_text(struct s3_request *q, const char *name, struct buf *text);
+/* The text to keep, from the document that was sent; an error and S3's sentence for it in `why`. */
+typedef int (*s3_rewrite_fn)(struct slice document, struct buf *out, struct buf *why);
+typedef void (*s3_refuse_fn)(struct s3_request *q, int err, const struct buf *why);
+/* The same of the body as `rewrite` keeps it; `refuse` answers for what it does not. */
+void s3_config_put_checked(struct s3_request *q, const char *name, s3_rewrite_fn rewrite,
+                           s3_refuse_fn refuse);
 /* What a buffer holds as a text in the request's arena; the buffer is given back in any case.
  * false: answered. */
 bool s3_keep(struct s3_request *q, struct buf *b, struct slice *out);
