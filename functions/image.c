@@ -218,12 +218,18 @@ image_set_focal(struct image *im, double x, double y)
 /* ---- how large ---- */
 
 double
+image_fit_scale(const struct image *im, const struct preset *p)
+{
+    double x = (double)p->width / im->facts.width, y = (double)p->height / im->facts.height;
+    double scale = p->fit == PRESET_COVER ? fmax(x, y) : fmin(x, y);
+    return p->enlarge ? scale : fmin(scale, 1);
+}
+
+double
 image_preset_scale(const struct image *im, const struct preset *p)
 {
     CHK_MAGIC(im, IMAGE_MAGIC);
-    double x = (double)p->width / im->facts.width, y = (double)p->height / im->facts.height;
-    double scale = p->fit == PRESET_COVER ? fmax(x, y) : fmin(x, y);
-    return fmin(scale, 1);
+    return fmin(image_fit_scale(im, p), 1);
 }
 
 double

@@ -17,49 +17,132 @@
 
 /* ---- shape ---- */
 
-/* The picture's size before crop and padding. */
-static void
-scaled_size(const struct image *im, const struct preset *p, int *width, int *height)
-{
-    double scale = image_preset_scale(im, p);
-    *width = (int)fmax(1, lrint(im->facts.width * scale));
-    *height = (int)fmax(1, lrint(im->facts.height * scale));
-}
-
+/* The picture at the preset's scale, before crop and padding. What a crop would take away from an
+ * enlarged picture is taken away first: 1 x 8000 pixels for a box of 8000 x 8000 are not made wide.
+ */
 static int
-flatten(VipsImage *in, VipsImage **out)
+scaled(const struct image *im, const struct preset *p, VipsImage **out)
 {
-    if (!vips_image_hasalpha(in)) {
-        *out = g_object_ref(in);
-        return 0;
-    }
-    VipsArrayDouble *white = vips_array_double_newv(1, 255.0);
-    int rc = vips_flatten(in, out, "background", white, NULL);
-    vips_area_unref(VIPS_AREA(white));
+    double scale = image_fit_scale(im, p);
+    if (scale <= 1 || p->fit != PRESET_COVER)
+        return image_resize(im->base, (int)fmax(1, lrint(im->facts.width * scale)),
+                            (int)fmax(1, lrint(im->facts.height * scale)), out);
+    VipsImage *part = NULL;
+    int rc = image_crop(im, im->base, (int)fmax(1, lrint(p->width / scale)),
+                        (int)fmax(1, lrint(p->height / scale)), p->focus, &part);
+    if (rc == 0)
+        rc = image_resize(part, p->width, p->height, out);
+    g_clear_object(&part);
     return rc;
 }
 
-/* Centred in the whole box: on white for JPEG, else on nothing. */
+/* Lightness only; alpha is no lightness. */
+static int
+sharpen(VipsImage *in, const struct preset *p, VipsImage **out)
+{
+    VipsImage *t[3] = {NULL};
+    int bands = vips_image_get_bands(in), rc = -1;
+    if (p->sharpen == 0) {
+        *out = g_object_ref(in);
+        return 0;
+    }
+    if (!vips_image_hasalpha(in))
+        return vips_sharpen(in, out, "sigma", p->sharpen / 100.0, NULL);
+    if (vips_extract_band(in, &t[0], 0, "n", bands - 1, NULL) == 0 &&
+        vips_extract_band(in, &t[1], bands - 1, NULL) == 0 &&
+        vips_sharpen(t[0], &t[2], "sigma", p->sharpen / 100.0, NULL) == 0)
+        rc = vips_bandjoin2(t[2], t[1], out, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(t); i++)
+        g_clear_object(&t[i]);
+    return rc;
+}
+
+/* ---- background ---- */
+
+/* A grey picture becomes a coloured one where it has to stand on a colour. */
+static int
+ready_for_background(VipsImage *in, const struct preset *p, VipsImage **out)
+{
+    uint32_t red = p->background >> 16, green = p->background >> 8 & 255,
+             blue = p->background & 255;
+    bool shown = p->has_background && (p->format == PRESET_JPEG || p->fit == PRESET_CONTAIN);
+    if (shown && vips_image_get_bands(in) < 3 && (red != green || green != blue))
+        return vips_colourspace(in, out, VIPS_INTERPRETATION_sRGB, NULL);
+    *out = g_object_ref(in);
+    return 0;
+}
+
+/* The preset's colour, white by default, in so many bands; a fourth or second one is opaque. */
+static VipsArrayDouble *
+background(const struct preset *p, int bands)
+{
+    uint32_t rgb = p->has_background ? p->background : 0xffffff;
+    double v[4];
+    int colors = bands >= 3 ? 3 : 1;
+    for (int i = 0; i < bands; i++)
+        v[i] = i < colors ? rgb >> (16 - 8 * i) & 255 : 255;
+    return vips_array_double_new(v, bands);
+}
+
+static int
+flatten(VipsImage *in, const struct preset *p, VipsImage **out)
+{
+    if (p->format != PRESET_JPEG || !vips_image_hasalpha(in)) {
+        *out = g_object_ref(in);
+        return 0;
+    }
+    VipsArrayDouble *color = background(p, vips_image_get_bands(in) - 1);
+    int rc = vips_flatten(in, out, "background", color, NULL);
+    vips_area_unref(VIPS_AREA(color));
+    return rc;
+}
+
+/* Centred in the whole box: on the preset's colour, else on white for JPEG and on nothing for the
+ * others. */
 static int
 pad(VipsImage *in, const struct preset *p, VipsImage **out)
 {
     int w = vips_image_get_width(in), h = vips_image_get_height(in);
-    if (w == p->width && h == p->height) {
+    if (p->fit != PRESET_CONTAIN || (w == p->width && h == p->height)) {
         *out = g_object_ref(in);
         return 0;
     }
-    bool jpeg = p->format == PRESET_JPEG;
+    bool filled = p->has_background || p->format == PRESET_JPEG;
     VipsImage *ready = NULL;
-    int rc = -1;
-    if (jpeg || vips_image_hasalpha(in))
+    if (filled || vips_image_hasalpha(in))
         ready = g_object_ref(in);
     else if (vips_addalpha(in, &ready, NULL) != 0)
         return -1;
-    VipsArrayDouble *color = vips_array_double_newv(1, jpeg ? 255.0 : 0.0);
-    rc = vips_embed(ready, out, (p->width - w) / 2, (p->height - h) / 2, p->width, p->height,
-                    "extend", VIPS_EXTEND_BACKGROUND, "background", color, NULL);
+    VipsArrayDouble *color =
+        filled ? background(p, vips_image_get_bands(ready)) : vips_array_double_newv(1, 0.0);
+    int rc = vips_embed(ready, out, (p->width - w) / 2, (p->height - h) / 2, p->width, p->height,
+                        "extend", VIPS_EXTEND_BACKGROUND, "background", color, NULL);
     vips_area_unref(VIPS_AREA(color));
     g_clear_object(&ready);
+    return rc;
+}
+
+static int
+crop(const struct image *im, VipsImage *in, const struct preset *p, VipsImage **out)
+{
+    if (p->fit == PRESET_COVER)
+        return image_crop(im, in, p->width, p->height, p->focus, out);
+    *out = g_object_ref(in);
+    return 0;
+}
+
+/* All that happens to pixels, in order. */
+static int
+shape(const struct image *im, const struct preset *p, VipsImage **out)
+{
+    VipsImage *t[5] = {NULL};
+    int rc = -1;
+    if (scaled(im, p, &t[0]) == 0 && ready_for_background(t[0], p, &t[1]) == 0 &&
+        flatten(t[1], p, &t[2]) == 0 && crop(im, t[2], p, &t[3]) == 0 &&
+        sharpen(t[3], p, &t[4]) == 0)
+        rc = pad(t[4], p, out);
+    for (size_t i = G_N_ELEMENTS(t); i-- > 0;)
+        g_clear_object(&t[i]);
     return rc;
 }
 
@@ -93,29 +176,22 @@ image_render(struct image *im, const struct preset *p, struct image_output *out,
 {
     CHK_MAGIC(im, IMAGE_MAGIC);
     CHK(im->base != NULL);
-    VipsImage *t[3] = {NULL};
+    VipsImage *shaped = NULL;
     void *bytes = NULL;
     size_t n = 0;
-    int width, height, err = ERR_NONE;
+    int err = ERR_NONE;
     *out = (struct image_output){0};
-    scaled_size(im, p, &width, &height);
-    if (image_resize(im->base, width, height, &t[0]) != 0 ||
-        (p->format == PRESET_JPEG ? flatten(t[0], &t[1]) : vips_copy(t[0], &t[1], NULL)) != 0 ||
-        (p->fit == PRESET_COVER     ? image_crop(im, t[1], p->width, p->height, p->focus, &t[2])
-         : p->fit == PRESET_CONTAIN ? pad(t[1], p, &t[2])
-                                    : vips_copy(t[1], &t[2], NULL)) != 0 ||
-        encode(t[2], p, &bytes, &n) != 0) {
+    if (shape(im, p, &shaped) != 0 || encode(shaped, p, &bytes, &n) != 0) {
         err = image_vips_error(why, "cannot make it");
         goto out;
     }
     if (p->format == PRESET_WEBP)
         n = webp_strip(bytes, n);
     out->bytes = slice_of(bytes, n);
-    out->width = vips_image_get_width(t[2]);
-    out->height = vips_image_get_height(t[2]);
+    out->width = vips_image_get_width(shaped);
+    out->height = vips_image_get_height(shaped);
 out:
-    for (size_t i = G_N_ELEMENTS(t); i-- > 0;)
-        g_clear_object(&t[i]);
+    g_clear_object(&shaped);
     return err;
 }
 

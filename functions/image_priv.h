@@ -30,7 +30,10 @@ struct image {
  * ERR_NOMEM when memory was the cause, else ERR_CORRUPT. */
 int image_vips_error(struct buf *why, const char *what);
 
-/* Exactly width x height; alpha is weighed. Downwards only. */
+/* From the picture to the preset's size; above 1 only for presets that enlarge. */
+double image_fit_scale(const struct image *im, const struct preset *p);
+
+/* Exactly width x height; alpha is weighed. */
 int image_resize(VipsImage *in, int width, int height, VipsImage **out);
 
 /* A part of at most width x height: around the focal point, else by `focus`. A side that the

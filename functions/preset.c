@@ -2,8 +2,9 @@
  * Presets without JSON (that is preset_json.c): names, hash, and the opaque config that travels to
  * the worker, so the worker needs no JSON library.
  *
- * The config is one line per preset, "name width height fit format quality focus\n". Both ends are
- * one release, so it has no version; what a preset means is in its hash through PRESET_REVISION.
+ * The config is one line per preset, "name width height fit format quality focus\n"; before its end
+ * " enlarge", " sharpen=150", " background=rrggbb" where a preset has them. Both ends are one
+ * release, so it has no version; what a preset means is in its hash through PRESET_REVISION.
  */
 #include "functions/preset_priv.h"
 #include "base/chk.h"
@@ -14,21 +15,32 @@
 
 /* Raise it when the same preset gives other bytes than before: stored thumbnails become stale. */
 #define PRESET_REVISION 1
+#define EXTRAS_MAX 64
 
 const char *const preset_fit_names[] = {"cover", "contain", "inside", NULL};
 const char *const preset_format_names[] = {"webp", "jpeg", "png", "avif", NULL};
 const char *const preset_focus_names[] = {"centre", "attention", "entropy", NULL};
 
+static void
+add_default(struct preset_list *list, const char *name, int side, enum preset_fit fit)
+{
+    struct preset *p = &list->presets[list->count++];
+    CHK(list->count <= PRESETS_MAX && strlen(name) <= PRESET_NAME_MAX);
+    memcpy(p->name, name, strlen(name));
+    p->width = p->height = side;
+    p->fit = fit;
+    p->format = PRESET_WEBP;
+    p->quality = PRESET_QUALITY_DEFAULT;
+    p->focus = PRESET_CENTRE;
+}
+
 void
 preset_defaults(struct preset_list *list)
 {
-    static const struct preset defaults[] = {
-        {"small", 160, 160, PRESET_COVER, PRESET_WEBP, PRESET_QUALITY_DEFAULT, PRESET_CENTRE},
-        {"medium", 640, 640, PRESET_INSIDE, PRESET_WEBP, PRESET_QUALITY_DEFAULT, PRESET_CENTRE},
-        {"large", 1600, 1600, PRESET_INSIDE, PRESET_WEBP, PRESET_QUALITY_DEFAULT, PRESET_CENTRE},
-    };
-    *list = (struct preset_list){.count = ARRAY_LEN(defaults)};
-    memcpy(list->presets, defaults, sizeof(defaults));
+    *list = (struct preset_list){0};
+    add_default(list, "small", 160, PRESET_COVER);
+    add_default(list, "medium", 640, PRESET_INSIDE);
+    add_default(list, "large", 1600, PRESET_INSIDE);
 }
 
 int
@@ -53,16 +65,63 @@ preset_name_is_good(struct slice name)
     return true;
 }
 
+bool
+preset_color_read(struct slice hex, uint32_t *out)
+{
+    uint32_t v = 0;
+    if (hex.n != 6)
+        return false;
+    for (size_t i = 0; i < hex.n; i++) {
+        char c = hex.p[i];
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (uint32_t)(c - '0');
+        else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
+            v = v << 4 | (uint32_t)((c | 0x20) - 'a' + 10);
+        else
+            return false;
+    }
+    *out = v;
+    return true;
+}
+
+/* The members that most presets lack, each with a blank before it. */
+static void
+print_extras(const struct preset *p, char out[EXTRAS_MAX])
+{
+    int n = 0;
+    out[0] = '\0';
+    if (p->enlarge)
+        n += snprintf(out + n, EXTRAS_MAX - (size_t)n, " enlarge");
+    if (p->sharpen > 0)
+        n += snprintf(out + n, EXTRAS_MAX - (size_t)n, " sharpen=%d", p->sharpen);
+    if (p->has_background)
+        n += snprintf(out + n, EXTRAS_MAX - (size_t)n, " background=%06x", p->background);
+    CHK(n < EXTRAS_MAX);
+}
+
+/* Members without influence on the bytes go: two spellings of one picture agree. */
+static struct preset
+essence(const struct preset *p)
+{
+    struct preset q = *p;
+    if (p->format == PRESET_PNG)
+        q.quality = 0;
+    if ((p->format != PRESET_JPEG && p->fit != PRESET_CONTAIN) ||
+        (p->format == PRESET_JPEG && p->background == PRESET_WHITE))
+        q.has_background = false;
+    return q;
+}
+
 void
 preset_hash(const struct preset *p, char out[PRESET_HASH_TEXT])
 {
-    /* Members without influence on the bytes are left out: two spellings of one picture agree. */
-    int quality = p->format == PRESET_PNG ? 0 : p->quality;
+    struct preset q = essence(p);
     const char *focus = p->fit == PRESET_COVER ? preset_focus_names[p->focus] : "";
-    char text[128];
+    char text[128 + EXTRAS_MAX], extras[EXTRAS_MAX];
+    print_extras(&q, extras);
     int n =
-        snprintf(text, sizeof(text), "%d %d %d %s %s %d %s", PRESET_REVISION, p->width, p->height,
-                 preset_fit_names[p->fit], preset_format_names[p->format], quality, focus);
+        snprintf(text, sizeof(text), "%d %d %d %s %s %d %s%s", PRESET_REVISION, q.width, q.height,
+                 preset_fit_names[q.fit], preset_format_names[q.format], q.quality, focus, extras);
     CHK(n > 0 && (size_t)n < sizeof(text));
     uint8_t digest[SHA256_BYTES];
     digest_sha256(text, (size_t)n, digest);
@@ -96,10 +155,13 @@ preset_config_write(const struct preset_list *list, bool followups, struct buf *
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct preset *p = &list->presets[i];
-        if (preset_is_followup(p) == followups)
-            buf_printf(out, "%s %d %d %s %s %d %s\n", p->name, p->width, p->height,
-                       preset_fit_names[p->fit], preset_format_names[p->format], p->quality,
-                       preset_focus_names[p->focus]);
+        char extras[EXTRAS_MAX];
+        if (preset_is_followup(p) != followups)
+            continue;
+        print_extras(p, extras);
+        buf_printf(out, "%s %d %d %s %s %d %s%s\n", p->name, p->width, p->height,
+                   preset_fit_names[p->fit], preset_format_names[p->format], p->quality,
+                   preset_focus_names[p->focus], extras);
     }
 }
 
@@ -121,6 +183,25 @@ take_choice(struct slice *line, const char *const names[])
     return preset_choice(names, word);
 }
 
+/* "enlarge" or "sharpen=150" and so on. */
+static int
+read_extra(struct slice word, struct preset *p)
+{
+    struct slice value, name = slice_cut(word, '=', &value);
+    if (slice_eqs(word, "enlarge")) {
+        p->enlarge = true;
+    } else if (slice_eqs(name, "sharpen")) {
+        p->sharpen = take_number(&value, PRESET_SHARPEN_MAX);
+        return p->sharpen == 0 ? ERR_INVALID : ERR_NONE;
+    } else if (slice_eqs(name, "background")) {
+        p->has_background = preset_color_read(value, &p->background);
+        return p->has_background ? ERR_NONE : ERR_INVALID;
+    } else {
+        return ERR_INVALID;
+    }
+    return ERR_NONE;
+}
+
 static int
 line_read(struct slice line, struct preset *p)
 {
@@ -135,9 +216,13 @@ line_read(struct slice line, struct preset *p)
     int format = take_choice(&rest, preset_format_names);
     p->quality = take_number(&rest, PRESET_QUALITY_MAX);
     int focus = take_choice(&rest, preset_focus_names);
-    if (p->width == 0 || p->height == 0 || p->quality == 0 || fit < 0 || format < 0 || focus < 0 ||
-        rest.n != 0)
+    if (p->width == 0 || p->height == 0 || p->quality == 0 || fit < 0 || format < 0 || focus < 0)
         return ERR_INVALID;
+    while (rest.n > 0) {
+        int err = read_extra(slice_cut(rest, ' ', &rest), p);
+        if (err != ERR_NONE)
+            return err;
+    }
     p->fit = (enum preset_fit)fit;
     p->format = (enum preset_format)format;
     p->focus = (enum preset_focus)focus;
@@ -148,6 +233,8 @@ int
 preset_config_read(struct slice config, struct preset_list *list)
 {
     *list = (struct preset_list){0};
+    if (config.n > 0 && config.p[config.n - 1] != '\n')
+        return ERR_INVALID;
     while (config.n > 0) {
         struct slice rest, line = slice_cut(config, '\n', &rest);
         if (list->count == PRESETS_MAX)

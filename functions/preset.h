@@ -11,7 +11,8 @@
 #define PRESETS_MAX 16
 #define PRESET_NAME_MAX 32
 #define PRESET_SIDE_MAX 8192
-#define PRESET_HASH_TEXT 17 /* 16 hex digits and NUL */
+#define PRESET_SHARPEN_MAX 1000 /* sigma 10 */
+#define PRESET_HASH_TEXT 17     /* 16 hex digits and NUL */
 
 enum preset_fit { PRESET_COVER, PRESET_CONTAIN, PRESET_INSIDE };
 enum preset_format { PRESET_WEBP, PRESET_JPEG, PRESET_PNG, PRESET_AVIF };
@@ -24,6 +25,11 @@ struct preset {
     enum preset_format format;
     int quality; /* 1..100 */
     enum preset_focus focus;
+    /* All zero by default: a preset without them keeps the hash it always had. */
+    bool enlarge;        /* smaller pictures grow to the preset's size */
+    int sharpen;         /* sigma in hundredths of a pixel, 0: not at all */
+    bool has_background; /* else JPEG is on white and contain is padded with nothing */
+    uint32_t background; /* 0xrrggbb */
 };
 
 struct preset_list {

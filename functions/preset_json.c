@@ -66,10 +66,52 @@ read_choice(struct reading *rd, const json_t *o, const char *member, const char 
 }
 
 static int
+read_flag(struct reading *rd, const json_t *o, const char *member, bool *out)
+{
+    const json_t *v = json_object_get(o, member);
+    if (v != NULL && !json_is_boolean(v))
+        return refuse(rd, member, "true or false");
+    *out = json_is_true(v);
+    return ERR_NONE;
+}
+
+static int
+read_sharpen(struct reading *rd, const json_t *o, struct preset *p)
+{
+    const json_t *v = json_object_get(o, "sharpen");
+    double sigma = json_number_value(v); /* 0 for what is no number */
+    if (v != NULL && (!json_is_number(v) || sigma < 0 || sigma > PRESET_SHARPEN_MAX / 100.0))
+        return refuse(rd, "sharpen", "a number from 0 (not at all) to 10");
+    p->sharpen = (int)(sigma * 100 + 0.5);
+    return ERR_NONE;
+}
+
+static int
+read_background(struct reading *rd, const json_t *o, struct preset *p)
+{
+    struct slice text = json_get_str(o, "background");
+    if (json_object_get(o, "background") == NULL)
+        return ERR_NONE;
+    p->has_background = slice_starts(text, SLICE_LIT("#")) &&
+                        preset_color_read(slice_skip(text, 1), &p->background);
+    return p->has_background ? ERR_NONE : refuse(rd, "background", "a colour like \"#rrggbb\"");
+}
+
+static int
+read_extras(struct reading *rd, const json_t *o, struct preset *p)
+{
+    int err = read_flag(rd, o, "enlarge", &p->enlarge);
+    if (err == ERR_NONE)
+        err = read_sharpen(rd, o, p);
+    return err == ERR_NONE ? read_background(rd, o, p) : err;
+}
+
+static int
 check_members(struct reading *rd, json_t *o)
 {
-    static const char *const known[] = {"name",   "width",   "height", "fit",
-                                        "format", "quality", "focus",  NULL};
+    static const char *const known[] = {"name",    "width",      "height", "fit",
+                                        "format",  "quality",    "focus",  "enlarge",
+                                        "sharpen", "background", NULL};
     const char *member;
     json_t *value;
     json_object_foreach(o, member, value)
@@ -110,7 +152,7 @@ read_preset(struct reading *rd, json_t *o, struct preset *p)
     p->fit = (enum preset_fit)fit;
     p->format = (enum preset_format)format;
     p->focus = (enum preset_focus)focus;
-    return ERR_NONE;
+    return read_extras(rd, o, p);
 }
 
 static int
@@ -147,6 +189,18 @@ preset_parse(struct slice json, struct preset_list *list, struct buf *why)
     return err;
 }
 
+/* Members that are set; those that are not would only say their defaults. */
+static void
+print_extras(const struct preset *p, struct buf *out)
+{
+    if (p->enlarge)
+        buf_puts(out, ",\"enlarge\":true");
+    if (p->sharpen > 0)
+        buf_printf(out, ",\"sharpen\":%d.%02d", p->sharpen / 100, p->sharpen % 100);
+    if (p->has_background)
+        buf_printf(out, ",\"background\":\"#%06x\"", p->background);
+}
+
 void
 preset_print(const struct preset_list *list, struct buf *out)
 {
@@ -156,9 +210,11 @@ preset_print(const struct preset_list *list, struct buf *out)
         const struct preset *p = &list->presets[i];
         buf_printf(out,
                    "%s{\"name\":\"%s\",\"width\":%d,\"height\":%d,\"fit\":\"%s\","
-                   "\"format\":\"%s\",\"quality\":%d,\"focus\":\"%s\"}",
+                   "\"format\":\"%s\",\"quality\":%d,\"focus\":\"%s\"",
                    i == 0 ? "" : ",", p->name, p->width, p->height, preset_fit_names[p->fit],
                    preset_format_names[p->format], p->quality, preset_focus_names[p->focus]);
+        print_extras(p, out);
+        buf_putc(out, '}');
     }
     buf_putc(out, ']');
 }

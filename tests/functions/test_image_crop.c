@@ -1,4 +1,5 @@
-/* Where crops lie: pictures whose pixels tell their own place, cropped, asked where from. */
+/* Where crops lie: pictures whose pixels tell their own place, cropped, asked where they are from.
+ */
 #include "functions/image.h"
 #include "base/chk.h"
 #include "base/err.h"
@@ -252,8 +253,8 @@ test_subject(void **state)
                     count += got[0] == 250;
                 }
                 if (count != 12)
-                    fail_msg("at %d, focus %d, %d bands: %d of 12 columns", places[i], focus,
-                             bands, count);
+                    fail_msg("at %d, focus %d, %d bands: %d of 12 columns", places[i], focus, bands,
+                             count);
                 g_object_unref(seen);
                 g_free((void *)bytes.p);
             }

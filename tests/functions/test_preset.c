@@ -55,6 +55,20 @@ test_parse_good(void **state)
     assert_int_equal(l.presets[0].quality, 7);
     assert_int_equal(l.presets[0].focus, PRESET_ATTENTION);
     assert_true(preset_is_followup(&l.presets[0]));
+    assert_false(l.presets[0].enlarge || l.presets[0].has_background || l.presets[0].sharpen != 0);
+    assert_int_equal(parse("[{\"name\":\"a\",\"width\":1,\"height\":1,\"enlarge\":true,"
+                           "\"sharpen\":1.257,\"background\":\"#0aF010\"}]",
+                           &l, why),
+                     ERR_NONE);
+    assert_true(l.presets[0].enlarge && l.presets[0].has_background);
+    assert_int_equal(l.presets[0].sharpen, 126);
+    assert_int_equal(l.presets[0].background, 0x0af010);
+    assert_int_equal(parse("[{\"name\":\"a\",\"width\":1,\"height\":1,\"enlarge\":false,"
+                           "\"sharpen\":10}]",
+                           &l, why),
+                     ERR_NONE);
+    assert_false(l.presets[0].enlarge);
+    assert_int_equal(l.presets[0].sharpen, PRESET_SHARPEN_MAX);
 }
 
 static void
@@ -85,6 +99,16 @@ test_parse_bad(void **state)
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"fit\":1}]", "fit"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"format\":\"gif\"}]", "webp"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"focus\":\"face\"}]", "centre"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"enlarge\":1}]", "enlarge must be true or"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"enlarge\":null}]", "true or false"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"sharpen\":10.1}]",
+         "from 0 (not at all) to 10"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"sharpen\":-1}]", "sharpen"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"sharpen\":true}]", "sharpen"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"background\":\"red\"}]", "like \"#rrggbb\""},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"background\":\"#12345\"}]", "background"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"background\":\"#12345g\"}]", "background"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"background\":0}]", "background"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"qality\":1}]", "unknown member \"qality\""},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1},{\"name\":\"a\",\"width\":2,\"height\":1}]",
          "preset 2 (a): name"},
@@ -120,6 +144,16 @@ test_too_many(void **state)
     buf_fini(&why);
 }
 
+/* Every member that most presets lack. */
+static void
+set_extras(struct preset *p)
+{
+    p->enlarge = true;
+    p->sharpen = 107;
+    p->has_background = true;
+    p->background = 0x00ff0a;
+}
+
 static void
 test_print_and_parse(void **state)
 {
@@ -129,6 +163,7 @@ test_print_and_parse(void **state)
     preset_defaults(&l);
     l.presets[1].focus = PRESET_ENTROPY;
     l.presets[2].format = PRESET_JPEG;
+    set_extras(&l.presets[1]);
     buf_init(&text, 4096);
     buf_init(&why, 255);
     preset_print(&l, &text);
@@ -163,6 +198,11 @@ test_hash(void **state)
     DIFFERS(quality = 79);
     DIFFERS(focus = PRESET_ATTENTION);
 
+    DIFFERS(enlarge = true);
+    DIFFERS(sharpen = 50);
+    DIFFERS(format = PRESET_JPEG; q.has_background = true);
+    DIFFERS(fit = PRESET_CONTAIN; q.has_background = true);
+
     /* The name is not in the bytes; nor is a focus that crops nothing, nor PNG's quality. */
     struct preset q = p;
     q.name[0] = 'x';
@@ -178,6 +218,36 @@ test_hash(void **state)
     p.quality = 1;
     preset_hash(&p, other);
     assert_string_equal(base, other);
+
+    /* Nor is a background that nothing stands on; nor white for JPEG, which has it anyway. */
+    p.has_background = true;
+    preset_hash(&p, other);
+    assert_string_equal(base, other);
+    p.format = PRESET_JPEG;
+    p.has_background = false;
+    preset_hash(&p, base);
+    p.has_background = true;
+    p.background = 0xffffff;
+    preset_hash(&p, other);
+    assert_string_equal(base, other);
+    p.background = 0xfffffe;
+    preset_hash(&p, other);
+    assert_string_not_equal(base, other);
+}
+
+/* Thumbnails made before there were further members keep their names. */
+static void
+test_hash_is_stable(void **state)
+{
+    (void)state;
+    static const char *const want[] = {"a79441ec3aff251c", "2309544f50eb4756", "f6a0f8581b76fdf5"};
+    struct preset_list l;
+    char got[PRESET_HASH_TEXT];
+    preset_defaults(&l);
+    for (size_t i = 0; i < l.count; i++) {
+        preset_hash(&l.presets[i], got);
+        assert_string_equal(got, want[i]);
+    }
 }
 
 static void
@@ -188,6 +258,7 @@ test_config(void **state)
     struct buf b;
     preset_defaults(&l);
     l.presets[1].format = PRESET_AVIF;
+    set_extras(&l.presets[1]);
     buf_init(&b, 16 << 10);
     preset_config_write(&l, false, &b);
     assert_int_equal(preset_config_read(buf_slice(&b), &again), ERR_NONE);
@@ -214,6 +285,13 @@ test_config_bad(void **state)
         "a",
         "a 1 1 cover webp 80\n",
         "a 1 1 cover webp 80 centre x\n",
+        "a 1 1 cover webp 80 centre",
+        "a 1 1 cover webp 80 centre enlarged\n",
+        "a 1 1 cover webp 80 centre sharpen=0\n",
+        "a 1 1 cover webp 80 centre sharpen=1001\n",
+        "a 1 1 cover webp 80 centre background=12345\n",
+        "a 1 1 cover webp 80 centre background=1234567\n",
+        "a 1 1 cover webp 80 centre  enlarge\n",
         "a 1 1 cover webp 101 centre\n",
         "a 0 1 cover webp 80 centre\n",
         "a 1 9999 cover webp 80 centre\n",
@@ -239,6 +317,7 @@ main(void)
         cmocka_unit_test(test_parse_bad),       cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_print_and_parse), cmocka_unit_test(test_hash),
         cmocka_unit_test(test_config),          cmocka_unit_test(test_config_bad),
+        cmocka_unit_test(test_hash_is_stable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,8 @@ check_bounds(const struct preset_list *list)
         CHK(p->width >= 1 && p->width <= PRESET_SIDE_MAX);
         CHK(p->height >= 1 && p->height <= PRESET_SIDE_MAX);
         CHK(p->quality >= 1 && p->quality <= 100 && p->format <= PRESET_AVIF);
+        CHK(p->sharpen >= 0 && p->sharpen <= PRESET_SHARPEN_MAX);
+        CHK(p->background <= 0xffffff);
         CHK(preset_extension(p->format)[0] != '\0');
     }
 }
