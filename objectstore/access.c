@@ -81,7 +81,8 @@ policy_says(const struct access_request *r)
                                 .bucket = r->bucket->name,
                                 .key = r->key,
                                 .values = r->values,
-                                .arg = r->arg};
+                                .arg = r->arg,
+                                .memo = r->memo};
     return policy_judge(r->bucket->policy, &rq);
 }
 

@@ -25,6 +25,7 @@ struct access_request {
     struct slice key;                  /* p = NULL: the bucket itself */
     policy_values_fn values;           /* of condition keys, see policy.h */
     const void *arg;
+    uint8_t *memo; /* of the bucket's policy, see policy.h; NULL: none */
 };
 
 /* Any thread; no memory, no lock. */

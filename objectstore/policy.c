@@ -86,6 +86,19 @@ principal_matches(const struct statement *st, const struct account *a)
     return hit != st->not_principal;
 }
 
+enum memo { MEMO_UNKNOWN, MEMO_HOLDS, MEMO_FAILS };
+
+static bool
+condition_met(const struct condition *c, const struct policy_request *rq)
+{
+    uint8_t *memo = c->steady && rq->memo != NULL ? &rq->memo[c->index] : NULL;
+    if (memo == NULL)
+        return condition_holds(c, rq);
+    if (*memo == MEMO_UNKNOWN)
+        *memo = condition_holds(c, rq) ? MEMO_HOLDS : MEMO_FAILS;
+    return *memo == MEMO_HOLDS;
+}
+
 static bool
 statement_matches(const struct statement *st, const struct question *q)
 {
@@ -97,7 +110,7 @@ statement_matches(const struct statement *st, const struct question *q)
     if (!principal_matches(st, rq->account))
         return false;
     for (size_t i = 0; i < st->condition_count; i++) {
-        if (!condition_holds(&st->conditions[i], rq))
+        if (!condition_met(&st->conditions[i], rq))
             return false;
     }
     return true;
@@ -123,6 +136,12 @@ policy_judge(const struct policy *p, const struct policy_request *request)
 }
 
 /* ---- what can be said without a request ---- */
+
+size_t
+policy_memo_bytes(const struct policy *p)
+{
+    return p == NULL ? 1 : p->condition_count + 1;
+}
 
 bool
 policy_is_public(const struct policy *p)

@@ -128,6 +128,8 @@ struct policy_request {
     struct slice key;        /* p = NULL: the bucket itself */
     policy_values_fn values; /* NULL: no key has any */
     const void *arg;
+    uint8_t *memo; /* NULL, or policy_memo_bytes() bytes, zero at first, for judgements that differ
+                      in action, key, object and version alone */
 };
 
 /* Parses and checks a document for that bucket. ERR_INVALID (S3: MalformedPolicy) with S3's
@@ -139,6 +141,9 @@ void policy_free(struct policy **p);
 bool policy_names_known(const struct policy *p, const struct accounts *accounts);
 /* NULL: POLICY_NONE. An explicit Deny wins, whatever the order. */
 enum policy_verdict policy_judge(const struct policy *p, const struct policy_request *request);
+/* What a request that is judged many times (DeleteObjects) remembers of its conditions, so that a
+ * long header is held against a long list once and not for each of a thousand keys. */
+size_t policy_memo_bytes(const struct policy *p);
 /* Grants something to more than a fixed set of principals, addresses or sources:
  * userguide/access-control-block-public-access.html, "The meaning of public". */
 bool policy_is_public(const struct policy *p);

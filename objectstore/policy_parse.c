@@ -374,6 +374,8 @@ condition_parse(struct parse *ps, const char *name, const char *key, const json_
     if (policy_key_find(slice_str(key), &c->key, &c->tail) != ERR_NONE)
         return refuse(ps, "Policy has an invalid condition key", key);
     c->tail = arena_dup(ps->policy->arena, c->tail);
+    c->index = ps->policy->condition_count++;
+    c->steady = policy_key_is_steady(c->key);
     c->count = list_count(value);
     c->values = many(ps, c->count, sizeof *c->values);
     if (c->tail.p == NULL || c->values == NULL)
@@ -390,6 +392,7 @@ condition_parse(struct parse *ps, const char *name, const char *key, const json_
             return refuse(ps, value_complaint(c->kind), text.p);
         if (err != ERR_NONE)
             return err;
+        c->steady &= !c->values[i].pattern.has_variables || c->values[i].pattern.is_steady;
     }
     return ERR_NONE;
 }

@@ -13,8 +13,8 @@
  *
  * Matching costs time linear in the text: the pieces between ff are sought from the left, each once
  * and never again (if the leftmost place of a piece fails the rest, a later one does too). Pieces
- * without fe are sought by memmem(); a sought piece with fe has at most PIECE_FUZZY_MAX bytes and
- * no variable.
+ * without fe are sought by memmem(), those with fe in one run over the text with a bit for each of
+ * their bytes; so they have at most PIECE_FUZZY_MAX of them, and no variable.
  */
 #include "objectstore/policy_priv.h"
 #include "base/chk.h"
@@ -28,7 +28,7 @@
 #define VARIABLE '\xfd'
 #define NO_DEFAULT 0xfcu /* no length, and not ANY: cheap() looks at compiled bytes */
 #define NAME_PART_MAX 250u
-#define PIECE_FUZZY_MAX 64
+#define PIECE_FUZZY_MAX 64 /* bits of a word */
 #define EXPANDED_MAX 4096
 #define ARN_PARTS 6
 
@@ -62,6 +62,12 @@ policy_key_find(struct slice name, enum policy_key *key, struct slice *tail)
         return ERR_NONE;
     }
     return ERR_NOTFOUND;
+}
+
+bool
+policy_key_is_steady(enum policy_key key)
+{
+    return key != POLICY_KEY_EXISTING_TAG && key != POLICY_KEY_VERSION_ID;
 }
 
 size_t
@@ -122,6 +128,7 @@ escape_compile(struct slice text, char *out, size_t *n, struct pattern *p)
         size_t bytes = variable_compile(inner, out + *n);
         if (bytes == 0)
             return 0;
+        p->is_steady &= policy_key_is_steady((enum policy_key)(unsigned char)out[*n]);
         *n += bytes;
         p->has_variables = true;
     }
@@ -149,7 +156,7 @@ pattern_compile(struct arena *a, struct slice text, unsigned flags, struct patte
     size_t n = 0;
     if (out == NULL)
         return ERR_NOMEM;
-    *p = (struct pattern){.is_fixed = true};
+    *p = (struct pattern){.is_fixed = true, .is_steady = true};
     for (size_t i = 0; i < text.n;) {
         bool wild = (flags & PATTERN_WILD) && (text.p[i] == '*' || text.p[i] == '?');
         if ((flags & PATTERN_VARIABLES) && slice_starts(slice_skip(text, i), SLICE_LIT("${"))) {
@@ -259,20 +266,45 @@ piece_ends(struct slice piece, struct slice text)
     return true;
 }
 
+/* The same of a piece with ONE in it, all its beginnings followed at once: bit i of `here` says
+ * that its first i + 1 elements end at this byte. ONE goes on over the tail of its character. */
+static struct slice
+piece_seek_fuzzy(struct slice piece, struct slice text)
+{
+    uint64_t places[256] = {0}, ones = 0, here = 0;
+    CHK(piece.n <= PIECE_FUZZY_MAX);
+    uint64_t last = UINT64_C(1) << (piece.n - 1);
+    for (size_t i = 0; i < piece.n; i++) {
+        uint64_t bit = UINT64_C(1) << i;
+        if (piece.p[i] == ONE)
+            ones |= bit;
+        else
+            places[(unsigned char)piece.p[i]] |= bit;
+    }
+    for (size_t i = 0; i < text.n; i++) {
+        uint64_t fit = places[(unsigned char)text.p[i]] | ones;
+        if (utf8_tail(text.p[i]))
+            here = (here & ones) | ((here & ~ones) << 1 & fit);
+        else
+            here = (here << 1 | 1) & fit;
+        if (!(here & last))
+            continue;
+        i++;
+        while ((ones & last) && i < text.n && utf8_tail(text.p[i]))
+            i++;
+        return slice_skip(text, i);
+    }
+    return SLICE_NONE;
+}
+
 /* What follows the leftmost place of the piece; p = NULL when it is nowhere. */
 static struct slice
 piece_seek(struct slice piece, struct slice text)
 {
-    if (!has_byte(piece, ONE)) {
-        ptrdiff_t at = slice_find(text, piece);
-        return at < 0 ? SLICE_NONE : slice_skip(text, (size_t)at + piece.n);
-    }
-    for (; text.n > 0; text = slice_skip(text, 1)) {
-        ptrdiff_t covered = utf8_tail(text.p[0]) ? -1 : piece_at(piece, text);
-        if (covered >= 0)
-            return slice_skip(text, (size_t)covered);
-    }
-    return SLICE_NONE;
+    if (has_byte(piece, ONE))
+        return piece_seek_fuzzy(piece, text);
+    ptrdiff_t at = slice_find(text, piece);
+    return at < 0 ? SLICE_NONE : slice_skip(text, (size_t)at + piece.n);
 }
 
 /* Neither slice may have p = NULL. */

@@ -13,6 +13,7 @@ struct pattern {
     struct slice text;  /* compiled: see policy_pattern.c */
     bool has_variables; /* to be filled from the request before it is matched */
     bool is_fixed;      /* neither wildcards nor variables: one text only */
+    bool is_steady;     /* no variable but of steady keys */
 };
 
 #define PATTERN_WILD 1u      /* '*' and '?' are wildcards */
@@ -29,6 +30,8 @@ bool pattern_match_arn(const struct pattern *p, struct slice text, const struct 
 /* 0: absent. */
 size_t policy_values(const struct policy_request *rq, enum policy_key key, struct slice tail,
                      struct slice out[POLICY_VALUES_MAX], char scratch[POLICY_SCRATCH]);
+/* Has the same values for every object and version one request is about. */
+bool policy_key_is_steady(enum policy_key key);
 /* "s3:ExistingObjectTag/a" into key and tail; case ignored, but in the tail. ERR_NOTFOUND. */
 int policy_key_find(struct slice name, enum policy_key *key, struct slice *tail);
 
@@ -77,6 +80,8 @@ struct condition {
     struct slice tail;
     struct condition_value *values;
     size_t count;
+    bool steady; /* the same for all that one request asks: memo[index] remembers it */
+    size_t index;
 };
 
 /* "ForAnyValue:StringLikeIfExists" into the first five fields. ERR_NOTFOUND. */
@@ -120,6 +125,7 @@ struct policy {
     struct arena *arena;
     struct statement *statements;
     size_t count;
+    size_t condition_count; /* of all statements */
 };
 
 #endif

@@ -416,6 +416,53 @@ test_values_are_asked_for_late(void **state)
     assert_int_equal(asked, 1);
 }
 
+/* One request that asks for many keys: what cannot differ between them is asked for once. */
+static void
+test_values_are_asked_for_once(void **state)
+{
+    static const struct {
+        const char *condition;
+        size_t times;
+    } rows[] = {
+        {"\"StringEquals\":{\"aws:Referer\":\"http://me/\"}", 1},
+        {"\"StringLike\":{\"aws:Referer\":\"http://${aws:username}/\"}", 2}, /* both values */
+        {"\"StringEquals\":{\"s3:ExistingObjectTag/a\":\"b\"}", 3},
+        {"\"StringEquals\":{\"s3:VersionId\":\"v\"}", 3},
+        {"\"StringLike\":{\"aws:Referer\":\"${s3:VersionId}\"}", 6},
+    };
+    static const struct fact met[] = {{"aws:Referer", "http://me/"},
+                                      {"aws:username", "me"},
+                                      {"s3:ExistingObjectTag/a", "b"},
+                                      {"s3:VersionId", "http://me/"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char json[512];
+        snprintf(json, sizeof json,
+                 STATEMENT(ALLOW_ALL "\"Action\":\"s3:GetObject\",\"Resource\":"
+                                     "\"arn:aws:s3:::photos/*\",\"Condition\":{%s}"),
+                 rows[i].condition);
+        struct policy *p = good(json);
+        uint8_t *memo = calloc(1, policy_memo_bytes(p));
+        facts = met;
+        fact_count = sizeof met / sizeof met[0];
+        asked = 0;
+        enum policy_verdict first = POLICY_NONE;
+        for (int k = 0; k < 3; k++) {
+            struct policy_request rq = get_of("k");
+            rq.memo = memo;
+            enum policy_verdict v = policy_judge(p, &rq);
+            first = k == 0 ? v : first;
+            assert_int_equal(v, first);
+        }
+        if (asked != rows[i].times)
+            fail_msg("%s: asked %zu times", rows[i].condition, asked);
+        assert_int_equal(first, i == 3 ? POLICY_NONE : POLICY_ALLOW);
+        fact_count = 0;
+        free(memo);
+        policy_free(&p);
+    }
+}
+
 static enum policy_verdict
 judge_home(const char *resource, const char *key, const char *user)
 {
@@ -504,6 +551,14 @@ test_patterns(void **state)
         {"/?", "\303\251", true},
         {"/??", "\303\251", false},
         {"/x*y?", "xy\303\251", true},
+        {"/*y?z*", "xyy\303\251z", true},
+        {"/*y?z*", "xy\303\251", false},
+        {"/*?\303\251*e", "\303\251\303\251e", true},
+        {"/*?\303\251*e", "\303\251e", false},
+        {"/*a?*?b*c", "a\303\251\303\251bc", true},
+        {"/*a?*?b*c", "a\303\251bc", false},
+        {"/*aa?aab*", "aaaaaaab", true},
+        {"/*aa?aab*", "aaaaaaa", false},
         {"*", "a", true},
         {"*/b", "a/b", true},
         {"/[a]", "[a]", true},
@@ -800,6 +855,7 @@ main(void)
         cmocka_unit_test(test_arn_conditions),
         cmocka_unit_test(test_sets),
         cmocka_unit_test(test_values_are_asked_for_late),
+        cmocka_unit_test(test_values_are_asked_for_once),
         cmocka_unit_test(test_variables),
         cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_patterns_take_linear_time),
