@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "objectstore/access.h"
+#include "objectstore/lock_config.h"
 #include "objectstore/s3_priv.h"
 #include "objectstore/tags.h"
 
@@ -109,6 +110,10 @@ request_tag(const struct asker *a, struct slice tail, struct slice out[POLICY_VA
     if (a->q->tags != NULL)
         return tag_values(a->q->tags, tail, out);
     struct slice header = http_field(a->q->r, "x-amz-tagging");
+    /* A copy that takes its source's tags has none of its own, whatever the header says. */
+    if (a->q->op != NULL && (a->q->op->flags & S3_COPIES) &&
+        !slice_eqs(http_field(a->q->r, "x-amz-tagging-directive"), "REPLACE"))
+        return 0;
     if (header.p == NULL || tags_read_header(a->q->r->arena, header, &t, &e) != TAGS_OK)
         return 0;
     return tag_values(&t, tail, out);
@@ -155,12 +160,36 @@ principal_value(const struct account *account, enum policy_key key, struct slice
 static size_t
 copy_source(const struct s3_request *q, struct slice *out)
 {
-    struct slice text = http_field(q->r, "x-amz-copy-source");
+    struct slice id, text = http_field(q->r, "x-amz-copy-source");
     if (text.p == NULL)
         return 0;
-    struct slice rest;
-    text = http_unescape(q->r->arena, slice_cut(text, '?', &rest), false);
+    text = http_unescape(q->r->arena, s3_copy_source_cut(text, &id), false);
     return one(out, text.n > 0 && text.p[0] == '/' ? slice_skip(text, 1) : text);
+}
+
+static size_t
+days_left(int64_t until_ms, struct slice *out, char scratch[POLICY_SCRATCH])
+{
+    return printed(out, scratch,
+                   snprintf(scratch, POLICY_SCRATCH, "%lld",
+                            (long long)((until_ms - clock_wall_ms() + DAY_MS - 1) / DAY_MS)));
+}
+
+/* Of PutObjectRetention and PutObjectLegalHold: what their document wants, whatever headers say. */
+static size_t
+lock_of_document(const struct store_lock *lock, enum policy_key key, struct slice *out,
+                 char scratch[POLICY_SCRATCH])
+{
+    if (key == POLICY_KEY_LOCK_HOLD && lock->hold_stated)
+        return one(out, lock->legal_hold ? SLICE_LIT("ON") : SLICE_LIT("OFF"));
+    if (key == POLICY_KEY_LOCK_HOLD || lock->retention == STORE_RETENTION_NONE)
+        return 0;
+    if (key == POLICY_KEY_LOCK_MODE)
+        return one(out, slice_str(lock_mode_name(lock->retention)));
+    if (key == POLICY_KEY_LOCK_DAYS)
+        return days_left(lock->retain_until_ms, out, scratch);
+    clock_iso8601(lock->retain_until_ms, scratch);
+    return one(out, slice_str(scratch));
 }
 
 static size_t
@@ -168,6 +197,8 @@ lock_value(const struct s3_request *q, enum policy_key key, struct slice *out,
            char scratch[POLICY_SCRATCH])
 {
     int64_t until_ms;
+    if (q->lock != NULL)
+        return lock_of_document(q->lock, key, out, scratch);
     if (key == POLICY_KEY_LOCK_MODE)
         return one(out, http_field(q->r, "x-amz-object-lock-mode"));
     if (key == POLICY_KEY_LOCK_HOLD)
@@ -177,11 +208,7 @@ lock_value(const struct s3_request *q, enum policy_key key, struct slice *out,
         return one(out, until);
     memcpy(scratch, until.p, until.n);
     scratch[until.n] = '\0';
-    if (clock_parse(scratch, &until_ms) != ERR_NONE)
-        return 0;
-    return printed(out, scratch,
-                   snprintf(scratch, POLICY_SCRATCH, "%lld",
-                            (long long)((until_ms - clock_wall_ms() + DAY_MS - 1) / DAY_MS)));
+    return clock_parse(scratch, &until_ms) == ERR_NONE ? days_left(until_ms, out, scratch) : 0;
 }
 
 /* Keys that are a header or a query parameter, as it was sent. */
@@ -201,7 +228,7 @@ sent_value(const struct s3_request *q, enum policy_key key, struct slice *out)
     case POLICY_KEY_IF_NONE_MATCH:
         return one(out, http_field(q->r, "If-None-Match"));
     case POLICY_KEY_VERSION_ID:
-        return one(out, http_param(q->r, "versionId"));
+        return one(out, q->version_id);
     case POLICY_KEY_PREFIX:
         return lists ? one(out, http_param(q->r, "prefix")) : 0;
     case POLICY_KEY_DELIMITER:
@@ -280,7 +307,8 @@ s3_may_object(struct s3_request *q, const struct store_bucket *bucket, const cha
                                .object = object,
                                .key = key,
                                .values = values,
-                               .arg = &asker};
+                               .arg = &asker,
+                               .memo = bucket == q->bucket ? q->policy_memo : NULL};
     return access_allowed(&r);
 }
 
@@ -407,6 +435,8 @@ s3_permitted(struct s3_request *q)
 {
     if (!bucket_find(q))
         return false;
+    if (q->r->param_count > 0)
+        q->version_id = http_param(q->r, "versionId");
     if (q->op->flags & S3_JUDGES)
         return true;
     /* What is not there, or not to be had, is the handler's to tell. */

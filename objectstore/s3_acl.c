@@ -126,6 +126,20 @@ public_ok(struct s3_request *q, struct slice kept)
 
 /* ---- of what is being made ---- */
 
+/* API_PutObject: who gives an object another list than its owner's alone needs s3:PutObjectAcl as
+ * well. Its owner-to-be has that unless a policy denies it; without a policy, where ACLs alone
+ * speak, who may write may bring a list along. false: answered. */
+static bool
+list_permitted(struct s3_request *q, struct slice owner)
+{
+    const struct store_object future = {.owner = owner};
+    const struct store_bucket *b = q->bucket;
+    if (b->policy == NULL || s3_may_object(q, b, "s3:PutObjectAcl", q->key, &future))
+        return true;
+    s3_fail(q, S3_ACCESS_DENIED);
+    return false;
+}
+
 bool
 s3_acl_fill(struct s3_request *q, const struct acl_headers *h)
 {
@@ -140,9 +154,11 @@ s3_acl_fill(struct s3_request *q, const struct acl_headers *h)
         .owner = spec->owner, .bucket_owner = q->bucket->owner, .accounts = q->s->accounts};
     if (!from_headers(q, &s, h, &spec->acl) || !public_ok(q, spec->acl))
         return false;
-    if (off && spec->acl.n > 0)
+    if (spec->acl.n == 0)
+        return true;
+    if (off)
         s3_fail(q, S3_ACL_NOT_SUPPORTED);
-    return !off || spec->acl.n == 0;
+    return !off && list_permitted(q, spec->owner);
 }
 
 /* A bucket that is made again keeps its settings: they may forbid this list, or make it moot.

@@ -16,27 +16,26 @@
 #define REDIRECT "x-amz-website-redirect-location"
 #define VERSION_MARK SLICE_LIT("?versionId=")
 
-/* Takes "?versionId=..." off the end of the text; any other '?' is part of the key. NULL bytes of
- * *id: there is none. */
-static struct slice
-version_cut(struct s3_request *q, struct slice text, struct slice *id)
+struct slice
+s3_copy_source_cut(struct slice text, struct slice *id)
 {
     ptrdiff_t at = slice_find(text, VERSION_MARK);
-    *id = SLICE_NONE;
-    if (at < 0)
-        return text;
-    *id = http_unescape(q->r->arena, slice_skip(text, (size_t)at + VERSION_MARK.n), false);
-    if (id->p == NULL)
-        *id = SLICE_LIT("");
-    return slice_of(text.p, (size_t)at);
+    *id = at < 0 ? SLICE_NONE : slice_skip(text, (size_t)at + VERSION_MARK.n);
+    return at < 0 ? text : slice_of(text.p, (size_t)at);
 }
 
 /* "/bucket/key?versionId=...", percent-encoded; false: answered. */
 static bool
 source_parse(struct s3_request *q, struct s3_copy *c)
 {
-    struct slice text = version_cut(q, http_field(q->r, "x-amz-copy-source"), &c->version_id);
+    struct slice id;
+    struct slice text = s3_copy_source_cut(http_field(q->r, "x-amz-copy-source"), &id);
     struct slice decoded = http_unescape(q->r->arena, text, false);
+    if (id.p != NULL) {
+        c->version_id = http_unescape(q->r->arena, id, false);
+        if (c->version_id.p == NULL)
+            c->version_id = SLICE_LIT("");
+    }
     if (decoded.n > 0 && decoded.p[0] == '/')
         decoded = slice_skip(decoded, 1);
     c->bucket = slice_cut(decoded, '/', &c->key);
@@ -116,8 +115,10 @@ source_permitted(struct s3_request *q, struct s3_copy *c)
         s3_fail_err(q, err == ERR_NOTFOUND ? ERR_NOPARENT : err);
         return false;
     }
+    q->version_id = c->version_id;
     bool ok = s3_expected_owner(q, "x-amz-source-expected-bucket-owner", bucket) &&
               source_look(q, c, bucket);
+    q->version_id = SLICE_NONE; /* what is made has none yet */
     c->bucket_id = bucket->id;
     c->versioned = bucket->versioning != STORE_VERSIONING_OFF;
     store_bucket_unref(&bucket);

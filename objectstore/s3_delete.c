@@ -11,6 +11,7 @@
 #include "objectstore/s3_priv.h"
 #include "base/err.h"
 #include "base/stat.h"
+#include "objectstore/policy.h"
 
 #define NO_FAULT S3_FAULT_COUNT
 
@@ -161,6 +162,7 @@ judge(struct s3_request *q, const struct xml_node *object, struct removal *rm)
     struct slice key = xml_text(object, "Key");
     struct slice version = slice_trim(xml_text(object, "VersionId"));
     const char *action = version.n > 0 ? s3_version_action(q->op->action) : q->op->action;
+    q->version_id = version.n > 0 ? version : SLICE_NONE; /* not what the query says */
     removal_init(q, key, version, rm);
     if (key.n > STORE_KEY_MAX)
         rm->refused = S3_KEY_TOO_LONG;
@@ -196,6 +198,7 @@ parse(struct s3_request *q)
         s3_fail_err(q, ERR_NOMEM);
         return NULL;
     }
+    q->policy_memo = arena_alloc(q->tree, policy_memo_bytes(q->bucket->policy));
     list->quiet = slice_ieqs(slice_trim(xml_text(root, "Quiet")), "true");
     for (const struct xml_node *n = first; n != NULL; n = xml_next(n, "Object"))
         good &= judge(q, n, &list->v[list->count++]);

@@ -163,17 +163,23 @@ lock_find(struct s3_request *q, struct store_lock *lock)
     return true;
 }
 
+/* Permission first: a stranger does not learn how the bucket is set. */
 static void
 change_lock(struct s3_request *q, enum store_attribute attribute, const struct store_lock *lock)
 {
+    struct s3_attribute_change *c = NULL;
+    q->lock = lock; /* conditions may ask for it; the caller's own */
     const struct store_object *o = s3_version_find(q);
-    struct s3_attribute_change *c = o == NULL ? NULL : s3_attribute_begin(q, o, attribute);
+    if (o != NULL && bucket_locks(q))
+        c = s3_attribute_begin(q, o, attribute);
     store_object_unref(&o);
-    if (c == NULL)
-        return;
-    c->spec.lock = *lock;
-    c->spec.bypass_governance = s3_bypasses_governance(q, q->key);
-    s3_attribute_commit(q);
+    if (c != NULL) {
+        c->spec.lock = *lock;
+        c->spec.bypass_governance = s3_bypasses_governance(q, q->key);
+    }
+    q->lock = NULL;
+    if (c != NULL)
+        s3_attribute_commit(q);
 }
 
 /* An empty <Retention> takes it away. false: answered. */
@@ -201,7 +207,7 @@ void
 s3_run_put_retention(struct s3_request *q)
 {
     struct store_lock lock;
-    if (!document_safe(q) || !bucket_locks(q))
+    if (!document_safe(q))
         return;
     const struct xml_node *root = s3_doc_parse(q, "Retention");
     if (root != NULL && retention_read(q, root, &lock))
@@ -211,13 +217,13 @@ s3_run_put_retention(struct s3_request *q)
 void
 s3_run_put_legal_hold(struct s3_request *q)
 {
-    if (!document_safe(q) || !bucket_locks(q))
+    if (!document_safe(q))
         return;
     const struct xml_node *root = s3_doc_parse(q, "LegalHold");
     if (root == NULL)
         return;
     struct slice status = xml_text(root, "Status");
-    struct store_lock lock = {.legal_hold = slice_eqs(status, "ON")};
+    struct store_lock lock = {.legal_hold = slice_eqs(status, "ON"), .hold_stated = true};
     if (!lock.legal_hold && !slice_eqs(status, "OFF"))
         s3_fail(q, S3_MALFORMED_XML);
     else

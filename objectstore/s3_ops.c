@@ -81,11 +81,11 @@ static const struct s3_op ops[] = {
     {"GetObjectLegalHold", HTTP_GET, S3_OBJECT, "legal-hold", "s3:GetObjectLegalHold", NO_BODY,
      S3_OF_OBJECT, NULL, s3_run_get_legal_hold, NULL, 0},
     {"PutObjectLegalHold", HTTP_PUT, S3_OBJECT, "legal-hold", "s3:PutObjectLegalHold",
-     DOC(S3_DOC_SMALL), S3_MUTATES | S3_OF_OBJECT, NULL, s3_run_put_legal_hold, NULL, 0},
+     DOC(S3_DOC_SMALL), S3_MUTATES | S3_JUDGES, NULL, s3_run_put_legal_hold, NULL, 0},
     {"GetObjectRetention", HTTP_GET, S3_OBJECT, "retention", "s3:GetObjectRetention", NO_BODY,
      S3_OF_OBJECT, NULL, s3_run_get_retention, NULL, 0},
     {"PutObjectRetention", HTTP_PUT, S3_OBJECT, "retention", "s3:PutObjectRetention",
-     DOC(S3_DOC_SMALL), S3_MUTATES | S3_OF_OBJECT, NULL, s3_run_put_retention, NULL, 0},
+     DOC(S3_DOC_SMALL), S3_MUTATES | S3_JUDGES, NULL, s3_run_put_retention, NULL, 0},
 
     {"ListObjects", HTTP_GET, S3_BUCKET, NULL, "s3:ListBucket", NO_BODY, S3_LISTS, NULL,
      s3_run_list_objects, NULL, 0},

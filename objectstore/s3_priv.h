@@ -107,6 +107,9 @@ struct s3_request {
     const struct store_object *object; /* a reference, of S3_OF_OBJECT; see s3_object_find() */
     const struct account *account;     /* NULL: anonymous */
     const struct tags *tags;           /* of a document, while permission is asked with them */
+    const struct store_lock *lock;     /* likewise */
+    struct slice version_id;           /* that permission is asked about; p = NULL: none */
+    uint8_t *policy_memo;              /* of q->bucket, see policy.h; NULL: none */
     struct slice source_ip;            /* made by s3_source_ip() */
     struct payload *payload;
     struct s3_post *post;     /* of S3_BODY_FORM: its bytes go there */
@@ -325,6 +328,9 @@ struct s3_copy {
     int64_t summed_seq;     /* the version whose bytes were summed; 0: none was */
 };
 
+/* The text of x-amz-copy-source without the "?versionId=..." at its end, both still encoded; any
+ * other '?' is part of the key. *id with p = NULL: there is none. */
+struct slice s3_copy_source_cut(struct slice text, struct slice *id);
 /* Reads x-amz-copy-source, checks permission; NULL: answered. */
 struct s3_copy *s3_copy_begin(struct s3_request *q);
 /* The source before the transaction, a reference; what store_get() says. HTTP thread. */

@@ -2,6 +2,7 @@
 """Who may do what, with boto3 and several accounts: policies, ACLs, object ownership, public access
 block, expected owners. Ann owns the buckets, Bob is another account, root administrates, anybody is
 an unsigned request."""
+import datetime
 import hashlib
 import json
 import os
@@ -190,6 +191,110 @@ def test_variables(s):
     denied(bob(s).put_object, Bucket=b, Key="home/eve/a", Body=b"")
     denied(bob(s).put_object, Bucket=b, Key="home/${aws:username}/a", Body=b"")
     equal(anybody(s, "PUT", "/%s/home//a" % b, b""), 403, "anybody, who has no name")
+
+
+def test_conditions_on_a_lock(s):
+    """What the document wants counts, and a header that says something else does not."""
+    b = made(s, ObjectLockEnabledForBucket=True)
+    put(s, b)
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def retain(days, mode, header=None):
+        def tell(request, **_):
+            request.headers["x-amz-object-lock-mode"] = header
+        c = bob(s)
+        if header:
+            c.meta.events.register("before-sign.s3.PutObjectRetention", tell)
+        return lambda: c.put_object_retention(Bucket=b, Key="k", Retention={
+            "Mode": mode, "RetainUntilDate": now + datetime.timedelta(days=days)})
+    allow = statement(b, ["s3:PutObjectRetention", "s3:PutObjectLegalHold"], principal={"AWS": BOB["id"]})
+    set_policy(s, b, allow, statement(b, "s3:PutObjectRetention", effect="Deny", Condition={
+        "NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "10"}}),
+        statement(b, "s3:PutObjectLegalHold", effect="Deny", Condition={
+            "StringEquals": {"s3:object-lock-legal-hold": "ON"}}))
+    denied(retain(20, "GOVERNANCE"))
+    denied(bob(s).put_object_legal_hold, Bucket=b, Key="k", LegalHold={"Status": "ON"})
+    bob(s).put_object_legal_hold(Bucket=b, Key="k", LegalHold={"Status": "OFF"})
+    set_policy(s, b, dict(allow, Condition={"StringEquals": {"s3:object-lock-mode": "GOVERNANCE"}}))
+    denied(retain(5, "COMPLIANCE"))
+    denied(retain(5, "COMPLIANCE", "GOVERNANCE"))
+    retain(5, "GOVERNANCE", "COMPLIANCE")()
+    kept = ann(s).get_object_retention(Bucket=b, Key="k")["Retention"]["Mode"]
+    equal(kept, "GOVERNANCE", "the mode")
+
+
+def test_conditions_on_a_version(s):
+    """s3:VersionId is the id of each version a request is about, wherever the request has it from."""
+    b = made(s)
+    ann(s).put_bucket_versioning(Bucket=b, VersioningConfiguration={"Status": "Enabled"})
+    free, kept = [put(s, b, body=body)["VersionId"] for body in (b"free", b"kept")]
+    of_free = {"StringEquals": {"s3:VersionId": free}}
+    set_policy(s, b, statement(b, "s3:DeleteObjectVersion", principal={"AWS": BOB["id"]}, Condition=of_free),
+               statement(b, "s3:GetObjectVersion", principal={"AWS": BOB["id"]}, Condition=of_free),
+               statement(b, ["s3:PutObject", "s3:ListBucketVersions"], principal={"AWS": BOB["id"]}))
+
+    def remove(version):
+        c = bob(s)
+
+        def tell(request, **_):
+            request.url += "&versionId=" + free
+        c.meta.events.register("before-sign.s3.DeleteObjects", tell)
+        reply = c.delete_objects(Bucket=b, Delete={"Objects": [{"Key": "k", "VersionId": version}]})
+        return [e["Code"] for e in reply.get("Errors", [])]
+    equal(remove(kept), ["AccessDenied"], "with another version in the query")
+
+    def copy(version):
+        return bob(s).copy_object(Bucket=b, Key="copy", CopySource={
+            "Bucket": b, "Key": "k", "VersionId": version})
+    denied(copy, version=kept)
+    copy(free)
+    equal(remove(free), [], "the one that may go")
+
+
+def test_conditions_on_a_copy(s):
+    """A '?' is part of the source's key; tags that do not come from the request do not count as its own."""
+    b = made(s)
+    for key in ("open", "open?secret"):
+        put(s, b, key)
+    allow = statement(b, ["s3:PutObject", "s3:PutObjectTagging", "s3:GetObject", "s3:GetObjectTagging"],
+                      principal={"AWS": BOB["id"]})
+    bar = dict(statement(b, "s3:PutObject", effect="Deny"), Principal={"AWS": BOB["id"]})
+    set_policy(s, b, allow, dict(bar, Condition={
+        "StringNotEquals": {"s3:x-amz-copy-source": b + "/open"}}))
+
+    def copy(source, **more):
+        target = "/%s/copy" % b
+        headers = {"x-amz-copy-source": source}
+        headers.update(more)
+        s.key, root = BOB["access_key_id"], (s.key, s.secret)
+        s.secret = BOB["secret_access_key"]
+        try:
+            return s.signed("PUT", target, b"", headers).status
+        finally:
+            s.key, s.secret = root
+    equal(copy("/%s/open" % b), 200, "the source allowed")
+    equal(copy("/%s/open?secret" % b), 403, "another source")
+    set_policy(s, b, allow, dict(bar, Condition={"StringNotEquals": {"s3:RequestObjectTag/project": "x"}}))
+    tagged = {"x-amz-tagging": "project=x"}
+    equal(copy("/%s/open" % b, **tagged), 403, "a header that is not used")
+    equal(copy("/%s/open" % b, **dict(tagged, **{"x-amz-tagging-directive": "REPLACE"})), 200, "its own")
+
+
+def test_lists_need_a_permission(s):
+    """PutObject with another list than the owner's alone needs s3:PutObjectAcl (API_PutObject)."""
+    b = made(s)
+    public = {"x-amz-acl": "public-read"}
+    set_policy(s, b, statement(b, "s3:PutObject"))
+    equal(anybody(s, "PUT", "/%s/drop" % b, b""), 200, "what anybody drops")
+    equal(anybody(s, "PUT", "/%s/drop" % b, b"", **public), 403, "and would have published by the owner")
+    put(s, b, "bob", who=bob, ACL="public-read")
+    set_policy(s, b, statement(b, ["s3:PutObject", "s3:PutObjectAcl"]))
+    equal(anybody(s, "PUT", "/%s/drop" % b, b"", **public), 200, "with the permission")
+    set_policy(s, b, statement(b, "s3:PutObject"), statement(b, "s3:PutObjectAcl", effect="Deny"))
+    for who in (ann, bob):
+        denied(who(s).put_object, Bucket=b, Key="k", Body=b"", ACL="public-read")
+        denied(who(s).create_multipart_upload, Bucket=b, Key="k", ACL="public-read")
+        put(s, b, who=who, ACL="private")
 
 
 def test_status(s):
