@@ -90,7 +90,7 @@ typedef int (*store_part_fn)(void *arg, const struct store_part *part);
 /* Numbers above `after`. ERR_NOPARENT, ERR_NOTFOUND. */
 int store_part_list(struct store *s, struct slice bucket, struct slice key, struct slice upload_id,
                     int after, int max, store_part_fn fn, void *arg, bool *truncated);
-/* The parts a version was made of (part_count > 0), in order. ERR_NOTFOUND: not known, as of those
+/* The parts a version was made of (part_count > 0), in order. ERR_NOTFOUND: not known, as of some
  * made before this was kept; ERR_CORRUPT. */
 int store_version_parts(struct store *s, const struct store_object *o, store_part_fn fn, void *arg);
 

@@ -4,6 +4,9 @@
  * bytes (version_bytes_drop()).
  *
  * A row is a list of parts, each: number, size (LEB128), algorithm (1 byte), checksum (its bytes).
+ *
+ * Objects completed under schema 1 have no row. A part that was uploaded is one blob there, so
+ * where there are as many extents as parts, these are the parts.
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -76,6 +79,19 @@ parts_give(struct slice parts, store_part_fn fn, void *arg)
     return ERR_NONE;
 }
 
+static int
+extents_give(const struct store_object *o, store_part_fn fn, void *arg)
+{
+    if (o->extent_count != (size_t)o->part_count)
+        return ERR_NOTFOUND; /* empty parts, or copied ones */
+    for (size_t i = 0; i < o->extent_count; i++) {
+        struct store_part part = {.number = (int)i + 1, .size = o->extents[i].bytes};
+        if (fn(arg, &part) != 0)
+            break;
+    }
+    return ERR_NONE;
+}
+
 int
 store_version_parts(struct store *s, const struct store_object *o, store_part_fn fn, void *arg)
 {
@@ -91,7 +107,7 @@ store_version_parts(struct store *s, const struct store_object *o, store_part_fn
         err = parts_give(db_column_blob(q, 0), fn, arg);
         db_reset(q);
     } else {
-        err = rc == DB_DONE ? ERR_NOTFOUND : rc;
+        err = rc == DB_DONE ? extents_give(o, fn, arg) : rc;
     }
     db_read_end(s->db, &conn);
     return err;
