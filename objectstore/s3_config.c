@@ -131,6 +131,36 @@ s3_config_reply(struct s3_request *q, const char *name, enum s3_fault absent)
     s3_reply_xml(q, 200, &b);
 }
 
+/* ---- settings that can only be what they are ---- */
+
+static bool
+says_nothing_new(const char *sub, const struct xml_node *root)
+{
+    if (strcmp(sub, "logging") == 0)
+        return xml_child(root, "LoggingEnabled") == NULL;
+    if (strcmp(sub, "requestPayment") == 0)
+        return slice_eqs(slice_trim(xml_text(root, "Payer")), "BucketOwner");
+    return slice_eqs(slice_trim(xml_text(root, "Status")), "Suspended");
+}
+
+/* Tools that describe a whole bucket set these to what they are already; another wish is refused.
+ */
+void
+s3_run_put_fixed(struct s3_request *q)
+{
+    const char *sub = q->op->sub;
+    const struct xml_node *root =
+        s3_doc_parse(q, strcmp(sub, "logging") == 0          ? "BucketLoggingStatus"
+                        : strcmp(sub, "requestPayment") == 0 ? "RequestPaymentConfiguration"
+                                                             : "AccelerateConfiguration");
+    if (root == NULL)
+        return;
+    if (says_nothing_new(sub, root))
+        s3_reply_empty(q, 200, 0);
+    else
+        s3_fail(q, S3_NOT_IMPLEMENTED);
+}
+
 /* ---- notifications ---- */
 
 static int

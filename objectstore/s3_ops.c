@@ -32,13 +32,13 @@ run_canned(struct s3_request *q)
 #define FORM S3_BODY_FORM, 0
 #define XML(name, inner) "<" name S3_XMLNS ">" inner "</" name ">"
 /* A document we give without keeping one, and a refusal of that kind. */
-#define CANNED(sub, action, text)                                                           \
-    {                                                                                       \
-        "Get:" sub, HTTP_GET, S3_BUCKET, sub, action, NO_BODY, 0, NULL, run_canned, text, 0 \
+#define CANNED(name, sub, action, text)                                               \
+    {                                                                                 \
+        name, HTTP_GET, S3_BUCKET, sub, action, NO_BODY, 0, NULL, run_canned, text, 0 \
     }
-#define ABSENT(sub, level, action, fault)                                                   \
-    {                                                                                       \
-        "Get:" sub, HTTP_GET, level, sub, action, NO_BODY, 0, NULL, run_canned, NULL, fault \
+#define ABSENT(name, sub, action, fault)                                                  \
+    {                                                                                     \
+        name, HTTP_GET, S3_BUCKET, sub, action, NO_BODY, 0, NULL, run_canned, NULL, fault \
     }
 
 static const struct s3_op ops[] = {
@@ -166,14 +166,24 @@ static const struct s3_op ops[] = {
     {"DeleteBucketLifecycle", HTTP_DELETE, S3_BUCKET, "lifecycle", "s3:PutLifecycleConfiguration",
      NO_BODY, S3_MUTATES | S3_FREES, NULL, s3_run_delete_lifecycle, NULL, 0},
 
+    /* Settings that can only be what they are: saying so is no error. */
+    {"PutBucketLogging", HTTP_PUT, S3_BUCKET, "logging", "s3:PutBucketLogging", DOC(S3_DOC_SMALL),
+     0, NULL, s3_run_put_fixed, NULL, 0},
+    {"PutBucketRequestPayment", HTTP_PUT, S3_BUCKET, "requestPayment", "s3:PutBucketRequestPayment",
+     DOC(S3_DOC_SMALL), 0, NULL, s3_run_put_fixed, NULL, 0},
+    {"PutBucketAccelerateConfiguration", HTTP_PUT, S3_BUCKET, "accelerate",
+     "s3:PutAccelerateConfiguration", DOC(S3_DOC_SMALL), 0, NULL, s3_run_put_fixed, NULL, 0},
+
     /* Reads that clients make by themselves: what an unconfigured bucket says. */
-    CANNED("accelerate", "s3:GetAccelerateConfiguration", XML("AccelerateConfiguration", "")),
-    CANNED("logging", "s3:GetBucketLogging", XML("BucketLoggingStatus", "")),
-    CANNED("requestPayment", "s3:GetBucketRequestPayment",
+    CANNED("GetBucketAccelerateConfiguration", "accelerate", "s3:GetAccelerateConfiguration",
+           XML("AccelerateConfiguration", "")),
+    CANNED("GetBucketLogging", "logging", "s3:GetBucketLogging", XML("BucketLoggingStatus", "")),
+    CANNED("GetBucketRequestPayment", "requestPayment", "s3:GetBucketRequestPayment",
            XML("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")),
-    ABSENT("website", S3_BUCKET, "s3:GetBucketWebsite", S3_NO_WEBSITE),
-    ABSENT("encryption", S3_BUCKET, "s3:GetEncryptionConfiguration", S3_NO_ENCRYPTION),
-    ABSENT("replication", S3_BUCKET, "s3:GetReplicationConfiguration", S3_NO_REPLICATION),
+    ABSENT("GetBucketWebsite", "website", "s3:GetBucketWebsite", S3_NO_WEBSITE),
+    ABSENT("GetBucketEncryption", "encryption", "s3:GetEncryptionConfiguration", S3_NO_ENCRYPTION),
+    ABSENT("GetBucketReplication", "replication", "s3:GetReplicationConfiguration",
+           S3_NO_REPLICATION),
 
     {"ListBuckets", HTTP_GET, S3_SERVICE, NULL, "s3:ListAllMyBuckets", NO_BODY,
      S3_NEW_BUCKET | S3_JUDGES, NULL, s3_run_list_buckets, NULL, 0},

@@ -372,6 +372,7 @@ void s3_run_put_access_block(struct s3_request *q);
 void s3_run_delete_access_block(struct s3_request *q);
 void s3_run_get_notification(struct s3_request *q);
 void s3_run_put_notification(struct s3_request *q);
+void s3_run_put_fixed(struct s3_request *q);
 void s3_run_get_policy(struct s3_request *q);
 void s3_run_put_policy(struct s3_request *q);
 void s3_run_delete_policy(struct s3_request *q);

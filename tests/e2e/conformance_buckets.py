@@ -209,11 +209,25 @@ def test_settings_of_another(s):
 
 NOT_IMPLEMENTED = [("PUT", "?website"), ("PUT", "?replication"), ("PUT", "?inventory&id=1"), ("PUT", "?analytics&id=1"),
                    ("PUT", "?metrics&id=1"), ("GET", "?inventory"), ("GET", "?analytics&id=1"),
-                   ("PUT", "?intelligent-tiering&id=1"), ("PUT", "?accelerate"), ("POST", "/k?restore"),
+                   ("PUT", "?intelligent-tiering&id=1"), ("POST", "/k?restore"),
                    ("POST", "/k?select&select-type=2"), ("GET", "/k?torrent")]
 conformance.table(globals(), "not implemented", [("%s %s" % n, n[0], n[1]) for n in NOT_IMPLEMENTED],
                   lambda s, method, target: wants(api(s)(method, filled(s, "k") + target, b"<a/>" if method != "GET" else b""),
                                                   "501 NotImplemented"))
+
+
+# What a bucket is already may be said; what it cannot become is refused.
+FIXED = [("logging", b"<BucketLoggingStatus/>", "200"),
+         ("logging", b"<BucketLoggingStatus><LoggingEnabled><TargetBucket>b</TargetBucket></LoggingEnabled></BucketLoggingStatus>",
+          "501 NotImplemented"),
+         ("logging", b"<a/>", "400 MalformedXML"),
+         ("requestPayment", b"<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>", "200"),
+         ("requestPayment", b"<RequestPaymentConfiguration><Payer>Requester</Payer></RequestPaymentConfiguration>",
+          "501 NotImplemented"),
+         ("accelerate", b"<AccelerateConfiguration><Status>Suspended</Status></AccelerateConfiguration>", "200"),
+         ("accelerate", b"<AccelerateConfiguration><Status>Enabled</Status></AccelerateConfiguration>", "501 NotImplemented")]
+conformance.table(globals(), "fixed", [("%s %s" % (f[0], f[2]), f[0], f[1], f[2]) for f in FIXED],
+                  lambda s, sub, body, want: wants(api(s)("PUT", bucket(s) + "?" + sub, body), want))
 
 
 def test_methods_nobody_has(s):

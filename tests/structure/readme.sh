@@ -6,9 +6,8 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 # Rows of the operation table by their S3 name, in the README as whole words.
-sed -n 's/^ *{"\([A-Z][A-Za-z0-9]*\)",.*/\1/p' objectstore/s3_ops.c | sort -u >"$tmp/has"
-sed -n '/^## What the endpoint speaks/,/^## /p' README.md | grep -v '^| `NotImplemented`' |
-    grep -v '^| answered with what' | grep '^|' |
+sed -n -E 's/^ *(\{|CANNED\(|ABSENT\()"([A-Z][A-Za-z0-9]*)",.*/\2/p' objectstore/s3_ops.c | sort -u >"$tmp/has"
+sed -n '/^## What the endpoint speaks/,/^## /p' README.md | grep -v '^| `NotImplemented`' | grep '^|' |
     grep -oE '\b(Get|Put|Delete|List|Head|Create|Copy|Post|Upload|Complete|Abort)[A-Z][A-Za-z0-9]*\b' |
     sort -u >"$tmp/says"
 lacks=$(comm -23 "$tmp/has" "$tmp/says" | tr '\n' ' ')
