@@ -73,7 +73,7 @@ struct image_output {
     int width, height;
 };
 
-/* After image_decode(): one thumbnail, without any metadata. */
+/* After image_decode(): one thumbnail, without any metadata but what keep_copyright keeps. */
 int image_render(struct image *im, const struct preset *p, struct image_output *out,
                  struct buf *why);
 void image_output_free(struct image_output *out);

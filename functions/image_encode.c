@@ -1,13 +1,17 @@
 /*
  * From the base picture to one thumbnail: size, crop or padding, encoding. The base has no
- * metadata any more; what leaves is sRGB without a profile.
+ * metadata any more; what leaves is sRGB without a profile. The one thing a preset may keep of a
+ * file's words, who made the picture, is written anew and not copied: a source's EXIF block never
+ * gets as far as here.
  */
 #include "functions/image_priv.h"
+#include "functions/image_exif.h"
 #include "functions/image_webp.h"
 #include "base/chk.h"
 #include "base/err.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* Effort 4 costs 2.5 times as much for 2 % of the bytes. */
 #define WEBP_EFFORT 2
@@ -148,24 +152,53 @@ shape(const struct image *im, const struct preset *p, VipsImage **out)
 
 /* ---- bytes ---- */
 
+/* libvips takes "text (what it was read as)" and drops the last parenthesis: give it one to drop.
+ */
+static void
+set_exif_text(VipsImage *im, const char *field, const char *text)
+{
+    char value[EXIF_TEXT_MAX + 64];
+    if (text[0] == '\0')
+        return;
+    snprintf(value, sizeof(value), "%s (, ASCII, %zu components, %zu bytes)", text,
+             strlen(text) + 1, strlen(text) + 1);
+    vips_image_set_string(im, field, value);
+}
+
+/* With the author's words if the preset keeps them and there are any: then `*words`, and nothing
+ * may strip the EXIF block that the saver makes of them. */
 static int
-encode(VipsImage *in, const struct preset *p, void **bytes, size_t *n)
+sign(const struct image *im, VipsImage *in, const struct preset *p, bool *words, VipsImage **out)
+{
+    struct exif_facts facts = {0};
+    if (p->keep_copyright)
+        exif_read(im->facts.exif, &facts);
+    *words = facts.copyright[0] != '\0' || facts.artist[0] != '\0';
+    if (vips_copy(in, out, NULL) != 0)
+        return -1;
+    set_exif_text(*out, "exif-ifd0-Copyright", facts.copyright);
+    set_exif_text(*out, "exif-ifd0-Artist", facts.artist);
+    return 0;
+}
+
+static int
+encode(VipsImage *in, const struct preset *p, gboolean strip, void **bytes, size_t *n)
 {
     gboolean progressive = vips_image_get_width(in) > JPEG_PROGRESSIVE_SIDE ||
                            vips_image_get_height(in) > JPEG_PROGRESSIVE_SIDE;
     switch (p->format) {
     case PRESET_WEBP:
         return vips_webpsave_buffer(in, bytes, n, "Q", p->quality, "effort", WEBP_EFFORT, "strip",
-                                    TRUE, NULL);
+                                    strip, NULL);
     case PRESET_JPEG:
         return vips_jpegsave_buffer(in, bytes, n, "Q", p->quality, "optimize_coding", TRUE,
-                                    "interlace", progressive, "strip", TRUE, NULL);
+                                    "interlace", progressive, "strip", strip, NULL);
     case PRESET_PNG:
-        return vips_pngsave_buffer(in, bytes, n, "strip", TRUE, NULL);
+        return vips_pngsave_buffer(in, bytes, n, "strip", strip, NULL);
     case PRESET_AVIF:
         return vips_heifsave_buffer(in, bytes, n, "Q", p->quality, "effort", AVIF_EFFORT,
                                     "compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "bitdepth", 8,
-                                    "strip", TRUE, NULL);
+                                    "strip", strip, NULL);
     }
     CHK(!"a preset format without an encoder");
     return -1;
@@ -176,21 +209,24 @@ image_render(struct image *im, const struct preset *p, struct image_output *out,
 {
     CHK_MAGIC(im, IMAGE_MAGIC);
     CHK(im->base != NULL);
-    VipsImage *shaped = NULL;
+    VipsImage *shaped = NULL, *ready = NULL;
+    bool words = false;
     void *bytes = NULL;
     size_t n = 0;
     int err = ERR_NONE;
     *out = (struct image_output){0};
-    if (shape(im, p, &shaped) != 0 || encode(shaped, p, &bytes, &n) != 0) {
+    if (shape(im, p, &shaped) != 0 || sign(im, shaped, p, &words, &ready) != 0 ||
+        encode(ready, p, !words, &bytes, &n) != 0) {
         err = image_vips_error(why, "cannot make it");
         goto out;
     }
-    if (p->format == PRESET_WEBP)
+    if (p->format == PRESET_WEBP && !words)
         n = webp_strip(bytes, n);
     out->bytes = slice_of(bytes, n);
     out->width = vips_image_get_width(shaped);
     out->height = vips_image_get_height(shaped);
 out:
+    g_clear_object(&ready);
     g_clear_object(&shaped);
     return err;
 }

@@ -198,6 +198,8 @@ exif_read(struct slice bytes, struct exif_facts *out)
            gps = (size_t)get_integer(&t, ifd0, 0x8825);
     get_text(&t, ifd0, 0x010f, out->camera_make, sizeof(out->camera_make));
     get_text(&t, ifd0, 0x0110, out->camera_model, sizeof(out->camera_model));
+    get_text(&t, ifd0, 0x8298, out->copyright, sizeof(out->copyright));
+    get_text(&t, ifd0, 0x013b, out->artist, sizeof(out->artist));
     get_text(&t, exif, 0xa434, out->lens, sizeof(out->lens));
     out->f_number = get_real(&t, exif, 0x829d);
     out->iso = get_integer(&t, exif, 0x8827);

@@ -13,6 +13,8 @@ struct exif_facts { /* texts are clean UTF-8, "" when absent */
     char camera_make[EXIF_TEXT_MAX];
     char camera_model[EXIF_TEXT_MAX];
     char lens[EXIF_TEXT_MAX];
+    char copyright[EXIF_TEXT_MAX]; /* the photographer's, where an editor has one too */
+    char artist[EXIF_TEXT_MAX];
     char taken_at[48];      /* "2016-05-01T12:34:56", with "+02:00" where the camera knew it */
     char exposure_time[32]; /* seconds: "1/250", "2.5" */
     double f_number;        /* this and the next two: 0 when absent */

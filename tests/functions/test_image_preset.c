@@ -1,5 +1,6 @@
 /* What a preset's further members do to pixels made here. */
 #include "functions/image.h"
+#include "functions/image_exif.h"
 #include "base/chk.h"
 #include "base/err.h"
 
@@ -115,10 +116,10 @@ test_enlarge_sizes(void **state)
         enum preset_fit fit;
         int want_w, want_h;
     } cases[] = {
-        {40, 30, 100, 100, PRESET_INSIDE, 100, 75}, {30, 40, 100, 100, PRESET_INSIDE, 75, 100},
-        {40, 30, 100, 100, PRESET_COVER, 100, 100}, {40, 30, 20, 100, PRESET_COVER, 20, 100},
-        {40, 30, 100, 20, PRESET_COVER, 100, 20},   {40, 30, 100, 100, PRESET_CONTAIN, 100, 100},
-        {200, 100, 50, 50, PRESET_INSIDE, 50, 25},  {1, 1, 60, 40, PRESET_COVER, 60, 40},
+        {40, 30, 100, 100, PRESET_INSIDE, 100, 75},  {30, 40, 100, 100, PRESET_INSIDE, 75, 100},
+        {40, 30, 100, 100, PRESET_COVER, 100, 100},  {40, 30, 20, 100, PRESET_COVER, 20, 100},
+        {40, 30, 100, 20, PRESET_COVER, 100, 20},    {40, 30, 100, 100, PRESET_CONTAIN, 100, 100},
+        {200, 100, 50, 50, PRESET_INSIDE, 50, 25},   {1, 1, 60, 40, PRESET_COVER, 60, 40},
         {1, 2000, 700, 700, PRESET_COVER, 700, 700}, {2000, 1, 700, 700, PRESET_COVER, 700, 700},
         {41, 29, 97, 13, PRESET_COVER, 97, 13},
     };
@@ -205,8 +206,8 @@ static void
 assert_color(VipsImage *im, int x, int y, uint32_t rgb, double tolerance, const char *what)
 {
     for (int i = 0; i < 3; i++)
-        assert_near(band(im, x, y, vips_image_get_bands(im) < 3 ? 0 : i),
-                    rgb >> (16 - 8 * i) & 255, tolerance, what);
+        assert_near(band(im, x, y, vips_image_get_bands(im) < 3 ? 0 : i), rgb >> (16 - 8 * i) & 255,
+                    tolerance, what);
 }
 
 /* Transparent parts of a JPEG, for grey and coloured pictures on grey and coloured grounds. */
@@ -257,6 +258,102 @@ test_background_padding(void **state)
             }
 }
 
+/* ---- keep_copyright ---- */
+
+/* The two signs in front are patched to a UTF-8 copyright sign in the file. */
+static const char copyright[] = "@@ 2016 Ann (all rights, and more, of hers, reserved)";
+static const char copyright_kept[] = "(C) 2016 Ann (all rights, and more, of hers, reserved)";
+
+/* Everything that EXIF could give away, and who made the picture. */
+static struct slice
+make_signed(bool webp, bool with_words)
+{
+    static const struct {
+        const char *field, *value;
+    } fields[] = {
+        {"exif-ifd0-Make", "SECRET-make (SECRET-make, ASCII, 12 components, 12 bytes)"},
+        {"exif-ifd0-ImageDescription", "SECRET-text (SECRET-text, ASCII, 12 components, 12 bytes)"},
+        {"exif-ifd2-UserComment", "SECRET-said (SECRET-said, ASCII, 12 components, 12 bytes)"},
+        {"exif-ifd2-BodySerialNumber", "SECRET-0815 (SECRET-0815, ASCII, 12 components, 12 bytes)"},
+        {"exif-ifd3-GPSLatitude",
+         "33/1 51/1 216/10 (33, 51, 21.6, Rational, 3 components, 24 bytes)"},
+        {"exif-ifd3-GPSLatitudeRef", "S (S, ASCII, 2 components, 2 bytes)"},
+        {"exif-ifd3-GPSLongitude",
+         "151/1 12/1 36/1 (151, 12, 36, Rational, 3 components, 24 bytes)"},
+        {"exif-ifd3-GPSLongitudeRef", "E (E, ASCII, 2 components, 2 bytes)"},
+    };
+    uint8_t px[SIDE * SIDE * 3];
+    memset(px, 99, sizeof(px));
+    VipsImage *im = from_pixels(px, SIDE, SIDE, 3);
+    char text[256];
+    void *p;
+    size_t n;
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        vips_image_set_string(im, fields[i].field, fields[i].value);
+    snprintf(text, sizeof(text), "%s (x, ASCII, 1 components, 1 bytes)", copyright);
+    if (with_words) {
+        vips_image_set_string(im, "exif-ifd0-Copyright", text);
+        vips_image_set_string(im, "exif-ifd0-Artist", "Ann (Ann, ASCII, 4 components, 4 bytes)");
+    }
+    vips_image_set_blob_copy(im, VIPS_META_XMP_NAME, "<x>SECRET-xmp</x>", 17);
+    assert_int_equal(
+        webp ? vips_webpsave_buffer(im, &p, &n, NULL) : vips_jpegsave_buffer(im, &p, &n, NULL), 0);
+    g_object_unref(im);
+    ptrdiff_t at = slice_find(slice_of(p, n), SLICE_LIT("@@ 2016"));
+    assert_int_equal(at > 0, with_words);
+    if (with_words)
+        memcpy((char *)p + at, "\xc2\xa9", 2);
+    return slice_of(p, n);
+}
+
+/* EXIF of what the preset makes of it, and whether there is a word too many anywhere. */
+static void
+render_exif(struct slice bytes, const struct preset *p, struct exif_facts *facts, bool *any)
+{
+    struct image *im = NULL, *again = NULL;
+    struct image_output out;
+    struct buf why;
+    buf_init(&why, IMAGE_WHY_MAX);
+    assert_int_equal(image_open(&im, bytes, sniff(bytes), &limits, &why), ERR_NONE);
+    assert_int_equal(image_decode(im, 1, &why), ERR_NONE);
+    assert_int_equal(image_render(im, p, &out, &why), ERR_NONE);
+    if (slice_find(out.bytes, SLICE_LIT("SECRET")) >= 0)
+        fail_msg("format %d gives a secret away", p->format);
+    assert_int_equal(image_open(&again, out.bytes, sniff(out.bytes), &limits, &why), ERR_NONE);
+    exif_read(image_facts(again)->exif, facts);
+    *any = image_facts(again)->exif.n > 0;
+    image_free(&again);
+    image_output_free(&out);
+    image_free(&im);
+    buf_fini(&why);
+}
+
+static void
+test_copyright(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2 * 2 * 2 * 4; i++) {
+        bool webp = i & 1, words = i & 2, keep = i & 4;
+        struct slice b = make_signed(webp, words);
+        struct preset p =
+            preset_of(i & 8 ? SIDE : 20, SIDE, PRESET_INSIDE, (enum preset_format)(i >> 3));
+        struct exif_facts facts;
+        bool any;
+        assert_true(slice_find(b, SLICE_LIT("SECRET-make")) > 0);
+        assert_true(slice_find(b, SLICE_LIT("SECRET-xmp")) > 0);
+        p.keep_copyright = keep;
+        render_exif(b, &p, &facts, &any);
+        if (any != (keep && words && p.format != PRESET_PNG))
+            fail_msg("format %d: EXIF or none", p.format);
+        if (any) {
+            assert_string_equal(facts.copyright, copyright_kept);
+            assert_string_equal(facts.artist, "Ann");
+        }
+        assert_false(facts.has_position || facts.has_altitude || facts.camera_make[0] != '\0');
+        g_free((void *)b.p);
+    }
+}
+
 static int
 setup(void **state)
 {
@@ -274,9 +371,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_enlarge_sizes),      cmocka_unit_test(test_enlarge_pixels),
-        cmocka_unit_test(test_sharpen),            cmocka_unit_test(test_sharpen_bounds),
-        cmocka_unit_test(test_background_flatten), cmocka_unit_test(test_background_padding),
+        cmocka_unit_test(test_enlarge_sizes),
+        cmocka_unit_test(test_enlarge_pixels),
+        cmocka_unit_test(test_sharpen),
+        cmocka_unit_test(test_sharpen_bounds),
+        cmocka_unit_test(test_background_flatten),
+        cmocka_unit_test(test_background_padding),
+        cmocka_unit_test(test_copyright),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

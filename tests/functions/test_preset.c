@@ -100,6 +100,10 @@ test_parse_bad(void **state)
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"format\":\"gif\"}]", "webp"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"focus\":\"face\"}]", "centre"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"enlarge\":1}]", "enlarge must be true or"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"keep_copyright\":\"yes\"}]",
+         "keep_copyright must be true or false"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"format\":\"png\",\"keep_copyright\":true}]",
+         "(a): keep_copyright must be false for png"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"enlarge\":null}]", "true or false"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"sharpen\":10.1}]",
          "from 0 (not at all) to 10"},
@@ -152,6 +156,7 @@ set_extras(struct preset *p)
     p->sharpen = 107;
     p->has_background = true;
     p->background = 0x00ff0a;
+    p->keep_copyright = true;
 }
 
 static void
@@ -200,6 +205,7 @@ test_hash(void **state)
 
     DIFFERS(enlarge = true);
     DIFFERS(sharpen = 50);
+    DIFFERS(keep_copyright = true);
     DIFFERS(format = PRESET_JPEG; q.has_background = true);
     DIFFERS(fit = PRESET_CONTAIN; q.has_background = true);
 
