@@ -168,6 +168,8 @@ recreation_ok(struct s3_request *q, struct slice *acl)
 {
     if (q->bucket == NULL && store_bucket_get(q->s->store, q->bucket_name, &q->bucket) != ERR_NONE)
         return true;
+    if (!slice_eqs(q->bucket->owner, q->account->canonical_id))
+        return true; /* refused as taken; its settings are not the stranger's to learn */
     if (access_ownership(q->bucket) == ACCESS_OWNER_ENFORCED)
         *acl = q->bucket->acl;
     return public_ok(q, *acl);

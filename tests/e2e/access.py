@@ -701,6 +701,8 @@ def test_strangers_learn_nothing(s):
     denied(bob(s).get_object, Bucket=b, Key="none")
     set_policy(s, b, statement(b, ["s3:GetObject", "s3:ListBucket"]))
     refused("NoSuchKey", 404, bob(s).get_object, Bucket=b, Key="none")
+    block(s, b, "BlockPublicAcls")
+    refused("BucketAlreadyExists", 409, bob(s).create_bucket, Bucket=b, ACL="public-read")
 
 
 def test_root_everywhere(s):
