@@ -12,7 +12,7 @@
  *      is read again: who was told that the rules are gone loses nothing to them any more;
  *   2. the version is still what it was: current with that generation, noncurrent, or the newest
  *      and a marker;
- *   3. a rule still says so of its tags as they are now;
+ *   3. a rule still says so of its tags and of how many newer ones there are now;
  *   4. no object lock protects it (the store's own check).
  * A victim that fails 2 to 4 is passed over, alone.
  */
@@ -50,7 +50,6 @@ struct victim {
     int64_t seq; /* the version's: "null" may name another one by now */
     int64_t generation;
     int64_t since_ms;
-    int newer;
 };
 
 /* Where a listing stands: behind this entry. */
@@ -116,8 +115,7 @@ add(struct pass *p, const struct lifecycle_subject *subject)
     *v = (struct victim){.kind = subject->kind,
                          .is_marker = subject->is_marker,
                          .key_n = subject->key.n,
-                         .since_ms = subject->since_ms,
-                         .newer = subject->newer};
+                         .since_ms = subject->since_ms};
     memcpy(v->key, subject->key.p, subject->key.n);
     return v;
 }
@@ -245,15 +243,21 @@ judge_again(const struct pass *p, struct db_conn *conn, const struct victim *v)
     bool newest = v->kind != LIFECYCLE_NONCURRENT;
     int err = store_apply_get_version(p->s, conn, p->bucket->id, victim_key(v),
                                       newest ? SLICE_NONE : slice_str(v->version_id), &o);
-    if (err != ERR_NONE)
+    int newer = 0;
+    if (err == ERR_NONE && !newest)
+        err = version_newer_count(conn, p->bucket->id, victim_key(v), o->seq, LIFECYCLE_KEEP_MAX,
+                                  &newer);
+    if (err != ERR_NONE) {
+        store_object_unref(&o);
         return err == ERR_NOTFOUND ? ERR_STALE : err;
+    }
     const struct lifecycle_subject subject = {.kind = v->kind,
                                               .is_marker = o->is_marker,
                                               .key = o->key,
                                               .size = o->size,
                                               .tags = o->tags,
                                               .since_ms = v->since_ms,
-                                              .newer = v->newer};
+                                              .newer = newer};
     bool same = o->is_latest == newest && o->is_marker == v->is_marker && o->seq == v->seq &&
                 (v->kind != LIFECYCLE_CURRENT || o->generation == v->generation);
     bool due = lifecycle_due(p->bucket->lifecycle, &subject, p->day_ms, &rule) <= p->now_ms;

@@ -154,6 +154,9 @@ int version_make_room(struct store *s, struct db_conn *conn, int64_t bucket_id, 
  * the null version; -1: the newest. */
 int version_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t seq,
                      struct store_object *o, struct slice *extents, struct db_stmt **row);
+/* Noncurrent versions and markers of the key that are newer than that version, at most `max`. */
+int version_newer_count(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t seq,
+                        int max, int *count);
 
 /* ---- multipart.c ---- */
 

@@ -65,6 +65,25 @@ version_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key, int6
     return DB_ROW;
 }
 
+int
+version_newer_count(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t seq, int max,
+                    int *count)
+{
+    struct db_stmt *q =
+        db_prepare(conn, "SELECT count(*) FROM (SELECT 1 FROM object_version WHERE bucket_id = ?1"
+                         " AND key = ?2 AND rank < ?3 AND noncurrent_ms <> 0 LIMIT ?4)");
+    db_bind_int(q, 1, bucket_id);
+    db_bind_blob(q, 2, key);
+    db_bind_int(q, 3, -seq);
+    db_bind_int(q, 4, max);
+    int rc = db_step(q);
+    if (rc != DB_ROW)
+        return rc;
+    *count = (int)db_column_int(q, 0);
+    db_reset(q);
+    return ERR_NONE;
+}
+
 static int
 version_row_delete(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t seq)
 {

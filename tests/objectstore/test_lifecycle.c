@@ -5,7 +5,6 @@
 #include "objectstore/lifecycle.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/stat.h"
 #include "objectstore/lifecycle_run.h"
 #include "tests/objectstore/s3_fixture.h"
 
@@ -646,52 +645,6 @@ uploads_end(void **state)
     assert_int_equal(fix_count(f, "SELECT count(*) FROM upload"), MANY / 2);
 }
 
-#define PARTS 4000 /* two rows each */
-
-struct copies {
-    struct creation *upload;
-    const struct store_object *source;
-};
-
-static int
-copies_apply(struct fix *f, struct db_conn *conn, void *arg)
-{
-    const struct copies *c = arg;
-    int err = ERR_NONE;
-    for (int i = 1; i <= PARTS && err == ERR_NONE; i++) {
-        struct store_part part = {.number = i};
-        err = store_apply_part_copy(f->store, conn, SLICE_LIT("photos"), c->upload->p.spec.key,
-                                    slice_str(c->upload->id), &part, c->source, 0, 1);
-    }
-    return err;
-}
-
-/* What takes long is not one transaction: others have their turn. */
-static void
-uploads_of_many_parts(void **state)
-{
-    struct fix *f = *state;
-    struct creation calls[5];
-    struct copies c;
-    configure(f, DOCUMENT(RULE(ALL ABORT("1"))));
-    put(f, "source");
-    assert_int_equal(store_get(f->store, SLICE_LIT("photos"), SLICE_LIT("source"), &c.source),
-                     ERR_NONE);
-    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
-        c.upload = &calls[i];
-        fix_put_spec(&calls[i].p, "photos", SLICE_LIT("many"), SLICE_NONE);
-        assert_int_equal(fix_run(f, upload_apply, &calls[i]), ERR_NONE);
-        assert_int_equal(fix_run(f, copies_apply, &c), ERR_NONE);
-    }
-    store_object_unref(&c.source);
-    days_pass(3);
-    int64_t before = stat_get(STAT_db_commits_total);
-    pass(f, 0, 0, 5);
-    assert_true(stat_get(STAT_db_commits_total) - before >= 3);
-    assert_int_equal(fix_count(f, "SELECT count(*) FROM part"), 0);
-    assert_int_equal(fix_count(f, "SELECT refs FROM blob"), 1);
-}
-
 /* ---- what changes while a pass runs ---- */
 
 static bool
@@ -868,6 +821,7 @@ expiration_header(void **state)
 }
 
 #define PASS_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
 int
 main(void)
 {
@@ -887,7 +841,6 @@ main(void)
         PASS_TEST(suspended_and_null),
         PASS_TEST(locks_hold),
         PASS_TEST(uploads_end),
-        PASS_TEST(uploads_of_many_parts),
         PASS_TEST(rules_removed_meanwhile),
         PASS_TEST(objects_changed_meanwhile),
         PASS_TEST(stops_between_batches),

@@ -69,9 +69,9 @@ static void
 old_part(struct db_conn *conn, const char *etag)
 {
     char extents[8];
-    struct db_stmt *q = db_prepare(
-        conn, "INSERT INTO part (upload_id, number, size, mtime_ms, etag, checksum,"
-              " checksum_value, extents) VALUES (?1, 1, ?2, 1000, ?3, 0, '', ?4)");
+    struct db_stmt *q =
+        db_prepare(conn, "INSERT INTO part (upload_id, number, size, mtime_ms, etag, checksum,"
+                         " checksum_value, extents) VALUES (?1, 1, ?2, 1000, ?3, 0, '', ?4)");
     db_bind_blob(q, 1, UPLOAD);
     db_bind_int(q, 2, (int64_t)strlen(texts[PART]));
     db_bind_text(q, 3, slice_str(etag));
@@ -134,9 +134,9 @@ static const struct store_object *
 null_version(struct fix *f, const char *key)
 {
     const struct store_object *o = NULL;
-    assert_int_equal(store_get_version(f->store, SLICE_LIT("photos"), slice_str(key),
-                                       SLICE_LIT("null"), &o),
-                     ERR_NONE);
+    assert_int_equal(
+        store_get_version(f->store, SLICE_LIT("photos"), slice_str(key), SLICE_LIT("null"), &o),
+        ERR_NONE);
     return o;
 }
 
