@@ -4,6 +4,7 @@ conditions, storage classes, what must not happen when things happen at once, em
 import datetime
 import os
 import random
+import socket
 import sys
 import threading
 import urllib.parse
@@ -14,6 +15,7 @@ from darkroom import contains, equal, refused, true
 
 RACERS = 100
 RACE_KEYS = 10
+THOUSAND = 1000
 WRITERS = 4
 READERS = 4
 OVERWRITES = 25
@@ -315,6 +317,25 @@ def test_one_of_a_hundred_creates(s):
     equal([len(w) for w in won], [1] * RACE_KEYS, "winners of each key")
     for k in range(RACE_KEYS):
         equal(body(c, "race", str(k)), won[k][0], "bytes of key %d" % k)
+
+
+def test_one_of_a_thousand_creates(s):
+    """A thousand connections hold back the last byte of the same write, then all let go."""
+    bucket(s, "race-thousand", None)
+    lines = "".join("%s: %s\r\n" % h for h in s.signed_headers(
+        "PUT", "/race-thousand/k", b"x", {"If-None-Match": "*"}).items())
+    head = ("PUT /race-thousand/k HTTP/1.1\r\n%sContent-Length: 1\r\nConnection: close\r\n\r\n" % lines).encode()
+    waiting = [socket.create_connection((s.host, s.port), 30) for _ in range(THOUSAND)]
+    for c in waiting:
+        c.sendall(head)
+    for c in waiting:
+        c.sendall(b"x")
+    said = {}
+    for c in waiting:
+        status = c.makefile("rb").readline().split()[1]
+        said[status] = said.get(status, 0) + 1
+        c.close()
+    equal(said, {b"200": 1, b"412": THOUSAND - 1}, "answers")
 
 
 def test_one_of_many_completes(s):
