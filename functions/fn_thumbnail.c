@@ -13,6 +13,7 @@ fn_thumbnail_scale(const struct fn_job *job, const struct fn_call *call)
     for (size_t i = 0; i < list.count; i++) {
         double s = image_preset_scale(job->image, &list.presets[i]);
         scale = s > scale ? s : scale;
+        image_expect(job->image, &list.presets[i]);
     }
     return scale;
 }

@@ -157,6 +157,7 @@ image_open(struct image **out, struct slice bytes, enum sniff_format format,
         return ERR_NOMEM;
     im->magic = IMAGE_MAGIC;
     im->bytes = bytes;
+    im->pixels_total_max = limits->pixels_total_max;
     im->facts.format = format;
     if (load(im, 1, 1, VIPS_FAIL_ON_ERROR, &im->header) != 0) {
         vips_error_clear();
@@ -279,7 +280,7 @@ image_decode_bytes(const struct image *im, double scale)
         im->facts.format == SNIFF_WEBP)
         loaded *= 2;
     int64_t base = (int64_t)g.width * g.height * pixel;
-    return loaded + im->coefficient_bytes + 3 * base;
+    return loaded + im->coefficient_bytes + 3 * base + im->animation_bytes;
 }
 
 /* ---- pixels ---- */
@@ -337,9 +338,8 @@ without_metadata(VipsImage *in, VipsImage **out)
     return 0;
 }
 
-/* Colour and orientation of the small picture; consumes `*in`. */
-static int
-finish(const struct image *im, VipsImage **in, VipsImage **out)
+int
+image_finish(const struct image *im, VipsImage **in, VipsImage **out)
 {
     VipsImage *srgb = NULL, *upright = NULL, *bare = NULL;
     int rc = -1;
@@ -391,7 +391,7 @@ image_decode(struct image *im, double scale, struct buf *why)
                    im->facts.width, im->facts.height);
         return ERR_CORRUPT;
     }
-    if (rc != 0 || finish(im, &small, &im->base) != 0)
+    if (rc != 0 || image_finish(im, &small, &im->base) != 0)
         return image_vips_error(why, "unreadable");
     return ERR_NONE;
 }

@@ -58,7 +58,9 @@ const struct image_facts *image_facts(const struct image *im);
 double image_preset_scale(const struct image *im, const struct preset *p);
 /* The same for image_sample(). */
 double image_sample_scale(const struct image *im);
-/* Memory that image_decode() of this scale takes at most, about. */
+/* That the preset will be rendered: one that is animated takes memory of its own. */
+void image_expect(struct image *im, const struct preset *p);
+/* Memory that image_decode() of this scale, and what image_expect() told, take at most, about. */
 int64_t image_decode_bytes(const struct image *im, double scale);
 /* Makes the base. What an error in the file leaves readable is taken, and image_damaged() true. */
 int image_decode(struct image *im, double scale, struct buf *why);
@@ -70,7 +72,7 @@ void image_set_focal(struct image *im, double x, double y);
 
 struct image_output {
     struct slice bytes; /* owned */
-    int width, height;
+    int width, height; /* of one frame */
 };
 
 /* After image_decode(): one thumbnail, without any metadata but what keep_copyright keeps. */

@@ -135,9 +135,8 @@ crop(const struct image *im, VipsImage *in, const struct preset *p, VipsImage **
     return 0;
 }
 
-/* All that happens to pixels, in order. */
-static int
-shape(const struct image *im, const struct preset *p, VipsImage **out)
+int
+image_shape(const struct image *im, const struct preset *p, VipsImage **out)
 {
     VipsImage *t[5] = {NULL};
     int rc = -1;
@@ -210,13 +209,19 @@ image_render(struct image *im, const struct preset *p, struct image_output *out,
     CHK_MAGIC(im, IMAGE_MAGIC);
     CHK(im->base != NULL);
     VipsImage *shaped = NULL, *ready = NULL;
+    uint8_t *roll = NULL;
     bool words = false;
     void *bytes = NULL;
     size_t n = 0;
     int err = ERR_NONE;
     *out = (struct image_output){0};
-    if (shape(im, p, &shaped) != 0 || sign(im, shaped, p, &words, &ready) != 0 ||
-        encode(ready, p, !words, &bytes, &n) != 0) {
+    if (image_is_animated(im, p))
+        err = image_animation(im, p, &shaped, &roll, why);
+    else if (image_shape(im, p, &shaped) != 0)
+        err = image_vips_error(why, "cannot make it");
+    if (err != ERR_NONE)
+        goto out;
+    if (sign(im, shaped, p, &words, &ready) != 0 || encode(ready, p, !words, &bytes, &n) != 0) {
         err = image_vips_error(why, "cannot make it");
         goto out;
     }
@@ -224,10 +229,11 @@ image_render(struct image *im, const struct preset *p, struct image_output *out,
         n = webp_strip(bytes, n);
     out->bytes = slice_of(bytes, n);
     out->width = vips_image_get_width(shaped);
-    out->height = vips_image_get_height(shaped);
+    out->height = vips_image_get_page_height(shaped);
 out:
     g_clear_object(&ready);
     g_clear_object(&shaped);
+    g_free(roll);
     return err;
 }
 

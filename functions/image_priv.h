@@ -19,6 +19,8 @@ struct image {
     struct slice icc, exif;          /* owned */
     VipsImage *header;               /* opened, no pixel decoded yet */
     VipsImage *base;                 /* after image_decode() */
+    int64_t pixels_total_max;        /* image_limits */
+    int64_t animation_bytes;         /* image_expect() */
     bool damaged;
     struct {
         bool given;
@@ -40,6 +42,18 @@ int image_resize(VipsImage *in, int width, int height, VipsImage **out);
  * picture does not fill is left as it is. */
 int image_crop(const struct image *im, VipsImage *in, int width, int height,
                enum preset_focus focus, VipsImage **out);
+
+/* Colour, orientation, no metadata: what makes a base of pixels as loaded; consumes `*in`. */
+int image_finish(const struct image *im, VipsImage **in, VipsImage **out);
+/* All that a preset does to the pixels of a base, in order. */
+int image_shape(const struct image *im, const struct preset *p, VipsImage **out);
+
+/* Whether this preset wants more than the first frame of this picture. */
+bool image_is_animated(const struct image *im, const struct preset *p);
+/* Every frame shaped, one below the other, with "page-height", "delay" and "loop". Its pixels are
+ * in `*roll`, which the caller frees after `*out`, error or not. ERR_RANGE: over the budget. */
+int image_animation(const struct image *im, const struct preset *p, VipsImage **out, uint8_t **roll,
+                    struct buf *why);
 
 /* 8-bit sRGB or grey, with or without alpha, as the embedded profile says. */
 int image_to_srgb(VipsImage *in, struct slice icc, VipsImage **out);

@@ -16,6 +16,7 @@
 #define CHUNK_HEADER 8
 #define VP8X_BYTES 10
 #define FLAG_ALPHA 0x10
+#define FLAG_ANIMATION 0x02
 
 static size_t
 le32(const uint8_t *p)
@@ -49,7 +50,7 @@ webp_strip(void *file, size_t n)
         return n;
     for (size_t at = RIFF_HEADER, size; at < n; at += size) {
         size = chunk_bytes(p, n, at);
-        if (size == 0 || is(p + at, "ANIM"))
+        if (size == 0)
             return n;
         if (is(p + at, "VP8X"))
             extended = at == RIFF_HEADER && size == CHUNK_HEADER + VP8X_BYTES;
@@ -57,18 +58,18 @@ webp_strip(void *file, size_t n)
     if (!extended)
         return n;
 
-    bool alpha = (p[RIFF_HEADER + CHUNK_HEADER] & FLAG_ALPHA) != 0;
+    uint8_t flags = p[RIFF_HEADER + CHUNK_HEADER] & (FLAG_ALPHA | FLAG_ANIMATION);
     size_t to = RIFF_HEADER;
     for (size_t at = RIFF_HEADER, size; at < n; at += size) {
         size = chunk_bytes(p, n, at);
         if (is(p + at, "VP8 ") || is(p + at, "VP8L") || is(p + at, "ALPH") ||
-            (is(p + at, "VP8X") && alpha)) {
+            is(p + at, "ANIM") || is(p + at, "ANMF") || (is(p + at, "VP8X") && flags != 0)) {
             memmove(p + to, p + at, size);
             to += size;
         }
     }
-    if (alpha)
-        p[RIFF_HEADER + CHUNK_HEADER] = FLAG_ALPHA;
+    if (flags != 0)
+        p[RIFF_HEADER + CHUNK_HEADER] = flags;
     size_t body = to - CHUNK_HEADER;
     for (int i = 0; i < 4; i++)
         p[4 + i] = (uint8_t)(body >> (8 * i));

@@ -3,9 +3,9 @@
  * the worker, so the worker needs no JSON library.
  *
  * The config is one line per preset, "name width height fit format quality focus\n"; before its end
- * " enlarge", " sharpen=150", " background=rrggbb", " keep_copyright" where a preset has them. Both
- * ends are one release, so it has no version; what a preset means is in its hash through
- * PRESET_REVISION.
+ * " enlarge", " sharpen=150", " background=rrggbb", " animated", " keep_copyright" where a preset
+ * has them. Both ends are one release, so it has no version; what a preset means is in its hash
+ * through PRESET_REVISION.
  */
 #include "functions/preset_priv.h"
 #include "base/chk.h"
@@ -16,7 +16,7 @@
 
 /* Raise it when the same preset gives other bytes than before: stored thumbnails become stale. */
 #define PRESET_REVISION 1
-#define EXTRAS_MAX 64
+#define EXTRAS_MAX 96
 
 const char *const preset_fit_names[] = {"cover", "contain", "inside", NULL};
 const char *const preset_format_names[] = {"webp", "jpeg", "png", "avif", NULL};
@@ -97,6 +97,8 @@ print_extras(const struct preset *p, char out[EXTRAS_MAX])
         n += snprintf(out + n, EXTRAS_MAX - (size_t)n, " sharpen=%d", p->sharpen);
     if (p->has_background)
         n += snprintf(out + n, EXTRAS_MAX - (size_t)n, " background=%06x", p->background);
+    if (p->animated)
+        n += snprintf(out + n, EXTRAS_MAX - (size_t)n, " animated");
     if (p->keep_copyright)
         n += snprintf(out + n, EXTRAS_MAX - (size_t)n, " keep_copyright");
     CHK(n < EXTRAS_MAX);
@@ -193,6 +195,8 @@ read_extra(struct slice word, struct preset *p)
     struct slice value, name = slice_cut(word, '=', &value);
     if (slice_eqs(word, "enlarge")) {
         p->enlarge = true;
+    } else if (slice_eqs(word, "animated")) {
+        p->animated = true;
     } else if (slice_eqs(word, "keep_copyright")) {
         p->keep_copyright = true;
     } else if (slice_eqs(name, "sharpen")) {

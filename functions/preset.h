@@ -30,6 +30,7 @@ struct preset {
     int sharpen;         /* sigma in hundredths of a pixel, 0: not at all */
     bool has_background; /* else JPEG is on white and contain is padded with nothing */
     uint32_t background; /* 0xrrggbb */
+    bool animated;       /* WebP only: all frames of an animation, else the first */
     bool keep_copyright; /* EXIF Copyright and Artist, nothing else, in EXIF's own ASCII */
 };
 

@@ -102,6 +102,10 @@ read_extras(struct reading *rd, const json_t *o, struct preset *p)
 {
     int err = read_flag(rd, o, "enlarge", &p->enlarge);
     if (err == ERR_NONE)
+        err = read_flag(rd, o, "animated", &p->animated);
+    if (err == ERR_NONE && p->animated && p->format != PRESET_WEBP)
+        err = refuse(rd, "animated", "false for every format but webp");
+    if (err == ERR_NONE)
         err = read_flag(rd, o, "keep_copyright", &p->keep_copyright);
     if (err == ERR_NONE && p->keep_copyright && p->format == PRESET_PNG)
         err = refuse(rd, "keep_copyright", "false for png, whose encoder knows no EXIF");
@@ -115,7 +119,8 @@ check_members(struct reading *rd, json_t *o)
 {
     static const char *const known[] = {"name",    "width",      "height",         "fit",
                                         "format",  "quality",    "focus",          "enlarge",
-                                        "sharpen", "background", "keep_copyright", NULL};
+                                        "sharpen", "background", "keep_copyright", "animated",
+                                        NULL};
     const char *member;
     json_t *value;
     json_object_foreach(o, member, value)
@@ -203,6 +208,8 @@ print_extras(const struct preset *p, struct buf *out)
         buf_printf(out, ",\"sharpen\":%d.%02d", p->sharpen / 100, p->sharpen % 100);
     if (p->has_background)
         buf_printf(out, ",\"background\":\"#%06x\"", p->background);
+    if (p->animated)
+        buf_puts(out, ",\"animated\":true");
     if (p->keep_copyright)
         buf_puts(out, ",\"keep_copyright\":true");
 }

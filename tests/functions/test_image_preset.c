@@ -354,6 +354,134 @@ test_copyright(void **state)
     }
 }
 
+/* ---- animated ---- */
+
+#define FRAMES 5
+#define FRAME_W 60
+#define FRAME_H 40
+
+/* Frame i is i * 50 grey; 40 + 10 i ms each; three times. */
+static struct slice
+make_animation(bool webp)
+{
+    static uint8_t px[FRAMES * FRAME_W * FRAME_H * 3];
+    int delays[FRAMES];
+    void *p;
+    size_t n;
+    for (size_t i = 0; i < sizeof(px); i++)
+        px[i] = (uint8_t)(i / (FRAME_W * FRAME_H * 3) * 50);
+    for (int i = 0; i < FRAMES; i++)
+        delays[i] = 40 + 10 * i;
+    VipsImage *im = from_pixels(px, FRAME_W, FRAME_H * FRAMES, 3);
+    vips_image_set_int(im, VIPS_META_PAGE_HEIGHT, FRAME_H);
+    vips_image_set_array_int(im, "delay", delays, FRAMES);
+    vips_image_set_int(im, "loop", 3);
+    assert_int_equal(webp ? vips_webpsave_buffer(im, &p, &n, "lossless", TRUE, NULL)
+                          : vips_gifsave_buffer(im, &p, &n, NULL),
+                     0);
+    g_object_unref(im);
+    return slice_of(p, n);
+}
+
+static int
+render_animation(struct slice bytes, const struct preset *p, int64_t pixels_total_max,
+                 struct image_output *out, struct buf *why)
+{
+    struct image_limits tight = {50000000, pixels_total_max};
+    struct image *im = NULL;
+    int opened = image_open(&im, bytes, sniff(bytes), &tight, why);
+    if (opened != ERR_NONE)
+        return opened;
+    int64_t before = image_decode_bytes(im, 1);
+    image_expect(im, p);
+    assert_int_equal(image_decode_bytes(im, 1) > before, p->animated);
+    assert_int_equal(image_decode(im, 1, why), ERR_NONE);
+    int err = image_render(im, p, out, why);
+    image_free(&im);
+    return err;
+}
+
+static void
+assert_frames(const struct image_output *out)
+{
+    int *delays, n, loop;
+    VipsImage *seen = vips_image_new_from_buffer(out->bytes.p, out->bytes.n, "n=-1", NULL);
+    assert_non_null(seen);
+    assert_int_equal(vips_image_get_page_height(seen), out->height);
+    assert_int_equal(vips_image_get_height(seen), out->height * FRAMES);
+    assert_int_equal(vips_image_get_array_int(seen, "delay", &delays, &n), 0);
+    assert_int_equal(n, FRAMES);
+    assert_int_equal(vips_image_get_int(seen, "loop", &loop), 0);
+    assert_int_equal(loop, 3);
+    for (int i = 0; i < FRAMES; i++) /* before the pixels: loaders then replace what they said */
+        assert_int_equal(delays[i], 40 + 10 * i);
+    for (int i = 0; i < FRAMES; i++) {
+        for (int part = 1; part <= 5; part += 2) /* first, middle, last rows: no frame bleeds */
+            assert_near(band(seen, 5, i * out->height + out->height * part / 6, 0), i * 50, 4,
+                        "frame");
+    }
+    g_object_unref(seen);
+}
+
+static void
+test_animated(void **state)
+{
+    (void)state;
+    struct buf why;
+    buf_init(&why, IMAGE_WHY_MAX);
+    for (int webp = 0; webp < 2; webp++)
+        for (int fit = PRESET_COVER; fit <= PRESET_INSIDE; fit++) {
+            struct slice b = make_animation(webp);
+            struct preset p = preset_of(30, 20, (enum preset_fit)fit, PRESET_WEBP);
+            struct image_output out;
+            p.focus = PRESET_ATTENTION;
+            p.animated = true;
+            assert_int_equal(render_animation(b, &p, 1 << 20, &out, &why), ERR_NONE);
+            assert_int_equal(out.width, 30);
+            assert_int_equal(out.height, 20);
+            assert_frames(&out);
+            assert_int_equal(slice_find(out.bytes, SLICE_LIT("EXIF")), -1);
+            image_output_free(&out);
+
+            p.animated = false; /* the first frame alone */
+            assert_int_equal(render_animation(b, &p, 1 << 20, &out, &why), ERR_NONE);
+            assert_int_equal(slice_find(out.bytes, SLICE_LIT("ANIM")), -1);
+            image_output_free(&out);
+            g_free((void *)b.p);
+        }
+    buf_fini(&why);
+}
+
+/* Enlarged frames over the budget are an error, and so is an animation that breaks off. */
+static void
+test_animated_refused(void **state)
+{
+    (void)state;
+    struct buf why;
+    struct image_output out;
+    struct slice b = make_animation(false);
+    struct preset p = preset_of(120, 80, PRESET_INSIDE, PRESET_WEBP);
+    int64_t exact = (int64_t)120 * 80 * FRAMES;
+    p.animated = p.enlarge = true;
+    buf_init(&why, IMAGE_WHY_MAX);
+    assert_int_equal(render_animation(b, &p, exact - 1, &out, &why), ERR_RANGE);
+    assert_true(slice_find(buf_slice(&why), SLICE_LIT("pixel budget: 5 frames")) >= 0);
+    assert_int_equal(render_animation(b, &p, exact, &out, &why), ERR_NONE);
+    assert_frames(&out);
+    image_output_free(&out);
+    g_free((void *)b.p);
+    for (int webp = 0; webp < 2; webp++) {
+        b = make_animation(webp);
+        for (size_t n = b.n / 2; n < b.n; n += b.n / 9) {
+            buf_reset(&why);
+            assert_int_equal(render_animation(slice_of(b.p, n), &p, exact, &out, &why),
+                             ERR_CORRUPT);
+        }
+        g_free((void *)b.p);
+    }
+    buf_fini(&why);
+}
+
 static int
 setup(void **state)
 {
@@ -378,6 +506,8 @@ main(void)
         cmocka_unit_test(test_background_flatten),
         cmocka_unit_test(test_background_padding),
         cmocka_unit_test(test_copyright),
+        cmocka_unit_test(test_animated),
+        cmocka_unit_test(test_animated_refused),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -104,6 +104,8 @@ test_parse_bad(void **state)
          "keep_copyright must be true or false"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"format\":\"png\",\"keep_copyright\":true}]",
          "(a): keep_copyright must be false for png"},
+        {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"format\":\"avif\",\"animated\":true}]",
+         "(a): animated must be false for every format but webp"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"enlarge\":null}]", "true or false"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1,\"sharpen\":10.1}]",
          "from 0 (not at all) to 10"},
@@ -157,6 +159,7 @@ set_extras(struct preset *p)
     p->has_background = true;
     p->background = 0x00ff0a;
     p->keep_copyright = true;
+    p->animated = p->format == PRESET_WEBP;
 }
 
 static void
@@ -206,6 +209,7 @@ test_hash(void **state)
     DIFFERS(enlarge = true);
     DIFFERS(sharpen = 50);
     DIFFERS(keep_copyright = true);
+    DIFFERS(animated = true);
     DIFFERS(format = PRESET_JPEG; q.has_background = true);
     DIFFERS(fit = PRESET_CONTAIN; q.has_background = true);
 
