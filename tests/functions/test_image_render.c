@@ -413,6 +413,28 @@ test_grey_and_16_bit(void **state)
     g_free(b.p);
 }
 
+/* Indexed colours are colours before anything is resized: no index is averaged. */
+static void
+test_palette_png(void **state)
+{
+    (void)state;
+    struct preset p = preset_of(15, 15, PRESET_INSIDE, PRESET_PNG);
+    struct image_output out;
+    struct bytes b;
+    VipsImage *im = make_quadrants(1, 64, 64);
+    assert_int_equal(vips_pngsave_buffer(im, &b.p, &b.n, "palette", TRUE, "bitdepth", 2, NULL), 0);
+    g_object_unref(im);
+    assert_true(slice_find(view(b), SLICE_LIT("PLTE")) > 0);
+    assert_int_equal(render(view(b), &p, &out, NULL), ERR_NONE);
+    VipsImage *seen = look(&out);
+    assert_int_equal(vips_image_get_bands(seen), 3);
+    for (int q = 0; q < 4; q++)
+        assert_color(seen, 3 + 8 * (q % 2), 3 + 8 * (q / 2), quadrants[q], 4);
+    g_object_unref(seen);
+    image_output_free(&out);
+    g_free(b.p);
+}
+
 /* ---- alpha ---- */
 
 /* Opaque red on the left, on the right nothing, kept as black. */
@@ -832,7 +854,8 @@ main(void)
         cmocka_unit_test(test_formats),         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_sample),          cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_cut_short),       cmocka_unit_test(test_bomb_png),
-        cmocka_unit_test(test_bomb_scans),      cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_palette_png),     cmocka_unit_test(test_bomb_scans),
+        cmocka_unit_test(test_unreadable),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
