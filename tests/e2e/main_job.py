@@ -244,4 +244,16 @@ def test_good_ones_still_work_afterwards(s):
     equal(s.get("/_/health").json()["status"], "ok", "health")
 
 
+def test_a_focal_point_moves_the_crop(s):
+    red, green = (220, 30, 30), (30, 200, 40)
+    wide = darkroom.plain_png(1600, 400, red, green)
+    for focal, colour in (("0.1,0.5", red), ("0.9,0.5", green)):
+        s.put_settled("focal.png", wide, Metadata={"focal": focal})
+        image = darkroom.picture(s.thumbnail("focal.png", "small").body).convert("RGB")
+        equal(image.size, (160, 160), "size of the crop")
+        for x in (4, 80, 155):
+            seen = image.getpixel((x, 80))
+            true(all(abs(g - w) <= 24 for g, w in zip(seen, colour)), "%s: %s at %d" % (focal, seen, x))
+
+
 darkroom.run(globals())

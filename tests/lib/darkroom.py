@@ -108,11 +108,12 @@ def picture(data):
     return Image.open(io.BytesIO(data))
 
 
-def plain_png(width, height, colour):
-    """A picture of one colour (r, g, b), made without any library for pictures."""
+def plain_png(width, height, colour, right=None):
+    """A picture of one colour (r, g, b), or of two halves, made without any library for pictures."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    rows = (b"\0" + bytes(colour) * width) * height
+    half = width // 2
+    rows = (b"\0" + bytes(colour) * half + bytes(right or colour) * (width - half)) * height
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + \
         chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
 
