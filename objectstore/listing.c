@@ -173,7 +173,6 @@ give_key(struct scan *sc, struct slice key, store_list_fn fn, void *arg)
 {
     struct store_object o = {.key = key};
     int64_t flags = db_column_int(sc->row, 7);
-    int64_t class = flags >> OBJECT_CLASS_SHIFT;
     int64_t checksum = db_column_int(sc->row, 6);
     char place[STORE_VERSION_ID_MAX];
     version_id_write(-db_column_int(sc->row, 1), (flags & OBJECT_NULL_VERSION) != 0, o.version_id);
@@ -192,8 +191,7 @@ give_key(struct scan *sc, struct slice key, store_list_fn fn, void *arg)
             checksum > 0 && checksum < CHECKSUM_COUNT ? (enum checksum)checksum : CHECKSUM_NONE,
         .checksum_composite = (flags & OBJECT_COMPOSITE) != 0,
         .is_marker = (flags & OBJECT_MARKER) != 0,
-        .storage_class = class >= 0 && class < STORE_CLASS_COUNT ? (enum store_class) class
-                                                                 : STORE_CLASS_STANDARD,
+        .storage_class = object_class_of(flags),
         .owner = db_column_blob(sc->row, 8),
         .is_latest = true,
     };

@@ -152,6 +152,14 @@ column_text(struct db_stmt *row, int column, char *out, size_t max)
     snprintf(out, max, "%.*s", SLICE_FMT(s));
 }
 
+enum store_class
+object_class_of(int64_t flags)
+{
+    int64_t class = flags >> OBJECT_CLASS_SHIFT;
+    return class >= 0 && class < STORE_CLASS_COUNT ? (enum store_class) class
+                                                   : STORE_CLASS_STANDARD;
+}
+
 struct store_lock
 object_lock_of(int64_t flags, int64_t retain_until_ms)
 {
@@ -183,7 +191,6 @@ object_from_row(struct store_object *o, struct slice *extents, struct db_stmt *r
 {
     int64_t checksum = db_column_int(row, 5);
     int64_t flags = db_column_int(row, 8);
-    int64_t class = flags >> OBJECT_CLASS_SHIFT;
     o->generation = db_column_int(row, 0);
     o->seq = db_column_int(row, 1);
     version_id_write(o->seq, (flags & OBJECT_NULL_VERSION) != 0, o->version_id);
@@ -197,8 +204,7 @@ object_from_row(struct store_object *o, struct slice *extents, struct db_stmt *r
     o->checksum_composite = (flags & OBJECT_COMPOSITE) != 0;
     o->by_function = (flags & OBJECT_BY_FUNCTION) != 0;
     o->is_marker = (flags & OBJECT_MARKER) != 0;
-    o->storage_class =
-        class >= 0 && class < STORE_CLASS_COUNT ? (enum store_class) class : STORE_CLASS_STANDARD;
+    o->storage_class = object_class_of(flags);
     o->owner = db_column_blob(row, 9);
     o->lock = object_lock_of(flags, db_column_int(row, 10));
     o->content_type = db_column_blob(row, 11);

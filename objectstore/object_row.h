@@ -67,6 +67,8 @@ size_t object_bytes(const struct store_object *o);
 
 /* The flags column of a record. */
 int64_t object_flags(const struct store_object *o);
+/* What the column says of the class and of the lock. */
+enum store_class object_class_of(int64_t flags);
 struct store_lock object_lock_of(int64_t flags, int64_t retain_until_ms);
 
 /* ERR_NONE, ERR_PRECONDITION, or ERR_NOTFOUND for If-Match on a missing key (etag NULL). */
