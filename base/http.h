@@ -97,6 +97,9 @@ struct http_service {
     void (*body)(struct http_request *r, const void *p, size_t n); /* NULL: collects only */
     void (*end)(struct http_request *r);
     void (*gone)(struct http_request *r); /* may be NULL */
+    /* After http_resume() without a reply: goes on as end() does, replying or suspending again, on
+     * the connection's own HTTP thread. NULL: whoever resumes must have replied. */
+    void (*resumed)(struct http_request *r);
 };
 
 /* Sets r->service and r->service_arg; may also reply at once. */
@@ -141,10 +144,17 @@ void http_reply_borrowed(struct http_request *r, int status, struct slice body,
 /* Takes the descriptor; sends `bytes` from `offset` with sendfile. */
 void http_reply_fd(struct http_request *r, int status, int fd, int64_t offset, int64_t bytes);
 /* Pulls the body: `read_fn` fills at most `n` bytes at `offset`, returns how many (> 0), or a
- * negative error, which cuts the connection. bytes < 0: unknown length (chunked). */
+ * negative error, which cuts the connection. bytes < 0: unknown length (chunked); then it may
+ * return HTTP_READ_END, and HTTP_READ_LATER to be asked again after http_stream_wake(). */
+#define HTTP_READ_LATER 0
+#define HTTP_READ_END (-100000)
 typedef ptrdiff_t (*http_read_fn)(void *arg, int64_t offset, char *p, size_t n);
 void http_reply_stream(struct http_request *r, int status, int64_t bytes, http_read_fn read_fn,
                        void (*free_fn)(void *), void *arg);
+/* Any thread, between http_reply_stream() and gone(), which the caller must keep apart by a lock of
+ * its own: there is more to read (or there will never be: read_fn says so). Waking one that does
+ * not wait makes the next HTTP_READ_LATER be asked again at once. */
+void http_stream_wake(struct http_request *r);
 /* No body, but Content-Length: `bytes` (the answer to HEAD); -1 for none (204, 304). */
 void http_reply_empty(struct http_request *r, int status, int64_t bytes);
 /* Closes the connection without an answer (a body that broke off after bytes were sent...). */
@@ -153,7 +163,9 @@ bool http_replied(const struct http_request *r);
 
 /* In begin() or end(): the reply will come later. Call before handing the request on. */
 void http_suspend(struct http_request *r);
-/* Any thread, once per http_suspend(), after the reply was set. */
+/* Any thread, once per http_suspend(), after the reply was set (or to have service->resumed() go
+ * on).
+ */
 void http_resume(struct http_request *r);
 
 /* ---- the server ---- */

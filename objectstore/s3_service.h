@@ -17,6 +17,13 @@ struct s3_hooks {
                             struct slice xml, struct buf *why);
     /* False: writes are answered 503 SlowDown before acceptance (queue full). Any thread. */
     bool (*accepting)(void *arg);
+    /* HEAD of a current version that may be read: adds headers of its own with http_header().
+     * HTTP thread. NULL: none. */
+    void (*describe)(void *arg, struct http_request *r, const struct store_bucket *bucket,
+                     const struct store_object *object);
+    /* Is this object, made by a function, of its source's current version? Asked when `?v=` would
+     * make the answer immutable. HTTP thread. NULL: it is. */
+    bool (*is_fresh)(void *arg, const struct store_object *object);
 };
 
 struct s3_options {
@@ -36,6 +43,23 @@ void s3_service_free(struct s3_service **s);
 
 /* The router sets r->service to this and r->service_arg to the struct s3_service. */
 extern const struct http_service s3_http_service;
+
+/* ---- for other services that give out objects ---- */
+
+/* May the sender of this request (r->auth) do s3:GetObject there? As S3 judges it, missing buckets
+ * and objects included. *may_list: learn that something is missing. HTTP thread. */
+bool s3_may_get(struct s3_service *s, struct http_request *r, struct slice bucket, struct slice key,
+                bool *may_list);
+/* Answers r with that object as S3's GetObject or HeadObject would (conditions, ranges, headers,
+ * errors), without asking for permission: the caller has. `cache_control` n = 0: S3's own. Headers
+ * added before stay. `generation` 0: any; else another one is ERR_STALE and nothing is answered, as
+ * ERR_NOTFOUND when there is none. HTTP thread, in begin(), end() or resumed(). */
+struct s3_serve {
+    struct slice bucket, key;
+    int64_t generation;
+    struct slice cache_control;
+};
+int s3_serve_object(struct s3_service *s, struct http_request *r, const struct s3_serve *what);
 
 /* True when this Host header names a bucket ("photos.localhost"): then "/_/x" is a key. */
 bool s3_host_is_bucket(const struct s3_service *s, struct slice host);

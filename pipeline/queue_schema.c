@@ -8,6 +8,9 @@
  * provenance    which derived object came from which source: the only proof that one is ours.
  * owned_attr    names of the item attributes a function wrote last, so that its next verdict takes
  *               back what it does not state again.
+ * notice        what became of an object, to be told further; notice.h.
+ * webhook       who is told by POST: told_id is the newest notice that it has taken, or that was
+ *               given up.
  */
 #include "pipeline/schema.h"
 
@@ -69,6 +72,18 @@ static const char *const steps[] = {
     " seen INTEGER NOT NULL, planned INTEGER NOT NULL, done INTEGER NOT NULL, "
     " skipped INTEGER NOT NULL, failed INTEGER NOT NULL, created_ms INTEGER NOT NULL, "
     " finished_ms INTEGER NOT NULL);",
+
+    NULL, /* version 2: nothing new here */
+
+    "CREATE TABLE notice (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, "
+    " bucket_id INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, "
+    " generation INTEGER NOT NULL, version_id TEXT NOT NULL, time_ms INTEGER NOT NULL, "
+    " detail TEXT NOT NULL);"
+    "CREATE TABLE webhook (id INTEGER PRIMARY KEY, bucket TEXT NOT NULL, prefix BLOB NOT NULL, "
+    " url TEXT NOT NULL, secret TEXT NOT NULL, created_ms INTEGER NOT NULL, "
+    " told_id INTEGER NOT NULL, attempts INTEGER NOT NULL, not_before_ms INTEGER NOT NULL, "
+    " failing_since_ms INTEGER NOT NULL, told INTEGER NOT NULL, given_up INTEGER NOT NULL, "
+    " last_error TEXT NOT NULL);",
 };
 
 const char *

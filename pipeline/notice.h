@@ -1,0 +1,60 @@
+/*
+ * What became of an object, for whoever wants to be told: waiting requests, the event stream,
+ * webhooks. A notice is a row written in the transaction of what it tells, so none is lost, doubled
+ * or ahead of the truth; those who tell it further keep the id of the last one they told.
+ */
+#ifndef DARKROOM_PIPELINE_NOTICE_H
+#define DARKROOM_PIPELINE_NOTICE_H
+
+#include "base/buf.h"
+#include "base/db.h"
+
+#define NOTICE_ROWS_MAX 100000
+#define NOTICE_AGE_MS_MAX ((int64_t)24 * 3600 * 1000)
+#define NOTICE_TRIM_ROWS 8 /* removed at most per notice added */
+#define NOTICE_DETAIL_MAX (64u << 10)
+
+/* name. Kept as numbers: add at the end only. Of one generation of a source comes exactly one of
+ * READY, SKIPPED and FAILED (again after a reprocess or a redrive), then perhaps an ADDED. */
+#define NOTICE_KIND_LIST(X)                                                     \
+    X(READY, "ready")     /* every preset's primary format is stored */         \
+    X(SKIPPED, "skipped") /* nothing to do, for some preset at least */         \
+    X(FAILED, "failed")   /* for good, for some preset at least */              \
+    X(ADDED, "added")     /* the secondary formats have come, or have failed */ \
+    X(DELETED, "deleted") /* the source is gone, and what was made of it */
+
+enum notice_kind {
+#define X(id, name) NOTICE_##id,
+    NOTICE_KIND_LIST(X)
+#undef X
+        NOTICE_KIND_COUNT
+};
+const char *notice_kind_name(enum notice_kind kind);
+
+struct notice {
+    int64_t id; /* rises; set by notice_apply_add() */
+    enum notice_kind kind;
+    int64_t bucket_id;
+    struct slice bucket;
+    struct slice key;
+    int64_t generation; /* of the source */
+    struct slice version_id;
+    int64_t time_ms;
+    struct slice detail; /* JSON object: preset -> {"state", and of what is stored "bucket", "key",
+                            "content_type", "size", "etag", "width", "height"} */
+};
+
+/* Inside apply(). Sets id and time, trims old rows. */
+int notice_apply_add(struct db_conn *conn, struct notice *n);
+/* In order of ids, those in (after, until]; strings lent for the call; stops when fn returns
+ * non-zero. At most `limit`. */
+typedef int (*notice_fn)(void *arg, const struct notice *n);
+int notice_list(struct db_conn *conn, int64_t after, int64_t until, int limit, notice_fn fn,
+                void *arg);
+/* The newest id, 0 when there was never one. */
+int notice_last(struct db_conn *conn, int64_t *id);
+/* {"id":"17","type":"ready","time":...,"bucket":...,"key":...,"version_id":...,"sequencer":...,
+ *  "presets":{...}}; a key that is not UTF-8 cannot occur. */
+void notice_json(const struct notice *n, struct buf *out);
+
+#endif
