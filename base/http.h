@@ -13,11 +13,12 @@
  *                 |
  *              end()    -- the whole body is here; reply now, or http_suspend() and reply later
  *                 |                                from any thread with http_resume()
+ *              resumed()* -- after http_resume() without a reply: reply, or suspend again
  *                 v
  *              gone()   -- always last, exactly once: release r->ctx
  *
- * Threads: router, begin, body, end and gone run on the connection's own HTTP thread. Between
- * http_suspend() and http_resume() the request belongs to whoever will resume it; after
+ * Threads: router, begin, body, end, resumed and gone run on the connection's own HTTP thread.
+ * Between http_suspend() and http_resume() the request belongs to whoever will resume it; after
  * http_resume() that thread must not touch it again. gone() never comes while suspended.
  * An HTTP thread never waits for the disk's sync, the writer or a worker: it suspends.
  */
@@ -97,8 +98,9 @@ struct http_service {
     void (*body)(struct http_request *r, const void *p, size_t n); /* NULL: collects only */
     void (*end)(struct http_request *r);
     void (*gone)(struct http_request *r); /* may be NULL */
-    /* After http_resume() without a reply: goes on as end() does, replying or suspending again, on
-     * the connection's own HTTP thread. NULL: whoever resumes must have replied. */
+    /* After each http_resume() without a reply: goes on where it was suspended. In end(), it
+     * replies or suspends again; in begin(), it may also do neither, and the body is taken. NULL:
+     * whoever resumes end() must have replied. */
     void (*resumed)(struct http_request *r);
 };
 
@@ -161,11 +163,9 @@ void http_reply_empty(struct http_request *r, int status, int64_t bytes);
 void http_cut(struct http_request *r);
 bool http_replied(const struct http_request *r);
 
-/* In begin() or end(): the reply will come later. Call before handing the request on. */
+/* In begin(), end() or resumed(): the reply will come later. Call before handing the request on. */
 void http_suspend(struct http_request *r);
-/* Any thread, once per http_suspend(), after the reply was set (or to have service->resumed() go
- * on).
- */
+/* Any thread, once per http_suspend(): after the reply was set, or to have resumed() go on. */
 void http_resume(struct http_request *r);
 
 /* ---- the server ---- */
@@ -184,8 +184,8 @@ struct http_options {
     http_router_fn router;
     void *router_arg;
     void (*thread_end)(void *arg); /* NULL, or called by each HTTP thread when it ends */
-    /* NULL, or called before a reply that begin() or end() set by itself goes out, without
-     * http_suspend(). It may suspend the request, reply and all, until the reply may go. */
+    /* NULL, or called before a reply that begin(), end() or resumed() set by itself goes out,
+     * without http_suspend(). It may suspend the request, reply and all, until the reply may go. */
     void (*before_reply)(void *arg, struct http_request *r);
 };
 
@@ -197,7 +197,8 @@ bool http_is_loopback(const struct http_server *s);
 void http_quiesce(struct http_server *s);
 /* Requests between begin() and gone(). */
 int http_active(struct http_server *s);
-/* Every suspended request must have been resumed before. Closes all connections. */
+/* Every suspended request must have been resumed before, and every stream that waits been woken,
+ * with a read_fn that never says HTTP_READ_LATER again. Closes all connections. */
 void http_stop(struct http_server **s);
 
 #endif

@@ -15,6 +15,9 @@
  *       |                                              |
  *       +--> END --reply, at once or after a resume ---+
  *
+ * In BEGUN and END the request may be suspended and resumed any number of times; without a reply
+ * each resume runs resumed().
+ *
  * The library takes a reply at two moments only: in the call for the head, after which it always
  * closes the connection, and in the last call. A reply given earlier is therefore kept until the
  * last call, and the body that comes meanwhile is dropped (DRAIN), as long as it is small. Upon a
@@ -236,12 +239,26 @@ hold_reply(struct http_conn *c)
     c->server->before_reply(c->server->router_arg, &c->request);
 }
 
-/* What begin() left us with, now or after a resume. */
+/* The library calls again after a resume: who resumed may have replied, or leaves it to us. */
+static void
+go_on(struct http_conn *c)
+{
+    struct http_request *r = &c->request;
+    c->suspended = false;
+    if (http_replied(r) || r->service->resumed == NULL)
+        return;
+    r->service->resumed(r);
+    if (!c->suspended)
+        hold_reply(c);
+}
+
+/* What begin() left us with. */
 static enum MHD_Result
 after_begin(struct http_conn *c)
 {
     struct http_request *r = &c->request;
-    c->suspended = false;
+    if (c->suspended)
+        return MHD_YES;
     if (c->cut)
         return MHD_NO;
     if (r->has_body)
@@ -282,7 +299,7 @@ on_head(struct http_conn *c, const char *method, const char *version)
         if (!c->suspended)
             hold_reply(c);
     }
-    return c->suspended ? MHD_YES : after_begin(c);
+    return after_begin(c);
 }
 
 static enum MHD_Result
@@ -319,12 +336,10 @@ on_last(struct http_conn *c)
             r->service->end(r);
         if (!c->suspended)
             hold_reply(c);
-        if (c->suspended)
-            return MHD_YES;
-    } else {
-        c->suspended = false;
+    } else if (c->state == HTTP_END) {
+        go_on(c);
     }
-    return send_reply(c);
+    return c->suspended ? MHD_YES : send_reply(c);
 }
 
 static enum MHD_Result
@@ -342,8 +357,10 @@ on_handler(void *arg, struct MHD_Connection *mhd, const char *url, const char *m
         return MHD_NO; /* a library that is being stopped drops replies and asks again */
     if (c->state == HTTP_HEAD_READ)
         return on_head(c, method, version);
-    if (c->state == HTTP_BEGUN)
+    if (c->state == HTTP_BEGUN) {
+        go_on(c);
         return after_begin(c);
+    }
     if (*n > 0) {
         size_t taken = *n;
         *n = 0;
@@ -729,9 +746,9 @@ http_stop(struct http_server **sp)
         return;
     CHK_MAGIC(s, SERVER_MAGIC);
     http_quiesce(s);
-    CHK(atomic_load(&s->lent) == 0);
     while (atomic_load(&s->resuming) > 0)
         sched_yield();
+    CHK(atomic_load(&s->lent) == 0);
     MHD_stop_daemon(s->daemon);
     CHK(atomic_load(&s->active) == 0);
     server_free(s);

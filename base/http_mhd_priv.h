@@ -17,6 +17,13 @@
 /* See the drawing in base/http_mhd.c. */
 enum http_state { HTTP_HEAD_READ, HTTP_BEGUN, HTTP_BODY, HTTP_DRAIN, HTTP_END, HTTP_SENT };
 
+/* Of a stream: may only be asked by the library while it RUNS. */
+enum http_stream_state {
+    HTTP_STREAM_RUNS,  /* the library asks when the socket has room */
+    HTTP_STREAM_WOKEN, /* the same, and the next HTTP_READ_LATER does not count */
+    HTTP_STREAM_WAITS  /* suspended until http_stream_wake() */
+};
+
 struct http_reply_header {
     struct http_reply_header *next;
     const char *name;
@@ -59,6 +66,7 @@ struct http_conn {
     size_t header_count;
     http_read_fn read_fn;
     bool length_known;
+    _Atomic int stream_state; /* enum http_stream_state; HTTP thread and wakers */
     void (*free_fn)(void *);
     void *free_arg;
 };
@@ -80,8 +88,8 @@ struct http_server {
     bool key_made;
     pthread_key_t thread_key;
     atomic_int active;
-    atomic_int lent;     /* suspended requests */
-    atomic_int resuming; /* threads inside http_resume() */
+    atomic_int lent;     /* suspended requests and streams */
+    atomic_int resuming; /* threads about to touch `lent` or the library because of one */
     atomic_bool quiesced;
     char address[80];
 };

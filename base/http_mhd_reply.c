@@ -201,17 +201,64 @@ http_reply_fd(struct http_request *r, int status, int fd, int64_t offset, int64_
     reply_finish(c);
 }
 
+/* Suspends, unless a wake came since read_fn was asked. The library must have suspended before any
+ * other thread can see WAITS and resume; so a wake that comes in between is undone here. */
+static bool
+stream_waits(struct http_conn *c)
+{
+    struct http_server *s = c->server;
+    int runs = HTTP_STREAM_RUNS;
+    if (atomic_exchange(&c->stream_state, HTTP_STREAM_RUNS) == HTTP_STREAM_WOKEN)
+        return false;
+    atomic_fetch_add(&s->resuming, 1);
+    atomic_fetch_add(&s->lent, 1);
+    MHD_suspend_connection(c->mhd);
+    if (!atomic_compare_exchange_strong(&c->stream_state, &runs, HTTP_STREAM_WAITS)) {
+        atomic_store(&c->stream_state, HTTP_STREAM_RUNS);
+        atomic_fetch_sub(&s->lent, 1);
+        MHD_resume_connection(c->mhd);
+    }
+    atomic_fetch_sub(&s->resuming, 1);
+    return true;
+}
+
 static ssize_t
 pull(void *arg, uint64_t offset, char *p, size_t n)
 {
     struct http_conn *c = arg;
-    ptrdiff_t got = c->read_fn(c->free_arg, (int64_t)offset, p, n);
-    if (got > 0 && (size_t)got <= n)
-        return got;
-    if (got == 0 && !c->length_known)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    log_line(LOG_WARN, "http_stream_cut", "req=%s", c->request.id);
-    return MHD_CONTENT_READER_END_WITH_ERROR;
+    for (;;) {
+        ptrdiff_t got = c->read_fn(c->free_arg, (int64_t)offset, p, n);
+        if (got > 0 && (size_t)got <= n)
+            return got;
+        if (got == HTTP_READ_LATER && !c->length_known) {
+            if (stream_waits(c))
+                return 0;
+            continue;
+        }
+        if (got == HTTP_READ_END && !c->length_known)
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        log_line(LOG_WARN, "http_stream_cut", "req=%s", c->request.id);
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+}
+
+void
+http_stream_wake(struct http_request *r)
+{
+    struct http_conn *c = conn_of(r);
+    struct http_server *s = c->server;
+    int seen = atomic_load(&c->stream_state);
+    int to;
+    CHK(c->read_fn != NULL);
+    do {
+        to = seen == HTTP_STREAM_WAITS ? HTTP_STREAM_RUNS : HTTP_STREAM_WOKEN;
+    } while (!atomic_compare_exchange_weak(&c->stream_state, &seen, to));
+    if (to == HTTP_STREAM_WOKEN)
+        return;
+    atomic_fetch_add(&s->resuming, 1);
+    atomic_fetch_sub(&s->lent, 1);
+    MHD_resume_connection(c->mhd);
+    atomic_fetch_sub(&s->resuming, 1);
 }
 
 void

@@ -124,7 +124,7 @@ read_pattern(void *arg, int64_t offset, char *p, size_t n)
         return offset < 100000 ? (memset(p, 'e', n < 1000 ? n : 1000), n < 1000 ? (int)n : 1000)
                                : ERR_IO;
     if (offset >= total)
-        return 0;
+        return HTTP_READ_END;
     size_t left = (size_t)(total - offset);
     n = n < left ? n : left;
     for (size_t i = 0; i < n; i++)
@@ -234,7 +234,8 @@ on_gone(struct http_request *r)
     atomic_fetch_add(&seen.gone, 1);
 }
 
-static const struct http_service service = {"test", on_begin, on_body, on_end, on_gone};
+static const struct http_service service = {
+    .name = "test", .begin = on_begin, .body = on_body, .end = on_end, .gone = on_gone};
 
 static void
 route(void *arg, struct http_request *r)

@@ -41,7 +41,7 @@ on_end(struct http_request *r)
     http_reply(r, 200, r->path);
 }
 
-static const struct http_service service = {"test", on_begin, NULL, on_end, NULL};
+static const struct http_service service = {.name = "test", .begin = on_begin, .end = on_end};
 
 static void
 route(void *arg, struct http_request *r)
