@@ -269,7 +269,7 @@ static void
 output_read(struct wire_reader *r, struct arena *a, struct fn_output *o)
 {
     o->fd = -1;
-    o->name = get_word(r, a, FN_NAME_MAX, "-_");
+    o->name = get_word(r, a, FN_NAME_MAX, "-_.");
     o->extension = get_word(r, a, FN_EXTENSION_MAX, "");
     o->content_type = get_media_type(r, a);
     o->config_hash = get_word(r, a, FN_HASH_MAX, "");

@@ -70,7 +70,7 @@ enum fn_status {
 };
 
 struct fn_output {
-    struct slice name;      /* preset */
+    struct slice name;      /* the preset's identity */
     struct slice extension; /* "webp" */
     struct slice content_type;
     struct slice config_hash; /* of the preset */

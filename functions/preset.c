@@ -2,10 +2,10 @@
  * Presets without JSON (that is preset_json.c): names, hash, and the opaque config that travels to
  * the worker, so the worker needs no JSON library.
  *
- * The config is one line per preset, "name width height fit format quality focus\n"; before its end
- * " enlarge", " sharpen=150", " background=rrggbb", " animated", " keep_copyright" where a preset
- * has them. Both ends are one release, so it has no version; what a preset means is in its hash
- * through PRESET_REVISION.
+ * The config is one line per preset, "identity width height fit format quality focus\n"; before its
+ * end " enlarge", " sharpen=150", " background=rrggbb", " animated", " keep_copyright" where a
+ * preset has them. Both ends are one release, so it has no version; what a preset means is in its
+ * hash through PRESET_REVISION.
  */
 #include "functions/preset_priv.h"
 #include "base/chk.h"
@@ -147,10 +147,44 @@ preset_content_type(enum preset_format f)
     return types[f];
 }
 
+struct slice
+preset_base_name(const struct preset *p)
+{
+    struct slice extension;
+    return slice_cut(slice_str(p->name), '.', &extension);
+}
+
+bool
+preset_is_secondary(const struct preset *p)
+{
+    return preset_base_name(p).n < strlen(p->name);
+}
+
 bool
 preset_is_followup(const struct preset *p)
 {
-    return p->format == PRESET_AVIF;
+    return p->format == PRESET_AVIF || preset_is_secondary(p);
+}
+
+void
+preset_object_name(const struct preset *p, struct buf *out)
+{
+    buf_puts(out, p->name);
+    if (!preset_is_secondary(p))
+        buf_printf(out, ".%s", preset_extension(p->format));
+}
+
+bool
+preset_name_is_variant(struct slice name)
+{
+    if (name.n != PRESET_HASH_TEXT || name.p[0] != '_')
+        return false;
+    for (size_t i = 1; i < name.n; i++) {
+        char c = name.p[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+            return false;
+    }
+    return true;
 }
 
 /* ---- the opaque config ---- */
@@ -211,11 +245,22 @@ read_extra(struct slice word, struct preset *p)
     return ERR_NONE;
 }
 
+/* "small", "small.avif" or "_" and a hash. */
+static bool
+identity_is_good(struct slice identity, enum preset_format format)
+{
+    struct slice extension, name = slice_cut(identity, '.', &extension);
+    if (preset_name_is_variant(identity))
+        return true;
+    return preset_name_is_good(name) &&
+           (name.n == identity.n || slice_eqs(extension, preset_extension(format)));
+}
+
 static int
 line_read(struct slice line, struct preset *p)
 {
     struct slice rest, name = slice_cut(line, ' ', &rest);
-    if (!preset_name_is_good(name))
+    if (name.n > PRESET_IDENTITY_MAX)
         return ERR_INVALID;
     *p = (struct preset){0};
     memcpy(p->name, name.p, name.n);
@@ -225,7 +270,8 @@ line_read(struct slice line, struct preset *p)
     int format = take_choice(&rest, preset_format_names);
     p->quality = take_number(&rest, PRESET_QUALITY_MAX);
     int focus = take_choice(&rest, preset_focus_names);
-    if (p->width == 0 || p->height == 0 || p->quality == 0 || fit < 0 || format < 0 || focus < 0)
+    if (p->width == 0 || p->height == 0 || p->quality == 0 || fit < 0 || format < 0 || focus < 0 ||
+        !identity_is_good(name, (enum preset_format)format))
         return ERR_INVALID;
     while (rest.n > 0) {
         int err = read_extra(slice_cut(rest, ' ', &rest), p);

@@ -11,12 +11,19 @@
 
 #include <stdio.h>
 
-/* One preset being read: where we are, for the sentence in `why`. */
+/* One preset being read: where we are, for the sentence in `why`; and what is one picture each. */
 struct reading {
     struct buf *why;
     size_t index;
     const char *name; /* "" until known */
+    enum preset_format formats[PRESET_FORMATS];
+    size_t format_count;
+    int qualities[PRESET_FORMATS]; /* by format */
 };
+
+/* "format": "auto" */
+static const enum preset_format auto_formats[] = {PRESET_WEBP, PRESET_AVIF, PRESET_JPEG};
+#define AUTO_FORMATS (sizeof(auto_formats) / sizeof(auto_formats[0]))
 
 static int
 refuse(struct reading *rd, const char *member, const char *allowed)
@@ -65,6 +72,76 @@ read_choice(struct reading *rd, const json_t *o, const char *member, const char 
     return refuse(rd, member, allowed);
 }
 
+static bool
+has_format(const struct reading *rd, enum preset_format f)
+{
+    for (size_t i = 0; i < rd->format_count; i++)
+        if (rd->formats[i] == f)
+            return true;
+    return false;
+}
+
+/* false: no format, or one that is there already. */
+static bool
+add_format(struct reading *rd, const json_t *word)
+{
+    int f = preset_choice(preset_format_names, slice_str(json_string_value(word)));
+    if (f < 0 || has_format(rd, (enum preset_format)f))
+        return false;
+    rd->formats[rd->format_count++] = (enum preset_format)f;
+    return true;
+}
+
+/* "webp", ["webp","avif"] or "auto" */
+static int
+read_formats(struct reading *rd, const json_t *o)
+{
+    const json_t *v = json_object_get(o, "format");
+    bool good = true;
+    if (v == NULL) {
+        rd->formats[rd->format_count++] = PRESET_WEBP;
+    } else if (slice_eqs(slice_str(json_string_value(v)), "auto")) {
+        memcpy(rd->formats, auto_formats, sizeof(auto_formats));
+        rd->format_count = AUTO_FORMATS;
+    } else if (json_is_array(v)) {
+        for (size_t i = 0; i < json_array_size(v) && good; i++)
+            good = add_format(rd, json_array_get(v, i));
+    } else {
+        good = add_format(rd, v);
+    }
+    if (good && rd->format_count > 0)
+        return ERR_NONE;
+    return refuse(rd, "format",
+                  "one of webp, jpeg, png, avif, or a list of different ones, or auto");
+}
+
+/* One number for all formats, or {"webp": 80, "avif": 50}; a format without one has the default.
+ * A table may name formats that this preset lacks: one table often serves many presets. */
+static int
+read_qualities(struct reading *rd, json_t *o)
+{
+    json_t *v = json_object_get(o, "quality");
+    const char *name;
+    json_t *value;
+    int every = PRESET_QUALITY_DEFAULT;
+    if (!json_is_object(v)) {
+        int err = read_int(rd, o, "quality", PRESET_QUALITY_DEFAULT, PRESET_QUALITY_MAX, &every);
+        if (err != ERR_NONE)
+            return err;
+    }
+    for (int f = 0; f < PRESET_FORMATS; f++)
+        rd->qualities[f] = every;
+    if (!json_is_object(v))
+        return ERR_NONE;
+    json_object_foreach(v, name, value)
+    {
+        int f = preset_choice(preset_format_names, slice_str(name));
+        if (f < 0 || read_int(rd, v, name, 0, PRESET_QUALITY_MAX, &rd->qualities[f]) != ERR_NONE)
+            return refuse(rd, "quality", "from 1 to 100, for each of webp, jpeg, png and avif");
+    }
+    return ERR_NONE;
+}
+
 static int
 read_flag(struct reading *rd, const json_t *o, const char *member, bool *out)
 {
@@ -103,11 +180,11 @@ read_extras(struct reading *rd, const json_t *o, struct preset *p)
     int err = read_flag(rd, o, "enlarge", &p->enlarge);
     if (err == ERR_NONE)
         err = read_flag(rd, o, "animated", &p->animated);
-    if (err == ERR_NONE && p->animated && p->format != PRESET_WEBP)
+    if (err == ERR_NONE && p->animated && !has_format(rd, PRESET_WEBP))
         err = refuse(rd, "animated", "false for every format but webp");
     if (err == ERR_NONE)
         err = read_flag(rd, o, "keep_copyright", &p->keep_copyright);
-    if (err == ERR_NONE && p->keep_copyright && p->format == PRESET_PNG)
+    if (err == ERR_NONE && p->keep_copyright && has_format(rd, PRESET_PNG))
         err = refuse(rd, "keep_copyright", "false for png, whose encoder knows no EXIF");
     if (err == ERR_NONE)
         err = read_sharpen(rd, o, p);
@@ -135,10 +212,11 @@ check_members(struct reading *rd, json_t *o)
     return ERR_NONE;
 }
 
+/* All but what each format has of its own. */
 static int
 read_preset(struct reading *rd, json_t *o, struct preset *p)
 {
-    int err, fit, format, focus;
+    int err, fit, focus;
     *p = (struct preset){0};
     if (!json_is_object(o))
         return refuse(rd, "it", "an object");
@@ -151,17 +229,35 @@ read_preset(struct reading *rd, json_t *o, struct preset *p)
     rd->name = p->name;
     if ((err = read_int(rd, o, "width", 0, PRESET_SIDE_MAX, &p->width)) != ERR_NONE ||
         (err = read_int(rd, o, "height", 0, PRESET_SIDE_MAX, &p->height)) != ERR_NONE ||
-        (err = read_int(rd, o, "quality", PRESET_QUALITY_DEFAULT, PRESET_QUALITY_MAX,
-                        &p->quality)) != ERR_NONE ||
+        (err = read_formats(rd, o)) != ERR_NONE || (err = read_qualities(rd, o)) != ERR_NONE ||
         (err = read_choice(rd, o, "fit", preset_fit_names, PRESET_INSIDE, &fit)) != ERR_NONE ||
-        (err = read_choice(rd, o, "format", preset_format_names, PRESET_WEBP, &format)) !=
-            ERR_NONE ||
         (err = read_choice(rd, o, "focus", preset_focus_names, PRESET_CENTRE, &focus)) != ERR_NONE)
         return err;
     p->fit = (enum preset_fit)fit;
-    p->format = (enum preset_format)format;
     p->focus = (enum preset_focus)focus;
     return read_extras(rd, o, p);
+}
+
+/* One picture per format, the primary one first. */
+static int
+expand(const struct reading *rd, const struct preset *common, struct preset_list *list)
+{
+    for (size_t i = 0; i < rd->format_count; i++) {
+        if (list->count == PRESETS_MAX) {
+            buf_printf(rd->why, "PRESETS may have %d pictures at most, counting every format",
+                       PRESETS_MAX);
+            return ERR_INVALID;
+        }
+        struct preset *p = &list->presets[list->count++];
+        *p = *common;
+        p->format = rd->formats[i];
+        p->quality = rd->qualities[p->format];
+        p->animated = common->animated && p->format == PRESET_WEBP;
+        if (i > 0)
+            snprintf(p->name + strlen(p->name), sizeof(p->name) - strlen(p->name), ".%s",
+                     preset_extension(p->format));
+    }
+    return ERR_NONE;
 }
 
 static int
@@ -169,13 +265,15 @@ read_list(const json_t *array, struct preset_list *list, struct buf *why)
 {
     for (size_t i = 0; i < json_array_size(array); i++) {
         struct reading rd = {.why = why, .index = i, .name = ""};
-        int err = read_preset(&rd, json_array_get(array, i), &list->presets[i]);
+        struct preset common;
+        int err = read_preset(&rd, json_array_get(array, i), &common);
         if (err != ERR_NONE)
             return err;
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(list->presets[j].name, list->presets[i].name) == 0)
+        for (size_t j = 0; j < list->count; j++)
+            if (strcmp(list->presets[j].name, common.name) == 0)
                 return refuse(&rd, "name", "unlike every other preset's");
-        list->count++;
+        if ((err = expand(&rd, &common, list)) != ERR_NONE)
+            return err;
     }
     return ERR_NONE;
 }
@@ -198,17 +296,65 @@ preset_parse(struct slice json, struct preset_list *list, struct buf *why)
     return err;
 }
 
+/* ---- back to text: presets that only their format tells apart stand side by side ---- */
+
+/* How many from here on are one preset in the text. */
+static size_t
+formats_of(const struct preset_list *list, size_t first)
+{
+    size_t n = 1;
+    while (first + n < list->count && preset_is_secondary(&list->presets[first + n]) &&
+           slice_eqs(preset_base_name(&list->presets[first + n]), list->presets[first].name))
+        n++;
+    return n;
+}
+
+static void
+print_formats(const struct preset *p, size_t n, struct buf *out)
+{
+    bool is_auto = n == AUTO_FORMATS;
+    for (size_t i = 0; i < n && is_auto; i++)
+        is_auto = p[i].format == auto_formats[i];
+    if (is_auto) {
+        buf_puts(out, ",\"format\":\"auto\"");
+        return;
+    }
+    buf_printf(out, ",\"format\":%s", n > 1 ? "[" : "");
+    for (size_t i = 0; i < n; i++)
+        buf_printf(out, "%s\"%s\"", i == 0 ? "" : ",", preset_format_names[p[i].format]);
+    buf_puts(out, n > 1 ? "]" : "");
+}
+
+static void
+print_qualities(const struct preset *p, size_t n, struct buf *out)
+{
+    bool equal = true;
+    for (size_t i = 1; i < n; i++)
+        equal = equal && p[i].quality == p[0].quality;
+    if (equal) {
+        buf_printf(out, ",\"quality\":%d", p->quality);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        buf_printf(out, "%s\"%s\":%d", i == 0 ? ",\"quality\":{" : ",",
+                   preset_format_names[p[i].format], p[i].quality);
+    buf_putc(out, '}');
+}
+
 /* Members that are set; those that are not would only say their defaults. */
 static void
-print_extras(const struct preset *p, struct buf *out)
+print_extras(const struct preset *p, size_t n, struct buf *out)
 {
+    bool animated = false;
+    for (size_t i = 0; i < n; i++)
+        animated = animated || p[i].animated;
     if (p->enlarge)
         buf_puts(out, ",\"enlarge\":true");
     if (p->sharpen > 0)
         buf_printf(out, ",\"sharpen\":%d.%02d", p->sharpen / 100, p->sharpen % 100);
     if (p->has_background)
         buf_printf(out, ",\"background\":\"#%06x\"", p->background);
-    if (p->animated)
+    if (animated)
         buf_puts(out, ",\"animated\":true");
     if (p->keep_copyright)
         buf_puts(out, ",\"keep_copyright\":true");
@@ -219,14 +365,15 @@ preset_print(const struct preset_list *list, struct buf *out)
 {
     /* Every name in a preset is plain ASCII without quotes: nothing to escape. */
     buf_putc(out, '[');
-    for (size_t i = 0; i < list->count; i++) {
+    for (size_t i = 0, n; i < list->count; i += n) {
         const struct preset *p = &list->presets[i];
-        buf_printf(out,
-                   "%s{\"name\":\"%s\",\"width\":%d,\"height\":%d,\"fit\":\"%s\","
-                   "\"format\":\"%s\",\"quality\":%d,\"focus\":\"%s\"",
-                   i == 0 ? "" : ",", p->name, p->width, p->height, preset_fit_names[p->fit],
-                   preset_format_names[p->format], p->quality, preset_focus_names[p->focus]);
-        print_extras(p, out);
+        n = formats_of(list, i);
+        buf_printf(out, "%s{\"name\":\"%s\",\"width\":%d,\"height\":%d,\"fit\":\"%s\"",
+                   i == 0 ? "" : ",", p->name, p->width, p->height, preset_fit_names[p->fit]);
+        print_formats(p, n, out);
+        print_qualities(p, n, out);
+        buf_printf(out, ",\"focus\":\"%s\"", preset_focus_names[p->focus]);
+        print_extras(p, n, out);
         buf_putc(out, '}');
     }
     buf_putc(out, ']');

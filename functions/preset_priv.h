@@ -9,6 +9,7 @@
 
 #define PRESET_QUALITY_DEFAULT 80
 #define PRESET_QUALITY_MAX 100
+#define PRESET_FORMATS (PRESET_AVIF + 1)
 #define PRESET_WHITE 0xffffffu
 
 extern const char *const preset_fit_names[]; /* NULL-terminated, as the other two */

@@ -143,16 +143,13 @@ native_environment_default(enum native_kind kind, struct buf *out)
 }
 
 int
-native_derived_key(struct slice key, struct slice preset, struct slice extension, struct buf *out)
+native_derived_key(struct slice key, const struct preset *p, struct buf *out)
 {
-    if (key.n + preset.n + extension.n + 2 > STORE_KEY_MAX)
-        return ERR_TOOBIG;
+    size_t start = out->n;
     buf_put_slice(out, key);
     buf_putc(out, '/');
-    buf_put_slice(out, preset);
-    buf_putc(out, '.');
-    buf_put_slice(out, extension);
-    return out->err;
+    preset_object_name(p, out);
+    return out->err != ERR_NONE ? out->err : out->n - start > STORE_KEY_MAX ? ERR_TOOBIG : ERR_NONE;
 }
 
 static bool

@@ -38,9 +38,8 @@ void native_environment_default(enum native_kind kind, struct buf *out);
  * than 63 characters; ERR_INVALID: no bucket name. */
 int native_derived_bucket(const struct native_config *c, struct slice bucket,
                           char out[NATIVE_BUCKET_MAX + 1]);
-/* "{key}/{preset}.{ext}". ERR_TOOBIG past STORE_KEY_MAX. */
-int native_derived_key(struct slice key, struct slice preset, struct slice extension,
-                       struct buf *out);
+/* "{key}/{preset}.{ext}" into an empty buffer. ERR_TOOBIG past STORE_KEY_MAX. */
+int native_derived_key(struct slice key, const struct preset *p, struct buf *out);
 
 /* The opaque config that goes with a call; `followup`: the secondary formats. */
 void native_call_config(const struct native_config *c, bool followup, struct buf *out);

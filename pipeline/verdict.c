@@ -4,7 +4,8 @@
  *   1. each preset of the pass: write its derived object and provenance, or note why there is none
  *   2. remove what the pass replaces: rows of presets no longer configured; rows of the pass's
  *      presets at another key; of other generations when there is no new object; everything of
- * other generations when the source is no picture any more
+ *      other generations when the source is no picture any more. Pictures on the fly (demand.h)
+ *      that are of another generation go with the first pass, whatever its verdict
  *   3. item: state of every preset, thumbnails that exist, ready
  *
  * Names, extensions, types and hashes come from the configuration, never from the worker.
@@ -183,8 +184,7 @@ derive_one(struct work *w, const struct preset *p)
         return ERR_NONE;
     }
     buf_init(&key, STORE_KEY_MAX);
-    int err = native_derived_key(v->event->key, slice_str(p->name),
-                                 slice_str(preset_extension(p->format)), &key);
+    int err = native_derived_key(v->event->key, p, &key);
     part->key = err == ERR_NONE ? arena_dup(w->a, buf_slice(&key)) : SLICE_NONE;
     buf_fini(&key);
     if (err == ERR_TOOBIG) {
@@ -210,6 +210,8 @@ superfluous(const struct work *w, const struct provenance *row)
     const struct preset_list *presets = &w->v->function->native.presets;
     bool other_generation = row->source_generation != w->v->event->generation;
     bool configured = false;
+    if (preset_name_is_variant(row->preset)) /* made again when somebody asks for it */
+        return other_generation && !w->v->event->followup;
     for (size_t i = 0; i < presets->count; i++)
         configured = configured || slice_eqs(row->preset, presets->presets[i].name);
     if (!configured)

@@ -119,6 +119,23 @@ test_parse_bad(void **state)
         {"[{\"name\":\"a\",\"width\":1,\"height\":1},{\"name\":\"a\",\"width\":2,\"height\":1}]",
          "preset 2 (a): name"},
         {"[{\"name\":\"a\",\"width\":1,\"height\":1}] x", ""},
+        /* pictures on the fly have names that nobody can configure; nor those of formats */
+        {"[{\"name\":\"_0123456789abcdef\",\"width\":1,\"height\":1}]", "name"},
+        {"[{\"name\":\"a.avif\",\"width\":1,\"height\":1}]", "name"},
+#define FORMAT(f) "[{\"name\":\"a\",\"width\":1,\"height\":1,\"format\":" f "}]"
+        {FORMAT("[]"), "(a): format must be one of webp"},
+        {FORMAT("[\"webp\",\"webp\"]"), "a list of different ones"},
+        {FORMAT("[\"webp\",\"gif\"]"), "format"},
+        {FORMAT("[\"auto\"]"), "format"},
+        {FORMAT("[[\"webp\"]]"), "format"},
+        {FORMAT("{\"webp\":80}"), "format"},
+        {FORMAT("null"), "format"},
+        {FORMAT("[\"jpeg\",\"avif\"],\"animated\":true"), "every format but webp"},
+        {FORMAT("[\"webp\",\"png\"],\"keep_copyright\":true"), "false for png"},
+        {FORMAT("\"webp\",\"quality\":{\"webp\":0}"), "(a): quality must be from 1 to 100"},
+        {FORMAT("\"webp\",\"quality\":{\"gif\":80}"), "quality must be"},
+        {FORMAT("\"webp\",\"quality\":{\"avif\":\"50\"}"), "quality must be"},
+        {FORMAT("\"webp\",\"quality\":[80]"), "quality must be an integer"},
     };
     struct preset_list l;
     char why[256];
@@ -127,6 +144,121 @@ test_parse_bad(void **state)
         if (err != ERR_INVALID || why[0] == '\0' || strstr(why, bad[i].says) == NULL)
             fail_msg("%s: %s, \"%s\"", bad[i].json, err_name(err), why);
     }
+}
+
+/* Each format of a preset is one of the list, the first under the preset's own name. */
+static void
+test_formats(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *base, *object;
+        enum preset_format format;
+        int quality;
+        bool animated, followup;
+    } want[] = {
+        {"a", "a", "a.webp", PRESET_WEBP, 80, true, false},
+        {"a.avif", "a", "a.avif", PRESET_AVIF, 50, false, true},
+        {"a.jpg", "a", "a.jpg", PRESET_JPEG, 82, false, true},
+        {"b", "b", "b.jpg", PRESET_JPEG, 80, false, false},
+        {"b.png", "b", "b.png", PRESET_PNG, 80, false, true},
+        {"b.webp", "b", "b.webp", PRESET_WEBP, 7, true, true},
+        {"c", "c", "c.avif", PRESET_AVIF, 9, false, true},
+    };
+    struct preset_list l;
+    struct buf object;
+    char why[256];
+    buf_init(&object, 64);
+    assert_int_equal(parse("[{\"name\":\"a\",\"width\":1,\"height\":1,\"format\":\"auto\","
+                           "\"quality\":{\"avif\":50,\"jpeg\":82},\"animated\":true},"
+                           "{\"name\":\"b\",\"width\":1,\"height\":1,"
+                           "\"format\":[\"jpeg\",\"png\",\"webp\"],"
+                           "\"quality\":{\"webp\":7,\"avif\":3},\"animated\":true},"
+                           "{\"name\":\"c\",\"width\":1,\"height\":1,\"format\":[\"avif\"],"
+                           "\"quality\":9}]",
+                           &l, why),
+                     ERR_NONE);
+    assert_int_equal(l.count, ARRAY_LEN(want));
+    for (size_t i = 0; i < l.count; i++) {
+        const struct preset *p = &l.presets[i];
+        assert_string_equal(p->name, want[i].name);
+        assert_true(slice_eqs(preset_base_name(p), want[i].base));
+        assert_int_equal(preset_is_secondary(p), strchr(want[i].name, '.') != NULL);
+        assert_int_equal(p->format, want[i].format);
+        assert_int_equal(p->quality, want[i].quality);
+        assert_int_equal(p->animated, want[i].animated);
+        assert_int_equal(preset_is_followup(p), want[i].followup);
+        buf_reset(&object);
+        preset_object_name(p, &object);
+        assert_string_equal(object.p, want[i].object);
+    }
+    buf_fini(&object);
+}
+
+/* What a picture is does not depend on how it was written: alone or in a list, one hash. */
+static void
+test_formats_hash(void **state)
+{
+    (void)state;
+    struct preset_list alone, among;
+    char why[256], a[PRESET_HASH_TEXT], b[PRESET_HASH_TEXT];
+    assert_int_equal(parse(FORMAT("\"avif\",\"quality\":50"), &alone, why), ERR_NONE);
+    assert_int_equal(parse(FORMAT("\"auto\",\"quality\":50"), &among, why), ERR_NONE);
+    preset_hash(&alone.presets[0], a);
+    preset_hash(&among.presets[1], b);
+    assert_string_equal(a, b);
+}
+
+static void
+test_canonical(void **state)
+{
+    (void)state;
+    static const char *const same[] = {
+#define HEAD "[{\"name\":\"a\",\"width\":1,\"height\":2,\"fit\":\"inside\",\"format\":"
+#define TAIL ",\"focus\":\"centre\""
+        HEAD "\"webp\",\"quality\":80" TAIL "}]",
+        HEAD "\"auto\",\"quality\":80" TAIL "}]",
+        HEAD "\"auto\",\"quality\":{\"webp\":80,\"avif\":50,\"jpeg\":82}" TAIL "}]",
+        HEAD "[\"jpeg\",\"webp\"],\"quality\":80" TAIL ",\"animated\":true}]",
+        HEAD "[\"webp\",\"jpeg\",\"avif\"],\"quality\":{\"webp\":1,\"jpeg\":1,\"avif\":2}" TAIL
+             ",\"keep_copyright\":true},{\"name\":\"ab\",\"width\":1,\"height\":2,"
+             "\"fit\":\"cover\",\"format\":\"png\",\"quality\":80,\"focus\":\"entropy\"}]",
+    };
+    struct preset_list l;
+    struct buf text;
+    char why[256];
+    buf_init(&text, 4096);
+    for (size_t i = 0; i < ARRAY_LEN(same); i++) {
+        assert_int_equal(parse(same[i], &l, why), ERR_NONE);
+        buf_reset(&text);
+        preset_print(&l, &text);
+        assert_string_equal(text.p, same[i]);
+    }
+    buf_fini(&text);
+}
+
+/* Every format of a preset counts. */
+static void
+test_too_many_formats(void **state)
+{
+    (void)state;
+    struct preset_list l;
+    struct buf json;
+    char why[256];
+    buf_init(&json, 1 << 16);
+    for (int n = PRESETS_MAX / 2; n <= PRESETS_MAX / 2 + 1; n++) {
+        buf_reset(&json);
+        for (int i = 0; i < n; i++)
+            buf_printf(&json,
+                       "%s{\"name\":\"p%d\",\"width\":9,\"height\":9,"
+                       "\"format\":[\"webp\",\"jpeg\"]}",
+                       i == 0 ? "[" : ",", i);
+        buf_putc(&json, ']');
+        int want = n <= PRESETS_MAX / 2 ? ERR_NONE : ERR_INVALID;
+        assert_int_equal(parse(json.p, &l, why), want);
+        assert_true(want == ERR_NONE ? l.count == PRESETS_MAX : strstr(why, "32 pictures") != NULL);
+    }
+    buf_fini(&json);
 }
 
 static void
@@ -287,6 +419,41 @@ test_config(void **state)
     buf_fini(&b);
 }
 
+/* Secondary formats and pictures on the fly keep their names on the way to the worker. */
+static void
+test_config_identity(void **state)
+{
+    (void)state;
+    struct preset_list l, again;
+    struct buf b;
+    char why[256];
+    assert_int_equal(parse("[{\"name\":\"a23456789012345678901234567890-2\",\"width\":1,"
+                           "\"height\":1,\"format\":\"auto\"}]",
+                           &l, why),
+                     ERR_NONE);
+    buf_init(&b, 16 << 10);
+    preset_config_write(&l, true, &b);
+    assert_int_equal(preset_config_read(buf_slice(&b), &again), ERR_NONE);
+    assert_int_equal(again.count, 2);
+    assert_memory_equal(&again.presets[0], &l.presets[1], 2 * sizeof(struct preset));
+
+    preset_defaults(&l);
+    char hash[PRESET_HASH_TEXT];
+    preset_hash(&l.presets[0], hash);
+    snprintf(l.presets[0].name, sizeof(l.presets[0].name), "_%s", hash);
+    l.count = 1;
+    assert_true(preset_name_is_variant(slice_str(l.presets[0].name)));
+    buf_reset(&b);
+    preset_config_write(&l, false, &b);
+    assert_int_equal(preset_config_read(buf_slice(&b), &again), ERR_NONE);
+    assert_int_equal(again.count, 1);
+    assert_memory_equal(&again.presets[0], &l.presets[0], sizeof(struct preset));
+    buf_reset(&b);
+    preset_object_name(&l.presets[0], &b);
+    assert_string_equal(b.p, "_a79441ec3aff251c.webp");
+    buf_fini(&b);
+}
+
 static void
 test_config_bad(void **state)
 {
@@ -309,6 +476,17 @@ test_config_bad(void **state)
         "A 1 1 cover webp 80 centre\n",
         "a 1 1 cover tiff 80 centre\n",
         "a 1 1 cover webp 80 left\n",
+        "a.avif 1 1 cover webp 80 centre\n",
+        "a. 1 1 cover webp 80 centre\n",
+        ".webp 1 1 cover webp 80 centre\n",
+        "a.webp.webp 1 1 cover webp 80 centre\n",
+        "_ 1 1 cover webp 80 centre\n",
+        "_0123456789abcde 1 1 cover webp 80 centre\n",
+        "_0123456789abcdef0 1 1 cover webp 80 centre\n",
+        "_0123456789ABCDEF 1 1 cover webp 80 centre\n",
+        "_0123456789abcdef.webp 1 1 cover webp 80 centre\n",
+        "a234567890123456789012345678901234567 1 1 cover webp 80 centre\n",
+        "a2345678901234567890123456789012345678 1 1 cover webp 80 centre\n",
         "\n",
     };
     struct preset_list l;
@@ -323,11 +501,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_parse_good),
-        cmocka_unit_test(test_parse_bad),       cmocka_unit_test(test_too_many),
-        cmocka_unit_test(test_print_and_parse), cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_config),          cmocka_unit_test(test_config_bad),
-        cmocka_unit_test(test_hash_is_stable),
+        cmocka_unit_test(test_defaults),         cmocka_unit_test(test_parse_good),
+        cmocka_unit_test(test_parse_bad),        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_print_and_parse),  cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_config),           cmocka_unit_test(test_config_bad),
+        cmocka_unit_test(test_hash_is_stable),   cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_formats_hash),     cmocka_unit_test(test_canonical),
+        cmocka_unit_test(test_too_many_formats), cmocka_unit_test(test_config_identity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

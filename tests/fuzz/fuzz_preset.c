@@ -11,7 +11,7 @@ check_bounds(const struct preset_list *list)
     CHK(list->count <= PRESETS_MAX);
     for (size_t i = 0; i < list->count; i++) {
         const struct preset *p = &list->presets[i];
-        CHK(strlen(p->name) <= PRESET_NAME_MAX && p->name[0] != '\0');
+        CHK(strlen(p->name) <= PRESET_IDENTITY_MAX && p->name[0] != '\0');
         CHK(p->width >= 1 && p->width <= PRESET_SIDE_MAX);
         CHK(p->height >= 1 && p->height <= PRESET_SIDE_MAX);
         CHK(p->quality >= 1 && p->quality <= 100 && p->format <= PRESET_AVIF);
@@ -48,9 +48,14 @@ check_json(struct slice text)
         preset_print(&list, &printed);
         CHK(preset_parse(buf_slice(&printed), &again, &why) == ERR_NONE);
         check_same(&list, &again);
-        preset_config_write(&list, false, &config);
-        CHK(preset_config_read(buf_slice(&config), &again) == ERR_NONE);
-        CHK(again.count <= list.count);
+        size_t carried = 0;
+        for (int followups = 0; followups <= 1; followups++) {
+            buf_reset(&config);
+            preset_config_write(&list, followups != 0, &config);
+            CHK(preset_config_read(buf_slice(&config), &again) == ERR_NONE);
+            carried += again.count;
+        }
+        CHK(carried == list.count);
     }
     buf_fini(&config);
     buf_fini(&printed);

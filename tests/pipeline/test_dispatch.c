@@ -338,6 +338,34 @@ avif_follows(void **state)
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
 }
 
+#define WITH_LIST                                                                              \
+    "{\"PRESETS\":\"[{\\\"name\\\":\\\"s\\\",\\\"width\\\":64,\\\"height\\\":64,"              \
+    "\\\"format\\\":\\\"auto\\\"},{\\\"name\\\":\\\"t\\\",\\\"width\\\":32,\\\"height\\\":32," \
+    "\\\"format\\\":[\\\"png\\\"]}]\"}"
+
+/* Secondary formats are made by one follow-up; they go when they are configured no longer. */
+static void
+formats_follow(void **state)
+{
+    static const char *const made[] = {"v/s.webp", "v/s.avif", "v/s.jpg", "v/t.png"};
+    static const char *const states[] = {"state.s", "state.s.avif", "state.s.jpg", "state.t"};
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    assert_int_equal(rig_environment(r, "thumbnail", WITH_LIST), ERR_NONE);
+    rig_put_file(r, "photos", "v", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    for (size_t i = 0; i < ARRAY_LEN(made); i++) {
+        assert_true(rig_exists(r, "photos-derived", made[i]));
+        assert_string_equal(rig_attr(r, "photos", "v", states[i]), "ready");
+    }
+    assert_string_equal(rig_attr(r, "photos", "v", "thumbnails"), "map 4");
+    assert_int_equal(rig_counts(r).acked, 3);
+    assert_int_equal(rig_environment(r, "thumbnail", WITH_AVIF), ERR_NONE);
+    rig_put_file(r, "photos", "v", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "photos-derived", ""), 2);
+}
+
 static int
 batch_fn_create(struct rig *r, struct db_conn *conn, void *arg)
 {
@@ -587,6 +615,7 @@ main(void)
         T(timeout_is_kept_from_outside),
         T(three_failures_are_dead),
         T(avif_follows),
+        T(formats_follow),
         T(batch_makes_items_of_old_objects),
         T(restart_goes_on),
         T(many_writers_one_key),
