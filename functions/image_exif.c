@@ -1,98 +1,27 @@
 /*
- * EXIF 2.32: IFD0 points at the Exif IFD and the GPS IFD. Three directories are read, each once, so
- * loops of offsets cannot hold us. Every offset is checked against the block's end; a value that
- * does not fit its type is as good as absent.
+ * EXIF 2.32: IFD0 points at the Exif IFD and the GPS IFD. Three directories are read and no more.
  */
 #include "functions/image_exif.h"
 #include "functions/text.h"
+#include "functions/tiff.h"
 
 #include <math.h>
 #include <stdio.h>
 
-#define IFD_ENTRIES_MAX 512
-
-enum {
-    T_BYTE = 1,
-    T_ASCII = 2,
-    T_SHORT = 3,
-    T_LONG = 4,
-    T_RATIONAL = 5,
-    T_SRATIONAL = 10,
-};
-
-struct tiff {
-    const uint8_t *p;
-    size_t n;
-    bool little;
-};
-
-struct value {
-    int type;
-    uint32_t count;
-    size_t at; /* its bytes are all inside */
-};
-
-static uint32_t
-u16(const struct tiff *t, size_t at)
-{
-    const uint8_t *p = t->p + at;
-    return t->little ? (uint32_t)p[1] << 8 | p[0] : (uint32_t)p[0] << 8 | p[1];
-}
-
-static uint32_t
-u32(const struct tiff *t, size_t at)
-{
-    return t->little ? u16(t, at + 2) << 16 | u16(t, at) : u16(t, at) << 16 | u16(t, at + 2);
-}
-
-static size_t
-type_bytes(int type)
-{
-    static const uint8_t sizes[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8};
-    return type > 0 && type <= T_SRATIONAL ? sizes[type] : 0;
-}
-
-static bool
-find(const struct tiff *t, size_t ifd, uint32_t tag, struct value *v)
-{
-    if (ifd < 8 || ifd > t->n || t->n - ifd < 2)
-        return false;
-    uint32_t count = u16(t, ifd);
-    count = count < IFD_ENTRIES_MAX ? count : IFD_ENTRIES_MAX;
-    for (uint32_t i = 0; i < count; i++) {
-        size_t at = ifd + 2 + (size_t)i * 12;
-        if (at > t->n || t->n - at < 12)
-            return false;
-        if (u16(t, at) != tag)
-            continue;
-        v->type = (int)u16(t, at + 2);
-        v->count = u32(t, at + 4);
-        size_t one = type_bytes(v->type);
-        uint64_t n = (uint64_t)one * v->count;
-        v->at = n <= 4 ? at + 8 : u32(t, at + 8);
-        return n > 0 && v->at <= t->n && n <= t->n - v->at;
-    }
-    return false;
-}
-
 static void
 get_text(const struct tiff *t, size_t ifd, uint32_t tag, char *out, size_t out_size)
 {
-    struct value v;
+    struct tiff_value v;
     out[0] = '\0';
-    if (find(t, ifd, tag, &v) && v.type == T_ASCII)
+    if (tiff_find(t, ifd, tag, &v) && v.type == TIFF_ASCII)
         text_clean(slice_of(t->p + v.at, v.count), out, out_size);
 }
 
 static int64_t
 get_integer(const struct tiff *t, size_t ifd, uint32_t tag)
 {
-    struct value v;
-    if (!find(t, ifd, tag, &v))
-        return 0;
-    if (v.type == T_SHORT)
-        return u16(t, v.at);
-    return v.type == T_LONG ? (int64_t)u32(t, v.at) : 0;
+    struct tiff_value v;
+    return tiff_find(t, ifd, tag, &v) ? tiff_number(t, &v, 0) : 0;
 }
 
 /* The i-th fraction of a value. */
@@ -100,11 +29,11 @@ static bool
 get_fraction(const struct tiff *t, size_t ifd, uint32_t tag, uint32_t i, uint32_t *num,
              uint32_t *den)
 {
-    struct value v;
-    if (!find(t, ifd, tag, &v) || v.type != T_RATIONAL || i >= v.count)
+    struct tiff_value v;
+    if (!tiff_find(t, ifd, tag, &v) || v.type != TIFF_RATIONAL || i >= v.count)
         return false;
-    *num = u32(t, v.at + 8 * (size_t)i);
-    *den = u32(t, v.at + 8 * (size_t)i + 4);
+    *num = tiff_u32(t, v.at + 8 * (size_t)i);
+    *den = tiff_u32(t, v.at + 8 * (size_t)i + 4);
     return *den != 0;
 }
 
@@ -171,7 +100,7 @@ read_angle(const struct tiff *t, size_t gps, uint32_t tag, char negative, double
 static void
 read_position(const struct tiff *t, size_t gps, struct exif_facts *out)
 {
-    struct value below;
+    struct tiff_value below;
     uint32_t num, den;
     out->has_position = read_angle(t, gps, 2, 'S', 90, &out->latitude) &&
                         read_angle(t, gps, 4, 'W', 180, &out->longitude);
@@ -179,7 +108,7 @@ read_position(const struct tiff *t, size_t gps, struct exif_facts *out)
     if (!out->has_altitude)
         return;
     out->altitude_m = (double)num / den;
-    if (find(t, gps, 5, &below) && below.type == T_BYTE && t->p[below.at] == 1)
+    if (tiff_find(t, gps, 5, &below) && below.type == TIFF_BYTE && t->p[below.at] == 1)
         out->altitude_m = -out->altitude_m;
 }
 
@@ -189,11 +118,10 @@ exif_read(struct slice bytes, struct exif_facts *out)
     *out = (struct exif_facts){0};
     if (slice_starts(bytes, SLICE_LIT("Exif\0\0")))
         bytes = slice_skip(bytes, 6);
-    bool little = slice_starts(bytes, SLICE_LIT("II*\0"));
-    if (bytes.n < 8 || !(little || slice_starts(bytes, SLICE_LIT("MM\0*"))))
+    struct tiff t;
+    size_t ifd0;
+    if (!tiff_open(bytes, &t, &ifd0))
         return;
-    struct tiff t = {.p = (const uint8_t *)bytes.p, .n = bytes.n, .little = little};
-    size_t ifd0 = u32(&t, 4);
     size_t exif = (size_t)get_integer(&t, ifd0, 0x8769),
            gps = (size_t)get_integer(&t, ifd0, 0x8825);
     get_text(&t, ifd0, 0x010f, out->camera_make, sizeof(out->camera_make));

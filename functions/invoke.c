@@ -42,6 +42,23 @@ verdict_err(struct invocation *in, int err)
 
 /* ---- the source ---- */
 
+/* Says of a source that is no picture we decode what it is instead. */
+static void
+judge_format(struct invocation *in)
+{
+    enum sniff_format f = in->job.format;
+    if (sniff_is_supported(f))
+        return;
+    if (f == SNIFF_EMPTY) {
+        verdict(in, FN_SKIPPED, "empty object");
+    } else if (f == SNIFF_UNKNOWN) {
+        verdict(in, FN_SKIPPED, "not an image");
+    } else {
+        buf_printf(&in->why, "unsupported format: %s", sniff_name(f));
+        verdict(in, FN_SKIPPED, in->why.p);
+    }
+}
+
 static void
 look(struct invocation *in)
 {
@@ -55,16 +72,25 @@ look(struct invocation *in)
         return;
     }
     in->job.format = sniff(slice_of(head, take));
-    if (sniff_is_supported(in->job.format))
+    judge_format(in);
+}
+
+/* The file as memory. The address space is bounded, so its size is judged first. */
+static void
+map_source(struct invocation *in)
+{
+    const struct fn_request *req = in->job.req;
+    size_t n = (size_t)req->source_bytes;
+    if (req->source_bytes > req->memory_bytes_max) {
+        verdict(in, FN_FAILED,
+                "memory budget: the source alone is larger than the function's memory");
         return;
-    if (in->job.format == SNIFF_EMPTY) {
-        verdict(in, FN_SKIPPED, "empty object");
-    } else if (in->job.format == SNIFF_UNKNOWN) {
-        verdict(in, FN_SKIPPED, "not an image");
-    } else {
-        buf_printf(&in->why, "unsupported format: %s", sniff_name(in->job.format));
-        verdict(in, FN_SKIPPED, in->why.p);
     }
+    void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, in->job.source_fd, 0);
+    if (p == MAP_FAILED)
+        verdict(in, FN_ERROR, "the source cannot be mapped");
+    else
+        in->source = slice_of(p, n);
 }
 
 static void
@@ -72,18 +98,13 @@ read_header(struct invocation *in)
 {
     const struct fn_request *req = in->job.req;
     struct image_limits limits = {req->pixels_frame_max, req->pixels_total_max};
-    if (req->source_bytes > req->memory_bytes_max) {
-        verdict(in, FN_FAILED,
-                "memory budget: the source alone is larger than the function's memory");
-        return;
+    map_source(in);
+    if (in->job.status == FN_OK && in->job.format == SNIFF_TIFF) {
+        in->job.format = sniff_tiff(in->source);
+        judge_format(in);
     }
-    size_t n = (size_t)req->source_bytes;
-    void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, in->job.source_fd, 0);
-    if (p == MAP_FAILED) {
-        verdict(in, FN_ERROR, "the source cannot be mapped");
+    if (in->job.status != FN_OK)
         return;
-    }
-    in->source = slice_of(p, n);
     int err = image_open(&in->job.image, in->source, in->job.format, &limits, &in->why);
     if (err != ERR_NONE)
         verdict_err(in, err);

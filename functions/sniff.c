@@ -2,7 +2,7 @@
  * Magic bytes. Order matters only where one signature is the beginning of another (CR2 is a TIFF
  * with a mark): the longer ones come first in the table.
  *
- * Camera formats that are plain TIFF from the outside (NEF, DNG, ARW) are TIFF here.
+ * Camera formats that are plain TIFF from the outside (NEF, DNG, ARW) are TIFF here: sniff_tiff.c.
  */
 #include "functions/sniff.h"
 #include "base/chk.h"
@@ -35,11 +35,13 @@ static const struct magic magics[] = {
     M(GIF, "GIF87a"),
     M(GIF, "GIF89a"),
     M2(CR2, "II*" NUL, 8, "CR"),
+    M2(IIQ, "II*" NUL, 8, "IIII"),
+    M2(IIQ, "MM" NUL "*", 8, "MMMM"),
     M(TIFF, "II*" NUL),
     M(TIFF, "MM" NUL "*"),
     M(TIFF, "II+" NUL), /* BigTIFF */
     M(TIFF, "MM" NUL "+"),
-    M(PDF, "%PDF-"),
+    M(PDF, "%PDF"),
     M(POSTSCRIPT, "%!PS"),
     M(POSTSCRIPT, "\xc5\xd0\xd3\xc6"), /* EPS with a preview */
     M(JXL, "\xff\x0a"),
@@ -54,6 +56,7 @@ static const struct magic magics[] = {
     M(HDR, "#?RGBE"),
     M(FITS, "SIMPLE  ="),
     M(MAT, "MATLAB 5.0 MAT-file"),
+    M(MAT, "MATLAB 7.3 MAT-file"),
     M(RAF, "FUJIFILMCCD-RAW"),
     M(RW2, "IIU" NUL),
     M(ORF, "IIRO"),
@@ -63,6 +66,31 @@ static const struct magic magics[] = {
     M(DDS, "DDS "),
     M(XCF, "gimp xcf"),
     M(DJVU, "AT&TFORM"),
+    M2(CRW, "II", 6, "HEAPCCDR"),
+    M(MRW, NUL "MRM"),
+    M(X3F, "FOVb"),
+    M(JXR, "II\xbc\x01"),
+    M(MNG, "\x8aMNG\r\n\x1a\n"),
+    M(JNG, "\x8bJNG\r\n\x1a\n"),
+    M2(ANI, "RIFF", 8, "ACON"),
+    M2(EMF, "\x01" NUL NUL NUL, 40, " EMF"),
+    M(WMF, "\xd7\xcd\xc6\x9a"),
+    M(WPG, "\xffWPC"),
+    M(DPX, "SDPX"),
+    M(DPX, "XPDS"),
+    M(CIN, "\x80\x2a\x5f\xd7"),
+    M(SUN, "\x59\xa6\x6a\x95"),
+    M2(DICOM, "", 128, "DICM"),
+    M(HDF5, "\x89HDF\r\n\x1a\n"),
+    M(MIFF, "id=ImageMagick"),
+    M(VIPS, "\xb6\xa6\xf2\x08"),
+    M(VIPS, "\x08\xf2\xa6\xb6"),
+    M(XPM, "/* XPM */"),
+    M(PFM, "PF\n"),
+    M(PFM, "Pf\n"),
+    M(BPG, "BPG\xfb"),
+    M(FLIF, "FLIF"),
+    M(KTX, "\xabKTX "),
 };
 
 static bool
@@ -97,7 +125,8 @@ brand_format(struct slice brand)
 }
 
 /* "ftyp" box: the major brand decides; a neutral one (mif1, msf1, miaf) leaves it to the list of
- * compatible brands. Films have brands of their own and are no images. */
+ * compatible brands, and is HEIF of an unknown codec without one. Films have brands of their own
+ * and are no images. */
 static enum sniff_format
 sniff_iso_media(struct slice head)
 {
@@ -112,18 +141,58 @@ sniff_iso_media(struct slice head)
         return f;
     for (size_t at = 16; at + 4 <= end && f == SNIFF_UNKNOWN; at += 4)
         f = brand_format(slice_of(head.p + at, 4));
-    return f;
+    return f == SNIFF_UNKNOWN ? SNIFF_HEIF : f;
 }
 
-/* An <svg> element near the beginning of a text, behind any XML declaration and comments. */
-static bool
-is_svg(struct slice head)
+/* Behind the end of a piece of markup; nothing when it does not end in sight. */
+static struct slice
+behind(struct slice h, struct slice end)
 {
-    if (has(head, 0, SLICE_LIT("\xef\xbb\xbf")))
-        head = slice_skip(head, 3);
-    while (head.n > 0 && (head.p[0] == ' ' || (head.p[0] >= '\t' && head.p[0] <= '\r')))
-        head = slice_skip(head, 1);
-    return head.n > 0 && head.p[0] == '<' && slice_find(head, SLICE_LIT("<svg")) >= 0;
+    ptrdiff_t at = slice_find(h, end);
+    return at < 0 ? SLICE_NONE : slice_skip(h, (size_t)at + end.n);
+}
+
+static struct slice
+skip_space(struct slice h)
+{
+    while (h.n > 0 && (h.p[0] == ' ' || (h.p[0] >= '\t' && h.p[0] <= '\r')))
+        h = slice_skip(h, 1);
+    return h;
+}
+
+/* Behind "<": the name of an element without its prefix is "svg". */
+static bool
+is_svg_name(struct slice h)
+{
+    size_t n = 0;
+    while (n < h.n && h.p[n] > ' ' && h.p[n] != '>' && h.p[n] != '/') {
+        if (h.p[n++] == ':') {
+            h = slice_skip(h, n);
+            n = 0;
+        }
+    }
+    return slice_eqs(slice_of(h.p, n), "svg");
+}
+
+/* XML whose document type or root element is svg, behind declarations and comments. An <svg> within
+ * HTML is none. */
+static bool
+is_svg(struct slice h)
+{
+    if (has(h, 0, SLICE_LIT("\xef\xbb\xbf")))
+        h = slice_skip(h, 3);
+    for (;;) {
+        h = skip_space(h);
+        if (slice_starts(h, SLICE_LIT("<?")))
+            h = behind(h, SLICE_LIT("?>"));
+        else if (slice_starts(h, SLICE_LIT("<!--")))
+            h = behind(h, SLICE_LIT("-->"));
+        else
+            break;
+    }
+    if (slice_starts(h, SLICE_LIT("<!DOCTYPE")))
+        return is_svg_name(skip_space(slice_skip(h, 9)));
+    return h.n > 0 && h.p[0] == '<' && is_svg_name(slice_skip(h, 1));
 }
 
 /* "P6" and white space, then a number or a comment. */

@@ -2,6 +2,7 @@
 #include "functions/sniff.h"
 #include "base/chk.h"
 #include "tests/functions/pictures.h"
+#include "tests/functions/tiffs.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,7 +48,7 @@ static const struct {
       SNIFF_HEIC),
     T("\0\0\0\x14"
       "ftypmif1\0\0\0\0mif1heic",
-      SNIFF_UNKNOWN), /* heic lies behind the box */
+      SNIFF_HEIF), /* heic lies behind the box */
     T("\0\0\0\x18"
       "ftypmp42\0\0\0\0isomheic",
       SNIFF_UNKNOWN),
@@ -66,6 +67,31 @@ static const struct {
     T("\xef\xbb\xbf <?xml version='1.0'?>\n<!-- x -->\n<svg>", SNIFF_SVG),
     T("<?xml version='1.0'?><html>", SNIFF_UNKNOWN),
     T("see <svg>", SNIFF_UNKNOWN),
+    T("<svg", SNIFF_SVG),
+    T("<s:svg xmlns:s='http://www.w3.org/2000/svg'>", SNIFF_SVG),
+    T("<?xml version='1.0'?>\n<!DOCTYPE svg [<!ENTITY a 'x'>", SNIFF_SVG),
+    T("<!-- <svg> --><html><svg>", SNIFF_UNKNOWN),
+    T("<!DOCTYPE html><html><body><svg></svg>", SNIFF_UNKNOWN),
+    T("<svgs>", SNIFF_UNKNOWN),
+    T("<!-- never closed <svg>", SNIFF_UNKNOWN),
+    T("%PDF", SNIFF_PDF),
+    T("\xc5\xd0\xd3\xc6\x20\0\0\0", SNIFF_POSTSCRIPT),
+    T("\0\0\2\0\1\0", SNIFF_ICO),
+    T("MATLAB 7.3 MAT-file, Platform", SNIFF_MAT),
+    T("\xff\x4f\xff\x51\0\x2f", SNIFF_JP2),
+    T("IIU\0\x18\0\0\0", SNIFF_RW2),
+    T("IIRO\x08\0\0\0", SNIFF_ORF),
+    T("MMOR\0\0\0\x08", SNIFF_ORF),
+    T("II*\0\x10\0\0\0IIII", SNIFF_IIQ),
+    T("II\x1a\0\0\0HEAPCCDR", SNIFF_CRW),
+    T("\0MRM\0\0", SNIFF_MRW),
+    T("FOVb\0\0\2\0", SNIFF_X3F),
+    T("II\xbc\x01\x20\0\0\0", SNIFF_JXR),
+    T("RIFF\1\2\3\4ACON", SNIFF_ANI),
+    T("\x01\0\0\0\x6c\0\0\0-bounds--bounds--frame---frame-- EMF", SNIFF_EMF),
+    T("\0\0\0\x14"
+      "ftypmif1\0\0\0\0miaf",
+      SNIFF_HEIF),
     T("\xff\x0a\x01", SNIFF_JXL),
     T("\0\0\0\x0cJXL \r\n\x87\n", SNIFF_JXL),
     T("\0\0\0\x0cjP  \r\n\x87\n", SNIFF_JP2),
@@ -124,6 +150,60 @@ test_short_reads(void **state)
     }
 }
 
+/* Raw files that a TIFF reader would open, and TIFFs that the same cameras and editors write. */
+static const struct {
+    struct tiffs file;
+    enum sniff_format format;
+} tiffs[] = {
+    {{.make = NULL}, SNIFF_TIFF},
+    {{.make = "NIKON CORPORATION"}, SNIFF_TIFF},
+    {{.make = "NIKON CORPORATION", .big = true}, SNIFF_TIFF},
+    {{.make = "Canon", .subfile_type = 1}, SNIFF_TIFF},
+    /* A pyramid: IFD0 is the picture, its smaller versions are inside. */
+    {{.make = "SONY", .sub_compression = 7, .sub_photometric = 6}, SNIFF_TIFF},
+    {{.make = "NIKON CORPORATION", .next_photometric = 2}, SNIFF_TIFF},
+    {{.make = "NIKON CORPORATION", .compression = 34713}, SNIFF_NEF},
+    {{.make = "NIKON CORPORATION", .subfile_type = 1, .sub_compression = 7}, SNIFF_NEF},
+    {{.make = "NIKON", .big = true, .sub_compression = 34713}, SNIFF_NEF},
+    {{.make = "NIKON", .big = true, .sub_photometric = 32803}, SNIFF_NEF},
+    {{.make = "SONY", .sub_compression = 32767, .sub_photometric = 32803}, SNIFF_ARW},
+    {{.make = "PENTAX Corporation", .photometric = 32803}, SNIFF_PEF},
+    {{.make = "Canon", .next_photometric = 32803}, SNIFF_CR2},
+    {{.make = "SAMSUNG", .sub_compression = 32770}, SNIFF_SRW},
+    {{.make = "Hasselblad", .sub_photometric = 32803}, SNIFF_3FR},
+    {{.make = "Pinhole", .sub_photometric = 32803}, SNIFF_RAW},
+    {{.make = NULL, .sub_photometric = 34892}, SNIFF_RAW},
+    {{.make = "Pinhole", .dng = true}, SNIFF_DNG},
+    {{.make = "NIKON", .big = true, .dng = true, .sub_photometric = 32803}, SNIFF_DNG},
+    {{.make = "SONY", .loop = true}, SNIFF_TIFF},
+};
+
+static void
+test_raw(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(tiffs); i++) {
+        struct slice file = tiffs_make(&tiffs[i].file);
+        enum sniff_format f = sniff_tiff(file);
+        assert_int_equal(sniff(file), SNIFF_TIFF);
+        if (f != tiffs[i].format)
+            fail_msg("row %zu: got %s, want %s", i, sniff_name(f), sniff_name(tiffs[i].format));
+        /* Every beginning of it, and every byte of it turned over: nothing is read outside. */
+        for (size_t n = 0; n < file.n; n++) {
+            char *cut = malloc(n + (n == 0));
+            memcpy(cut, file.p, n);
+            assert_true(sniff_tiff(slice_of(cut, n)) < SNIFF_COUNT);
+            free(cut);
+            ((uint8_t *)(uintptr_t)file.p)[n] ^= 0xff;
+            assert_true(sniff_tiff(file) < SNIFF_COUNT);
+            ((uint8_t *)(uintptr_t)file.p)[n] ^= 0xff;
+        }
+        free((void *)(uintptr_t)file.p);
+    }
+    assert_int_equal(sniff_tiff(SLICE_LIT("II+\0\x08\0\0\0")), SNIFF_TIFF);
+    assert_int_equal(sniff_tiff(slice_of(picture_tiff, sizeof(picture_tiff))), SNIFF_TIFF);
+}
+
 static void
 test_names(void **state)
 {
@@ -144,9 +224,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_real_files),
-        cmocka_unit_test(test_short_reads),
+        cmocka_unit_test(test_table),       cmocka_unit_test(test_real_files),
+        cmocka_unit_test(test_short_reads), cmocka_unit_test(test_raw),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/fsio.h"
 #include "tests/functions/pictures.h"
+#include "tests/functions/worker_rig.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,68 +25,6 @@
 
 #define FORMATS "jpeg png webp gif tiff avif heic"
 #define RSS_WARM_MAX_KB (60 << 10)
-
-struct worker {
-    pid_t pid;
-    int sock;
-    struct wire_reader r;
-    struct arena *arena; /* of the last answer */
-    struct fn_hello hello;
-    int64_t admitted; /* bytes asked for in the last invocation, -1 when it did not ask */
-};
-
-static char program[PATH_MAX];
-static bool plain_build;
-
-/* ---- the worker as a child ---- */
-
-static pid_t
-spawn(int sock, const char *sandbox)
-{
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        char fd[16];
-        snprintf(fd, sizeof(fd), "%d", sock);
-        fcntl(sock, F_SETFD, 0);
-        execl(program, "darkroom-worker", "--fd", fd, "--sandbox", sandbox, (char *)NULL);
-        _exit(127);
-    }
-    return pid;
-}
-
-static void
-worker_start(struct worker *w)
-{
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
-    *w = (struct worker){.sock = fds[0], .pid = spawn(fds[1], "auto")};
-    close(fds[1]);
-    assert_int_equal(wire_reader_init(&w->r), ERR_NONE);
-    w->arena = arena_new(8 << 20);
-    assert_int_equal(wire_recv(w->sock, &w->r), ERR_NONE);
-    assert_int_equal(fn_hello_read(&w->r, w->arena, &w->hello), ERR_NONE);
-    if (w->hello.problem.n > 0)
-        fail_msg("%.*s", SLICE_FMT(w->hello.problem));
-}
-
-static int
-worker_status(struct worker *w)
-{
-    int status;
-    assert_int_equal(waitpid(w->pid, &status, 0), w->pid);
-    return status;
-}
-
-/* Closes our end: it ends by itself, with success. */
-static void
-worker_stop(struct worker *w)
-{
-    close(w->sock);
-    assert_int_equal(worker_status(w), 0);
-    wire_reader_fini(&w->r);
-    arena_free(&w->arena);
-}
 
 /* ---- one invocation ---- */
 
@@ -110,94 +49,7 @@ request_for(size_t bytes)
     };
 }
 
-static void
-send_request(struct worker *w, const struct fn_request *req, int fd)
-{
-    struct wire_msg m;
-    fn_request_write(&m, req, fd);
-    assert_int_equal(wire_send(w->sock, &m), ERR_NONE);
-    wire_msg_fini(&m);
-}
-
-static void
-send_grant(struct worker *w, int64_t id)
-{
-    struct wire_msg m;
-    fn_grant_write(&m, id);
-    assert_int_equal(wire_send(w->sock, &m), ERR_NONE);
-    wire_msg_fini(&m);
-}
-
-/* Sends it, grants what is asked for, reads the result. */
-static void
-invoke_fd(struct worker *w, const struct fn_request *req, int fd, struct fn_result *res)
-{
-    arena_free(&w->arena);
-    w->arena = arena_new(8 << 20);
-    w->admitted = -1;
-    send_request(w, req, fd);
-    for (;;) {
-        int64_t id;
-        assert_int_equal(wire_recv(w->sock, &w->r), ERR_NONE);
-        if (w->r.type != FN_MSG_ADMIT)
-            break;
-        assert_int_equal(fn_admit_read(&w->r, &id, &w->admitted), ERR_NONE);
-        assert_int_equal(id, req->id);
-        send_grant(w, id);
-    }
-    assert_int_equal(fn_result_read(&w->r, w->arena, req, res), ERR_NONE);
-}
-
-static void
-invoke(struct worker *w, const struct fn_request *req, struct slice source, struct fn_result *res)
-{
-    int fd = fsio_memfd("source", source);
-    assert_true(fd >= 0);
-    invoke_fd(w, req, fd, res);
-    close(fd);
-}
-
-static const struct fn_answer *
-answer_of(const struct fn_result *res, const char *name)
-{
-    for (size_t i = 0; i < res->answer_count; i++)
-        if (slice_eqs(res->answers[i].name, name))
-            return &res->answers[i];
-    fail_msg("no answer of %s", name);
-    return NULL;
-}
-
-/* "T" and "F" for those two types, the value else, "" when absent. */
-static struct slice
-attr(const struct fn_answer *a, const char *name)
-{
-    for (size_t i = 0; i < a->attr_count; i++)
-        if (slice_eqs(a->attrs[i].name, name))
-            return a->attrs[i].value.n > 0 ? a->attrs[i].value : slice_of(&a->attrs[i].type, 1);
-    return SLICE_LIT("");
-}
-
-static void
-assert_attr(const struct fn_answer *a, const char *name, const char *want)
-{
-    struct slice got = attr(a, name);
-    if (!slice_eqs(got, want))
-        fail_msg("%s is \"%.*s\", want \"%s\"", name, SLICE_FMT(got), want);
-}
-
-#define PICTURE(array) slice_of(array, sizeof(array))
-
 /* ---- tests ---- */
-
-static void
-read_proc(pid_t pid, const char *leaf, struct buf *out)
-{
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, leaf);
-    buf_init(out, 4 << 20);
-    if (fsio_read_file(path, out) != ERR_NONE)
-        buf_reset(out);
-}
 
 static void
 test_hello(void **state)
@@ -218,9 +70,7 @@ test_hello(void **state)
         buf_fini(&text);
     }
     read_proc(w.pid, "maps", &text); /* empty when we may not */
-    static const char *const foreign[] = {"poppler", "Magick", "openslide", "sqlite", "microhttpd"};
-    for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
-        assert_true(slice_find(buf_slice(&text), slice_str(foreign[i])) < 0);
+    assert_nothing_foreign(buf_slice(&text));
     buf_fini(&text);
     worker_stop(&w);
 }
@@ -721,25 +571,6 @@ test_leaves_nothing(void **state)
 }
 
 /* Beside the variant's other programs, else in the root: two folders above build/<variant>. */
-static bool
-find_program(void)
-{
-    char self[PATH_MAX] = "";
-    if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-        return false;
-    for (int up = 0; up < 5; up++) {
-        char *slash = strrchr(self, '/');
-        if (slash == NULL)
-            return false;
-        *slash = '\0';
-        snprintf(program, sizeof(program), "%.*s/darkroom-worker", PATH_MAX - 32, self);
-        plain_build = up == 4;
-        if (access(program, X_OK) == 0)
-            return true;
-    }
-    return false;
-}
-
 int
 main(void)
 {

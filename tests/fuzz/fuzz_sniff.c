@@ -1,4 +1,4 @@
-/* Magic bytes: an answer for anything, from the first SNIFF_BYTES alone. */
+/* Magic bytes: an answer for anything, from the first SNIFF_BYTES alone; TIFF directories. */
 #include "functions/sniff.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -13,6 +13,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHK((sniff_name(f)[0] == '\0') == (f <= SNIFF_UNKNOWN));
     CHK((sniff_content_type(f)[0] == '\0') == (f <= SNIFF_UNKNOWN));
     CHK(!sniff_is_supported(f) || f > SNIFF_UNKNOWN);
+    CHK(f != SNIFF_TIFF || sniff_name(sniff_tiff(all))[0] != '\0');
     free((void *)(uintptr_t)head.p);
     free((void *)(uintptr_t)all.p);
     return 0;
