@@ -455,3 +455,28 @@ s3_permitted(struct s3_request *q)
     }
     return true;
 }
+
+/* ---- for other services ---- */
+
+int
+s3_may_get(struct s3_service *s, struct http_request *r, struct slice bucket, struct slice key,
+           bool *may_list)
+{
+    const struct auth *a = r->auth;
+    struct s3_request q = {.r = r, .s = s, .op = &s3_op_serve, .bucket_name = bucket, .key = key};
+    *may_list = false;
+    if (a->result != AUTH_ANONYMOUS && (a->result != AUTH_OK || !slice_eqs(a->service, "s3")))
+        return ERR_DENIED;
+    q.account = a->account;
+    int err = store_bucket_get(s->store, bucket, &q.bucket);
+    if (err != ERR_NONE)
+        return err == ERR_NOTFOUND ? ERR_NOPARENT : err;
+    err = store_get(s->store, bucket, key, &q.object);
+    if (err == ERR_NONE || err == ERR_NOTFOUND) {
+        err = s3_may_object(&q, q.bucket, q.op->action, key, q.object) ? ERR_NONE : ERR_DENIED;
+        *may_list = s3_may(&q, q.bucket, "s3:ListBucket", SLICE_NONE);
+    }
+    store_object_unref(&q.object);
+    store_bucket_unref(&q.bucket);
+    return err;
+}

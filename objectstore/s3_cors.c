@@ -118,8 +118,8 @@ allowed(struct s3_request *q)
 void
 s3_cors_headers(struct s3_request *q)
 {
-    if (q->bucket_name.n > 0 &&
-        store_bucket_get(q->s->store, q->bucket_name, &q->bucket) == ERR_NONE)
+    if (q->bucket != NULL || (q->bucket_name.n > 0 && store_bucket_get(q->s->store, q->bucket_name,
+                                                                       &q->bucket) == ERR_NONE))
         (void)allowed(q);
 }
 

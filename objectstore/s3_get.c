@@ -60,20 +60,35 @@ override_of(const struct http_request *r, struct slice header)
 }
 
 /* What caches may do with it; n = 0: nothing is said. A function's results change under their name,
- * unless the name is given together with a version. */
+ * unless the name is given together with a version - and until they have changed, the version in
+ * the name may be newer than what is here. What was given to somebody who signed is for no cache
+ * that others share (RFC 9111 section 3.5). */
 static struct slice
-cache_control(const struct http_request *r, const struct store_object *o)
+cache_control(const struct s3_request *q, const struct store_object *o)
 {
-    struct slice text = override_of(r, SLICE_LIT("Cache-Control"));
+    const struct s3_hooks *hooks = &q->s->hooks;
+    if (q->serve != NULL && q->serve->cache_control.n > 0)
+        return q->serve->cache_control;
+    struct slice text = override_of(q->r, SLICE_LIT("Cache-Control"));
     if (text.n == 0)
         text = store_meta_find(o->meta, "Cache-Control");
     if (text.n > 0 || !o->by_function)
         return text;
-    return http_has_param(r, "v") ? SLICE_LIT("public, max-age=31536000, immutable")
-                                  : SLICE_LIT("no-cache");
+    if (!http_has_param(q->r, "v") || (hooks->is_fresh != NULL && !hooks->is_fresh(hooks->arg, o)))
+        return SLICE_LIT("no-cache");
+    return q->account == NULL ? SLICE_LIT("public, max-age=31536000, immutable")
+                              : SLICE_LIT("private, max-age=31536000, immutable");
 }
 
 /* ---- what is to be sent ---- */
+
+/* A request to S3 got these before it was looked at. */
+static void
+served_headers(struct s3_request *q)
+{
+    if (q->serve != NULL && http_field(q->r, "Origin").n > 0)
+        s3_cors_headers(q);
+}
 
 /* false: answered. */
 static bool
@@ -89,8 +104,9 @@ conditions_hold(struct s3_request *q, const struct store_object *o)
         s3_fail(q, S3_PRECONDITION_FAILED);
         return false;
     }
-    struct slice cache = cache_control(q->r, o);
+    struct slice cache = cache_control(q, o);
     clock_http(o->mtime_ms, date);
+    served_headers(q);
     s3_etag_header(q, o->etag);
     s3_version_header(q, q->bucket, o);
     http_header(q->r, "Last-Modified", slice_str(date));
@@ -220,7 +236,7 @@ described(struct s3_request *q, const struct store_object *o)
     if (type.n == 0)
         type = o->content_type.n > 0 ? o->content_type : SLICE_LIT("binary/octet-stream");
     http_header(r, "Content-Type", type);
-    struct slice cache = cache_control(r, o);
+    struct slice cache = cache_control(q, o);
     if (cache.n > 0)
         http_header(r, "Cache-Control", cache);
 }
@@ -245,6 +261,7 @@ headers(struct s3_request *q, const struct getting *g)
     const struct store_object *o = g->o;
     char date[CLOCK_TEXT_MAX];
     clock_http(o->mtime_ms, date);
+    served_headers(q);
     s3_etag_header(q, o->etag);
     http_header(q->r, "Last-Modified", slice_str(date));
     s3_version_header(q, q->bucket, o);
@@ -313,12 +330,28 @@ reply(struct s3_request *q, struct getting *g)
     }
 }
 
+/* NULL: answered, unless *err says why not. */
+static const struct store_object *
+found(struct s3_request *q, int *err)
+{
+    const struct store_object *o = NULL;
+    *err = ERR_NONE;
+    if (q->serve == NULL)
+        return s3_version_find(q);
+    *err = store_get(q->s->store, q->bucket_name, q->key, &o);
+    if (*err == ERR_NONE && q->serve->generation != 0 && o->generation != q->serve->generation) {
+        store_object_unref(&o);
+        *err = ERR_STALE;
+    }
+    return o;
+}
+
 /* ERR_NONE: answered. */
 static int
 get_once(struct s3_request *q)
 {
-    struct getting g = {.fd = -1, .o = s3_version_find(q)};
-    int err = ERR_NONE;
+    int err;
+    struct getting g = {.fd = -1, .o = found(q, &err)};
     if (g.o == NULL || !conditions_hold(q, g.o) || !range_chosen(q, &g))
         goto out;
     err = bytes_open(q, &g);
@@ -342,6 +375,16 @@ checksum_mode_ok(struct s3_request *q)
     return false;
 }
 
+static void
+fail_missing(struct s3_request *q)
+{
+    char key[LOG_QUOTE_MAX];
+    log_line(LOG_ERROR, "bytes_missing", "req=%s bucket=%.*s key=%s", q->r->id,
+             SLICE_FMT(q->bucket_name), log_quote(q->key, key));
+    STAT_INC(blocks_corrupt_total);
+    s3_fail_err(q, ERR_CORRUPT);
+}
+
 void
 s3_run_get_object(struct s3_request *q)
 {
@@ -352,13 +395,37 @@ s3_run_get_object(struct s3_request *q)
     int err = ERR_STALE;
     for (int i = 0; i < GET_ATTEMPTS && err == ERR_STALE; i++)
         err = get_once(q);
-    if (err == ERR_STALE) { /* looked up again, and still without its bytes */
-        char key[LOG_QUOTE_MAX];
-        log_line(LOG_ERROR, "bytes_missing", "req=%s bucket=%.*s key=%s", q->r->id,
-                 SLICE_FMT(q->bucket_name), log_quote(q->key, key));
-        STAT_INC(blocks_corrupt_total);
-        err = ERR_CORRUPT;
-    }
-    if (err != ERR_NONE)
+    if (err == ERR_STALE) /* looked up again, and still without its bytes */
+        fail_missing(q);
+    else if (err != ERR_NONE)
         s3_fail_err(q, err);
+}
+
+/* ---- for other services ---- */
+
+const struct s3_op s3_op_serve = {.name = "Serve",
+                                  .method = HTTP_GET,
+                                  .level = S3_OBJECT,
+                                  .action = "s3:GetObject",
+                                  .flags = S3_OF_OBJECT};
+
+int
+s3_serve_object(struct s3_service *s, struct http_request *r, const struct s3_serve *what)
+{
+    bool known = r->auth != NULL && r->auth->result == AUTH_OK;
+    struct s3_request q = {.r = r,
+                           .s = s,
+                           .op = &s3_op_serve,
+                           .bucket_name = what->bucket,
+                           .key = what->key,
+                           .account = known ? r->auth->account : NULL,
+                           .serve = what};
+    int err = store_bucket_get(s->store, what->bucket, &q.bucket);
+    if (err == ERR_NONE)
+        err = get_once(&q);
+    store_bucket_unref(&q.bucket);
+    if (err == ERR_NONE || err == ERR_STALE || err == ERR_NOTFOUND || err == ERR_NOPARENT)
+        return err == ERR_NOPARENT ? ERR_NOTFOUND : err;
+    s3_fail_err(&q, err);
+    return ERR_NONE;
 }

@@ -112,13 +112,14 @@ struct s3_request {
     uint8_t *policy_memo;              /* of q->bucket, see policy.h; NULL: none */
     struct slice source_ip;            /* made by s3_source_ip() */
     struct payload *payload;
-    struct s3_post *post;     /* of S3_BODY_FORM: its bytes go there */
-    enum payload_fault fault; /* what was wrong with the body */
-    int64_t dropped;          /* body bytes that no operation asked for */
-    struct buf doc;           /* the body of S3_BODY_DOC */
-    struct arena *tree;       /* its parse tree, apart from the request's small arena */
-    struct s3_write *w;       /* operations that write */
-    void *state;              /* the operation's own, in an arena */
+    struct s3_post *post;         /* of S3_BODY_FORM: its bytes go there */
+    enum payload_fault fault;     /* what was wrong with the body */
+    int64_t dropped;              /* body bytes that no operation asked for */
+    struct buf doc;               /* the body of S3_BODY_DOC */
+    struct arena *tree;           /* its parse tree, apart from the request's small arena */
+    struct s3_write *w;           /* operations that write */
+    void *state;                  /* the operation's own, in an arena */
+    const struct s3_serve *serve; /* s3_serve_object(): not a request to S3 at all; else NULL */
     struct s3_pair extra[S3_EXTRAS_MAX];
     size_t extra_count;
     int status; /* answered */
@@ -130,6 +131,11 @@ struct s3_request {
 const struct s3_op *s3_op_find(struct s3_request *q);
 /* Rows for tests; NULL past the end. */
 const struct s3_op *s3_op_at(size_t index);
+
+/* ---- s3_get.c ---- */
+
+/* What s3_may_get() and s3_serve_object() stand for; no row of the table. */
+extern const struct s3_op s3_op_serve;
 
 /* ---- s3_service.c ---- */
 

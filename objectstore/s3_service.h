@@ -46,14 +46,16 @@ extern const struct http_service s3_http_service;
 
 /* ---- for other services that give out objects ---- */
 
-/* May the sender of this request (r->auth) do s3:GetObject there? As S3 judges it, missing buckets
- * and objects included. *may_list: learn that something is missing. HTTP thread. */
-bool s3_may_get(struct s3_service *s, struct http_request *r, struct slice bucket, struct slice key,
-                bool *may_list);
+/* May the sender of this request (r->auth) do s3:GetObject there? As S3 judges it, whether the
+ * object is there or not. ERR_NONE; ERR_DENIED; ERR_NOPARENT: no such bucket, which S3 tells
+ * anybody; storage errors. *may_list: may be told that something is missing. HTTP thread. */
+int s3_may_get(struct s3_service *s, struct http_request *r, struct slice bucket, struct slice key,
+               bool *may_list);
 /* Answers r with that object as S3's GetObject or HeadObject would (conditions, ranges, headers,
  * errors), without asking for permission: the caller has. `cache_control` n = 0: S3's own. Headers
- * added before stay. `generation` 0: any; else another one is ERR_STALE and nothing is answered, as
- * ERR_NOTFOUND when there is none. HTTP thread, in begin(), end() or resumed(). */
+ * added before stay. ERR_NONE: answered. ERR_STALE, and nothing is answered, when `generation` is
+ * not 0 and another one is there, or when the bytes went away just now; ERR_NOTFOUND likewise when
+ * there is none. HTTP thread, in begin(), end() or resumed(). */
 struct s3_serve {
     struct slice bucket, key;
     int64_t generation;

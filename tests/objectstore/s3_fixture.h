@@ -22,10 +22,12 @@ struct s3_fix {
     struct accounts *accounts;
     struct s3_service *s3;
     struct http_server *http;
-    bool full;            /* hooks.accepting() says no */
-    bool sigv2;           /* Version 2 is allowed */
-    int notifications;    /* calls of the hook */
-    int notification_err; /* what it says */
+    bool full;                        /* hooks.accepting() says no */
+    bool sigv2;                       /* Version 2 is allowed */
+    int notifications;                /* calls of the hook */
+    int notification_err;             /* what it says */
+    bool stale;                       /* hooks.is_fresh() says no */
+    const struct http_service *other; /* of paths below "/_/"; NULL: the S3 face */
 };
 
 struct s3_call {
@@ -61,8 +63,9 @@ s3_fix_router(void *arg, struct http_request *r)
         http_reply(r, 503, SLICE_NONE);
         return;
     }
-    r->service = &s3_http_service;
-    r->service_arg = t->s3;
+    bool other = t->other != NULL && slice_starts(r->path, SLICE_LIT("/_/"));
+    r->service = other ? t->other : &s3_http_service;
+    r->service_arg = other ? (void *)t : t->s3;
 }
 
 static inline void
@@ -91,6 +94,13 @@ s3_fix_notification(void *arg, struct db_conn *conn, const struct store_bucket *
     return t->notification_err;
 }
 
+static inline bool
+s3_fix_fresh(void *arg, const struct store_object *object)
+{
+    CHK(object->by_function);
+    return !__atomic_load_n(&((struct s3_fix *)arg)->stale, __ATOMIC_SEQ_CST);
+}
+
 static inline int
 s3_setup(void **state)
 {
@@ -111,7 +121,10 @@ s3_setup(void **state)
         .accounts = t->accounts,
         .domain = "localhost",
         .region = "us-east-1",
-        .hooks = {t, s3_fix_notification, s3_fix_accepting},
+        .hooks = {.arg = t,
+                  .notification_set = s3_fix_notification,
+                  .accepting = s3_fix_accepting,
+                  .is_fresh = s3_fix_fresh},
     };
     t->s3 = s3_service_new(&options);
     struct http_options http = {.host = "127.0.0.1",

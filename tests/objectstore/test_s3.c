@@ -660,6 +660,12 @@ function_results(void **state)
     s3_do(t, NOBODY, "GET", "/album/pub/a.jpg/small.webp", 200, "Cache-Control: no-cache\r\n");
     s3_do(t, NOBODY, "GET", "/album/pub/a.jpg/small.webp?v=12", 200,
           "Cache-Control: public, max-age=31536000, immutable\r\n");
+    /* Somebody's own: for no shared cache. */
+    s3_do(t, ROOT, "GET", "/album/pub/a.jpg/small.webp?v=12", 200,
+          "Cache-Control: private, max-age=31536000, immutable\r\n");
+    /* The source has a newer version: what is here may go any moment. */
+    __atomic_store_n(&t->stale, true, __ATOMIC_SEQ_CST);
+    s3_do(t, NOBODY, "GET", "/album/pub/a.jpg/small.webp?v=12", 200, "Cache-Control: no-cache\r\n");
     s3_do(t, NOBODY, "GET", "/album/pub/a.jpg/small.webp", 200, "Content-Type: image/webp\r\n");
     s3_send(t, ROOT, "PUT", "/album/pub/mine", NULL, "x", 200, NULL);
     struct raw_answer a;
