@@ -6,8 +6,9 @@
  *                                signature alone decides who may (image_url.h); without a good one:
  *                                403, and nothing is looked up or decoded.
  *   &fm=auto                     the best of what there is that Accept allows; Vary: Accept
- *   &v=ANY                       immutable, unless what is sent is of an older version of the
- * source &wait=MS                     join the running job for at most IMAGE_WAIT_MS_MAX; starts
+ *   &fm=FORMAT                   of a preset: this one of its stored formats
+ *   &v=ANY                       immutable, unless it is of an older version of the source
+ *   &wait=MS                     join the running job, IMAGE_URL_WAIT_MS_MAX at most; starts
  * nothing &placeholder=1               while pending: the ThumbHash as a small PNG, no-store
  *
  * Answers: 200 (304, 206 ... as S3's GET of the derived object, whose headers they are); 202 and
@@ -27,8 +28,6 @@
 #include "pipeline/demand.h"
 #include "pipeline/image_url.h"
 #include "pipeline/notifier.h"
-
-#define IMAGE_WAIT_MS_MAX 30000
 
 struct image_options {
     struct db *db;
