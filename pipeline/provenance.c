@@ -1,39 +1,64 @@
 #include "pipeline/provenance.h"
 #include "base/err.h"
 
+#define COLUMNS                                                                                \
+    "derived_bucket_id, derived_bucket, derived_key, preset, config_hash, source_generation, " \
+    "derived_generation, function, source_bucket_id, source_key"
+
+static int
+row_read(struct db_stmt *s, struct arena *a, struct provenance *p)
+{
+    *p = (struct provenance){.derived_bucket_id = db_column_int(s, 0),
+                             .derived_bucket = arena_dup(a, db_column_blob(s, 1)),
+                             .derived_key = arena_dup(a, db_column_blob(s, 2)),
+                             .preset = arena_dup(a, db_column_blob(s, 3)),
+                             .config_hash = arena_dup(a, db_column_blob(s, 4)),
+                             .source_generation = db_column_int(s, 5),
+                             .derived_generation = db_column_int(s, 6),
+                             .function = arena_dup(a, db_column_blob(s, 7)),
+                             .source_bucket_id = db_column_int(s, 8),
+                             .source_key = arena_dup(a, db_column_blob(s, 9))};
+    bool whole = p->derived_bucket.p != NULL && p->derived_key.p != NULL && p->preset.p != NULL &&
+                 p->config_hash.p != NULL && p->function.p != NULL && p->source_key.p != NULL;
+    return whole ? ERR_NONE : ERR_NOMEM;
+}
+
 int
 provenance_list(struct db_conn *conn, struct arena *a, int64_t bucket_id, struct slice key,
                 struct provenance **out)
 {
     int rc;
     *out = NULL;
-    struct db_stmt *s = db_prepare(
-        conn, "SELECT derived_bucket_id, derived_bucket, derived_key, preset, config_hash, "
-              "source_generation, derived_generation, function FROM provenance "
-              "WHERE source_bucket_id = ?1 AND source_key = ?2");
+    struct db_stmt *s = db_prepare(conn, "SELECT " COLUMNS " FROM provenance "
+                                         "WHERE source_bucket_id = ?1 AND source_key = ?2");
     db_bind_int(s, 1, bucket_id);
     db_bind_blob(s, 2, key);
     while ((rc = db_step(s)) == DB_ROW) {
         struct provenance *p = arena_alloc(a, sizeof *p);
-        if (p != NULL)
-            *p = (struct provenance){.source_bucket_id = bucket_id,
-                                     .source_key = key,
-                                     .derived_bucket_id = db_column_int(s, 0),
-                                     .derived_bucket = arena_dup(a, db_column_blob(s, 1)),
-                                     .derived_key = arena_dup(a, db_column_blob(s, 2)),
-                                     .preset = arena_dup(a, db_column_blob(s, 3)),
-                                     .config_hash = arena_dup(a, db_column_blob(s, 4)),
-                                     .source_generation = db_column_int(s, 5),
-                                     .derived_generation = db_column_int(s, 6),
-                                     .function = arena_dup(a, db_column_blob(s, 7)),
-                                     .next = *out};
-        if (p == NULL || p->derived_bucket.p == NULL || p->derived_key.p == NULL ||
-            p->preset.p == NULL || p->config_hash.p == NULL || p->function.p == NULL) {
+        rc = p == NULL ? ERR_NOMEM : row_read(s, a, p);
+        if (rc != ERR_NONE) {
             db_reset(s);
-            return ERR_NOMEM;
+            return rc;
         }
+        p->next = *out;
         *out = p;
     }
+    return rc;
+}
+
+int
+provenance_of_derived(struct db_conn *conn, struct arena *a, int64_t derived_bucket_id,
+                      struct slice derived_key, struct provenance *out)
+{
+    struct db_stmt *s = db_prepare(conn, "SELECT " COLUMNS " FROM provenance "
+                                         "WHERE derived_bucket_id = ?1 AND derived_key = ?2");
+    db_bind_int(s, 1, derived_bucket_id);
+    db_bind_blob(s, 2, derived_key);
+    int rc = db_step(s);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_NOTFOUND : rc;
+    rc = row_read(s, a, out);
+    db_reset(s);
     return rc;
 }
 

@@ -27,6 +27,10 @@ struct provenance {
 /* All rows of a source, in the arena. Any connection. */
 int provenance_list(struct db_conn *conn, struct arena *a, int64_t bucket_id, struct slice key,
                     struct provenance **out);
+/* The row that made what is at a derived key. ERR_NOTFOUND. Strings in the arena. Any
+ * connection. */
+int provenance_of_derived(struct db_conn *conn, struct arena *a, int64_t derived_bucket_id,
+                          struct slice derived_key, struct provenance *out);
 /* Inserts or replaces. Inside apply(). */
 int provenance_apply_put(struct db_conn *conn, const struct provenance *p);
 /* Removes the row, and the derived object if it still is the version we wrote. Inside apply(). */

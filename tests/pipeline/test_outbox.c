@@ -1,10 +1,7 @@
 /* What a change of an object leaves behind, without any worker: results are committed by hand. */
-#include "tests/pipeline/rig.h"
+#include "tests/pipeline/answer.h"
 
 #include "pipeline/provenance.h"
-#include "pipeline/result.h"
-
-#include <sys/mman.h>
 
 static int
 setup(void **state)
@@ -22,139 +19,6 @@ teardown(void **state)
     rig_close(*state);
     free(*state);
     return 0;
-}
-
-/* ---- the event that waits, as a result needs it ---- */
-
-struct found {
-    struct arena *a;
-    struct queue_event event;
-    const char *function;
-    bool any;
-};
-
-static int
-find_event(void *arg, const struct queue_event *e)
-{
-    struct found *f = arg;
-    if (!slice_eqs(e->function, f->function))
-        return 0;
-    f->any = true;
-    CHK(queue_event_copy(f->a, e, &f->event) == ERR_NONE);
-    return 1;
-}
-
-static int64_t
-bucket_id(struct rig *r, const char *name)
-{
-    const struct store_bucket *b = NULL;
-    CHK(store_bucket_get(r->store, slice_str(name), &b) == ERR_NONE);
-    int64_t id = b->id;
-    store_bucket_unref(&b);
-    return id;
-}
-
-static bool
-event_of(struct rig *r, struct arena *a, const char *key, const char *function,
-         struct queue_event *out)
-{
-    struct found f = {.a = a, .function = function};
-    struct db_conn *conn = NULL;
-    int64_t id = bucket_id(r, "photos");
-    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
-    CHK(queue_of_key(conn, id, slice_str(key), find_event, &f) == ERR_NONE);
-    db_read_end(r->db, &conn);
-    *out = f.event;
-    return f.any;
-}
-
-static int64_t
-revision_of(struct rig *r, const char *function)
-{
-    struct db_conn *conn = NULL;
-    struct function_set *set = NULL;
-    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
-    CHK(registry_get(pipeline_registry(r->pipeline), conn, &set) == ERR_NONE);
-    int64_t revision = registry_find(set, slice_str(function))->revision;
-    registry_unref(&set);
-    db_read_end(r->db, &conn);
-    return revision;
-}
-
-static void
-no_matter(void *arg, int err)
-{
-    (void)arg;
-    CHK(err == ERR_NONE);
-}
-
-struct made { /* an answer of `thumbnail`, and what it takes to commit it */
-    struct arena *a;
-    struct queue_event event;
-    struct fn_output outputs[3];
-    struct fn_answer answer;
-    struct result_output loaded[3];
-    struct result_call call;
-    struct result result;
-};
-
-static const char *const presets[] = {"small", "medium", "large"};
-
-static void
-make(struct rig *r, struct made *m, const char *key, enum fn_status status)
-{
-    *m = (struct made){.a = arena_new(1 << 20)};
-    CHK(event_of(r, m->a, key, "thumbnail", &m->event));
-    m->answer = (struct fn_answer){.name = SLICE_LIT("thumbnail"),
-                                   .status = status,
-                                   .reason = SLICE_LIT("a reason"),
-                                   .outputs = m->outputs,
-                                   .output_count = status == FN_OK ? 3 : 0};
-    for (size_t i = 0; i < m->answer.output_count; i++) {
-        m->outputs[i] = (struct fn_output){.name = slice_str(presets[i]),
-                                           .status = FN_OK,
-                                           .bytes = 5,
-                                           .width = 1,
-                                           .height = 1,
-                                           .fd = fsio_memfd("out", SLICE_LIT("bytes"))};
-        CHK(result_output_load(r->store, &m->outputs[i], &m->loaded[i]) == ERR_NONE);
-        store_put_seal(m->loaded[i].put, no_matter, NULL); /* small: done at once */
-    }
-    m->call = (struct result_call){.event = m->event,
-                                   .revision = revision_of(r, "thumbnail"),
-                                   .answer = &m->answer,
-                                   .outputs = m->loaded};
-    m->result = (struct result){.registry = pipeline_registry(r->pipeline),
-                                .retry_base_ms = 1,
-                                .calls = &m->call,
-                                .call_count = 1,
-                                .pid = 1};
-}
-
-static int
-commit_fn(struct rig *r, struct db_conn *conn, void *arg)
-{
-    (void)r;
-    return result_apply(&((struct made *)arg)->result, conn);
-}
-
-static void
-commit(struct rig *r, struct made *m)
-{
-    CHK(rig_call(r, commit_fn, m) == ERR_NONE);
-    for (size_t i = 0; i < m->answer.output_count; i++) {
-        store_put_end(&m->loaded[i].put);
-        close(m->outputs[i].fd);
-    }
-    arena_free(&m->a);
-}
-
-static void
-done(struct rig *r, const char *key, enum fn_status status)
-{
-    struct made m;
-    make(r, &m, key, status);
-    commit(r, &m);
 }
 
 /* ---- tests ---- */
@@ -192,14 +56,14 @@ old_thumbnails_stay_until_the_verdict(void **state)
 {
     struct rig *r = *state;
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
     assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
     rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
     assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
     assert_string_equal(rig_attr(r, "photos", "k", "ready"), "false");
     assert_string_equal(rig_attr(r, "photos", "k", "thumbnails"), "map 3");
-    done(r, "k", FN_SKIPPED);
+    answer_done(r, "k", FN_SKIPPED);
     assert_int_equal(rig_count(r, "photos-derived", "k/"), 0);
     assert_string_equal(rig_attr(r, "photos", "k", "state.large"), "skipped: a reason");
     assert_string_equal(rig_attr(r, "photos", "k", "thumbnails"), "map 0");
@@ -210,7 +74,7 @@ removal_takes_everything(void **state)
 {
     struct rig *r = *state;
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     assert_int_equal(rig_waiting(r), 1); /* metadata's */
     rig_delete(r, "photos", "k");
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
@@ -258,13 +122,13 @@ an_older_version_comes_back_with_its_thumbnails(void **state)
     assert_int_equal(rig_call(r, versioning_fn, NULL), ERR_NONE);
     rig_put(r, "photos", "k", SLICE_LIT("first"), "image/png");
     rig_put(r, "photos", "k", SLICE_LIT("second version"), "image/png");
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     assert_string_equal(rig_attr(r, "photos", "k", "size"), "14");
     delete_newest(r);
     assert_int_equal(rig_waiting(r), 2); /* both functions, for the first version */
     assert_string_equal(rig_attr(r, "photos", "k", "size"), "5");
     assert_string_equal(rig_attr(r, "photos", "k", "ready"), "false");
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
     assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
 }
@@ -275,14 +139,14 @@ a_marker_hides_and_its_removal_restores(void **state)
     struct rig *r = *state;
     assert_int_equal(rig_call(r, versioning_fn, NULL), ERR_NONE);
     rig_put(r, "photos", "k", SLICE_LIT("first"), "image/png");
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     rig_delete(r, "photos", "k"); /* a marker */
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
     assert_string_equal(rig_attr(r, "photos", "k", "key"), "");
     assert_int_equal(rig_waiting(r), 0);
     delete_newest(r);
     assert_int_equal(rig_waiting(r), 2);
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
     assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
 }
@@ -292,13 +156,13 @@ static void
 a_result_does_not_outlive_two_changes(void **state)
 {
     struct rig *r = *state;
-    struct made m;
+    struct answer m;
     assert_int_equal(rig_call(r, versioning_fn, NULL), ERR_NONE);
     rig_put(r, "photos", "k", SLICE_LIT("first"), "image/png");
-    make(r, &m, "k", FN_OK);
+    answer_make(r, &m, "k", FN_OK);
     rig_put(r, "photos", "k", SLICE_LIT("second"), "image/png");
     delete_newest(r);
-    commit(r, &m);
+    answer_commit(r, &m);
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
     assert_int_equal(rig_waiting(r), 2);
 }
@@ -308,7 +172,7 @@ what_clients_put_is_not_ours(void **state)
 {
     struct rig *r = *state;
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     rig_put(r, "photos-derived", "k/small.webp", SLICE_LIT("mine"), "image/webp");
     rig_put(r, "photos-derived", "k/other", SLICE_LIT("mine"), "image/webp");
     rig_delete(r, "photos", "k");
@@ -321,11 +185,11 @@ static void
 results_of_old_generations_are_dropped(void **state)
 {
     struct rig *r = *state;
-    struct made m;
+    struct answer m;
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    make(r, &m, "k", FN_OK);
+    answer_make(r, &m, "k", FN_OK);
     rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
-    commit(r, &m);
+    answer_commit(r, &m);
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
     assert_string_equal(rig_attr(r, "photos", "k", "ready"), "false");
     assert_int_equal(rig_waiting(r), 2);
@@ -344,20 +208,20 @@ redriven_events_of_old_generations_are_dropped(void **state)
 {
     struct rig *r = *state;
     struct rig_patch p = {"thumbnail", {.has_retries = true, .retries_max = 0}};
-    struct made m;
+    struct answer m;
     int count = 0;
     assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    done(r, "k", FN_ERROR);
+    answer_done(r, "k", FN_ERROR);
     assert_int_equal(rig_counts(r).dead, 1);
     assert_string_equal(rig_attr(r, "photos", "k", "state.small"), "failed: a reason");
     rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
     assert_int_equal(rig_call(r, redrive_fn, &count), ERR_NONE);
     assert_int_equal(count, 1);
-    make(r, &m, "k", FN_SKIPPED); /* as if a worker had been given it */
-    commit(r, &m);
+    answer_make(r, &m, "k", FN_SKIPPED); /* as if a worker had been given it */
+    answer_commit(r, &m);
     assert_string_equal(rig_attr(r, "photos", "k", "ready"), "true");
     assert_int_equal(rig_count(r, "photos-derived", "k/"), 3);
     assert_int_equal(rig_waiting(r), 1); /* metadata's; the stale one is gone */
@@ -367,11 +231,11 @@ static void
 results_for_deleted_objects_are_dropped(void **state)
 {
     struct rig *r = *state;
-    struct made m;
+    struct answer m;
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    make(r, &m, "k", FN_OK);
+    answer_make(r, &m, "k", FN_OK);
     rig_delete(r, "photos", "k");
-    commit(r, &m);
+    answer_commit(r, &m);
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
     assert_string_equal(rig_attr(r, "photos", "k", "key"), "");
 }
@@ -380,16 +244,16 @@ static void
 results_of_old_revisions_are_dropped(void **state)
 {
     struct rig *r = *state;
-    struct made m;
+    struct answer m;
     struct rig_patch p = {"thumbnail", {.has_timeout = true, .timeout_s = 9}};
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    make(r, &m, "k", FN_OK);
+    answer_make(r, &m, "k", FN_OK);
     assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
-    commit(r, &m);
+    answer_commit(r, &m);
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
     assert_int_equal(rig_waiting(r), 2); /* still there, and no attempt was counted */
     assert_int_equal(rig_counts(r).retried, 0);
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     assert_int_equal(rig_count(r, "photos-derived", ""), 3);
 }
 
@@ -397,15 +261,15 @@ static void
 a_lacking_answer_is_an_attempt(void **state)
 {
     struct rig *r = *state;
-    struct made m;
+    struct answer m;
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    make(r, &m, "k", FN_OK);
+    answer_make(r, &m, "k", FN_OK);
     m.answer.output_count = 2;
-    CHK(rig_call(r, commit_fn, &m) == ERR_NONE);
+    CHK(rig_call(r, answer_commit_fn, &m) == ERR_NONE);
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
     assert_int_equal(rig_counts(r).retried, 1);
     m.answer.output_count = 3;
-    commit(r, &m); /* the event still waits: now it is complete */
+    answer_commit(r, &m); /* the event still waits: now it is complete */
     assert_int_equal(rig_count(r, "photos-derived", ""), 3);
 }
 
@@ -414,19 +278,14 @@ presets_no_longer_configured_go(void **state)
 {
     struct rig *r = *state;
     rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
-    done(r, "k", FN_OK);
+    answer_done(r, "k", FN_OK);
     assert_int_equal(rig_environment(r, "thumbnail",
                                      "{\"PRESETS\":\"[{\\\"name\\\":\\\"small\\\",\\\"width\\\":9,"
                                      "\\\"height\\\":9,\\\"fit\\\":\\\"cover\\\","
                                      "\\\"format\\\":\\\"jpeg\\\"}]\"}"),
                      ERR_NONE);
     rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
-    struct made m;
-    make(r, &m, "k", FN_OK);
-    m.answer.output_count = 1;
-    CHK(rig_call(r, commit_fn, &m) == ERR_NONE);
-    m.answer.output_count = 3;
-    commit(r, &m); /* frees; its event is gone by now */
+    answer_done(r, "k", FN_OK);
     assert_int_equal(rig_count(r, "photos-derived", ""), 1);
     assert_true(rig_exists(r, "photos-derived", "k/small.jpg"));
 }
@@ -439,7 +298,7 @@ key_too_long_is_skipped(void **state)
     memset(key, 'k', sizeof key - 1);
     key[sizeof key - 1] = '\0';
     rig_put(r, "photos", key, SLICE_LIT("x"), "image/png");
-    done(r, key, FN_OK);
+    answer_done(r, key, FN_OK);
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
     assert_string_equal(rig_attr(r, "photos", key, "state.small"), "skipped: derived key too long");
     assert_string_equal(rig_attr(r, "photos", key, "ready"), "false");
