@@ -164,9 +164,11 @@ copy_candidate(void *arg, const struct queue_event *e)
 
 /* The deadline and the memory limit are the process's, so only equals share one. */
 static bool
-same_limits(const struct function *a, const struct function *b)
+same_limits(const struct task *t, const struct function *f, const struct queue_event *e)
 {
-    return a->timeout_s == b->timeout_s && a->memory_mb == b->memory_mb;
+    const struct function *first = t->functions[0];
+    return task_timeout_s(t->d, f, e) == task_timeout_s(t->d, first, &t->calls[0].event) &&
+           f->memory_mb == first->memory_mb;
 }
 
 /* An event of the same object and generation joins the task of its first one. */
@@ -178,7 +180,7 @@ join_event(void *arg, const struct queue_event *e)
     const struct function *f = registry_find(p->set, e->function);
     if (f == NULL || e->not_before_ms != 0 || e->generation != p->found->generation ||
         t->call_count == FN_PER_REQUEST_MAX || at_limit(p->d, f) ||
-        (t->call_count > 0 && !same_limits(f, t->functions[0])))
+        (t->call_count > 0 && !same_limits(t, f, e)))
         return 0;
     for (size_t i = 0; i < t->call_count; i++) {
         if (t->functions[i] == f)

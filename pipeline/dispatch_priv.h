@@ -98,6 +98,9 @@ void task_step(struct task *t);
 /* Submits (again) the operation of a COMMITTING task. */
 void task_submit(struct task *t);
 struct task *task_new(struct dispatch *d);
+/* How long an attempt at this event may take: a follow-up, which nobody waits for, must not hold a
+ * worker as long as its function may. */
+int task_timeout_s(const struct dispatch *d, const struct function *f, const struct queue_event *e);
 void task_free(struct task *t);
 
 /* ---- dispatch.c ---- */

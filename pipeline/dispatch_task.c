@@ -276,6 +276,13 @@ hints_of(struct task *t)
     return kept;
 }
 
+int
+task_timeout_s(const struct dispatch *d, const struct function *f, const struct queue_event *e)
+{
+    int most = (int)conf_int(d->options.conf, CONF_FOLLOWUP_TIMEOUT);
+    return e->followup && most < f->timeout_s ? most : f->timeout_s;
+}
+
 static int
 request_fill(struct task *t)
 {
@@ -299,7 +306,7 @@ request_fill(struct task *t)
         q->source_type = SLICE_NONE;
     q->source_hints = hints_of(t);
     q->memory_bytes_max = (int64_t)limits->memory_mb << 20;
-    q->deadline_ms = (int64_t)limits->timeout_s * 1000;
+    q->deadline_ms = (int64_t)task_timeout_s(t->d, limits, &t->calls[0].event) * 1000;
     native_request_limits(t->d->options.conf, q);
     t->inv.timeout_ms = q->deadline_ms;
     t->inv.memory_bytes = q->memory_bytes_max;

@@ -338,6 +338,50 @@ avif_follows(void **state)
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
 }
 
+static int
+add_event(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_add(conn, arg);
+}
+
+/* The function may take 30 s, its follow-ups 1 s. What was ready before stays so. */
+static void
+followups_have_a_deadline_of_their_own(void **state)
+{
+    struct rig *r = *state;
+    const struct store_object *o = NULL;
+    NEED_WORKER(r);
+    rig_shut(r);
+    CHK(conf_set(r->conf, CONF_FOLLOWUP_TIMEOUT, "1", &r->why) == ERR_NONE);
+    rig_reopen(r, worker_path);
+    rig_start(r);
+    struct rig_patch p = {"thumbnail", {.has_retries = true}};
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    assert_int_equal(rig_environment(r, "thumbnail", WITH_AVIF), ERR_NONE);
+    rig_put_file(r, "photos", "v", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_string_equal(rig_attr(r, "photos", "v", "state.a"), "ready");
+    assert_true(rig_wait(r, all_idle, NULL));
+    signal_workers(r, SIGSTOP);
+    assert_int_equal(store_get(r->store, SLICE_LIT("photos"), SLICE_LIT("v"), &o), ERR_NONE);
+    struct queue_event e = {.lane = LANE_FOLLOWUP,
+                            .function = SLICE_LIT("thumbnail"),
+                            .bucket_id = o->bucket_id,
+                            .bucket = SLICE_LIT("photos"),
+                            .key = SLICE_LIT("v"),
+                            .generation = o->generation,
+                            .followup = true};
+    assert_int_equal(rig_call(r, add_event, &e), ERR_NONE);
+    store_object_unref(&o);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_string_equal(rig_attr(r, "photos", "v", "state.a"), "failed: timeout after 1 s");
+    assert_string_equal(rig_attr(r, "photos", "v", "state.s"), "ready");
+    assert_string_equal(rig_attr(r, "photos", "v", "ready"), "true");
+    assert_int_equal(rig_counts(r).dead, 1);
+    signal_workers(r, SIGCONT);
+}
+
 #define WITH_LIST                                                                              \
     "{\"PRESETS\":\"[{\\\"name\\\":\\\"s\\\",\\\"width\\\":64,\\\"height\\\":64,"              \
     "\\\"format\\\":\\\"auto\\\"},{\\\"name\\\":\\\"t\\\",\\\"width\\\":32,\\\"height\\\":32," \
@@ -553,6 +597,7 @@ live_before_backlog(void **state)
 {
     struct rig *r = *state;
     NEED_WORKER(r);
+    assert_int_equal(rig_environment(r, "thumbnail", WITH_AVIF), ERR_NONE);
     struct attempts a;
     int fed = 0;
     assert_int_equal(rig_bucket(r, "old"), ERR_NONE);
@@ -575,6 +620,9 @@ live_before_backlog(void **state)
     const char *live = strstr(a.keys, "live");
     assert_non_null(live);
     assert_true(live - a.keys <= 12); /* at most what two workers and one place ahead had begun */
+    const char *followup = strstr(live + 1, "live"); /* the newest but for those of the batch */
+    assert_non_null(followup);
+    assert_true(followup - a.keys < 9 * 4); /* before the batch's end, which is older */
 }
 
 static bool
@@ -616,6 +664,7 @@ main(void)
         T(three_failures_are_dead),
         T(avif_follows),
         T(formats_follow),
+        T(followups_have_a_deadline_of_their_own),
         T(batch_makes_items_of_old_objects),
         T(restart_goes_on),
         T(many_writers_one_key),
