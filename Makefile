@@ -113,12 +113,13 @@ TEST_LIBS = $(SERVER_LIBS) $(LIB_CMOCKA)
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_HELP) $(LIBS)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -o $@ $< $(TEST_HELP) $(LIBS) $(LIBS) $(TEST_LIBS)
-# Tests of the worker's own modules bring libvips in.
+# Tests of the worker's own modules bring libvips in, and codecs to make what libvips cannot write.
 WORKER_OBJ := $(call obj,$(filter-out functions/worker_main.c,$(WORKER_SRC)))
 $(OUT)/tests/functions/test_image%: $(OUT)/tests/functions/test_image%.o $(TEST_HELP) $(LIBS) \
 		$(WORKER_OBJ)
 	@echo "  LINK $@"
-	@$(CC) $(LDFLAGS) -o $@ $< $(TEST_HELP) $(WORKER_OBJ) $(LIBS) $(WORKER_LIBS) $(TEST_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $< $(TEST_HELP) $(WORKER_OBJ) $(LIBS) $(WORKER_LIBS) $(TEST_LIBS) \
+	    -ljpeg -lheif
 
 unit-programs: $(UNIT_BIN)
 
