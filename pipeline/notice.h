@@ -37,24 +37,39 @@ struct notice {
     int64_t bucket_id;
     struct slice bucket;
     struct slice key;
-    int64_t generation; /* of the source */
-    struct slice version_id;
+    int64_t generation;      /* of the source; DELETED: the key's next one */
+    struct slice version_id; /* "null" without versioning; DELETED: of what went, or the marker */
     int64_t time_ms;
     struct slice detail; /* JSON object: preset -> {"state", and of what is stored "bucket", "key",
-                            "content_type", "size", "etag", "width", "height"} */
+                            "content_type", "size", "etag", "width", "height"}. READY, SKIPPED,
+                            FAILED: every preset; ADDED: the secondary ones; DELETED: {} */
 };
+
+/* One preset of a notice's detail. */
+struct notice_preset {
+    struct slice name;  /* identity */
+    struct slice state; /* "pending", "ready", "skipped: reason", "failed: reason" */
+    /* of what is stored; bucket.n = 0: nothing, and the rest is not told */
+    struct slice bucket, key, content_type, etag;
+    int64_t size;
+    int width, height;
+};
+/* Writes the detail into an empty buffer; past NOTICE_DETAIL_MAX without reasons and places. */
+void notice_detail(const struct notice_preset *presets, size_t count, struct buf *out);
 
 /* Inside apply(). Sets id and time, trims old rows. */
 int notice_apply_add(struct db_conn *conn, struct notice *n);
-/* In order of ids, those in (after, until]; strings lent for the call; stops when fn returns
- * non-zero. At most `limit`. */
+/* In order of ids, those in (after, until]; strings lent for the call. At most `limit`; stops when
+ * fn returns non-zero, and returns it when it is negative. */
 typedef int (*notice_fn)(void *arg, const struct notice *n);
 int notice_list(struct db_conn *conn, int64_t after, int64_t until, int limit, notice_fn fn,
                 void *arg);
-/* The newest id, 0 when there was never one. */
+/* The newest id and the oldest that is kept; 0 when there was never one. */
 int notice_last(struct db_conn *conn, int64_t *id);
-/* {"id":"17","type":"ready","time":...,"bucket":...,"key":...,"version_id":...,"sequencer":...,
- *  "presets":{...}}; a key that is not UTF-8 cannot occur. */
+int notice_first(struct db_conn *conn, int64_t *id);
+/* {"id":"17","type":"ready","time":"2026-...Z","bucket":...,"key":...,"version_id":...,
+ *  "sequencer":...,"presets":{...}}. The sequencer is that of the source's S3 events: of two
+ * notices about a key the one with the larger text is about the later state. */
 void notice_json(const struct notice *n, struct buf *out);
 
 #endif

@@ -6,6 +6,7 @@
  *                   derived objects stay until the new verdict.
  *   removed         derived objects that provenance proves ours, the item and its bookkeeping go.
  *                   ObjectRemoved rules of native functions need no event: this is their work.
+ *                   Whoever was told of the object is told that it is gone.
  *   by a function   the same, but derived objects have no items
  *
  * Removing a derived object calls the store, which calls back here for the derived bucket; the
@@ -16,6 +17,7 @@
 #include "base/err.h"
 #include "pipeline/batch.h"
 #include "pipeline/native_item.h"
+#include "pipeline/notice.h"
 #include "pipeline/provenance.h"
 #include "pipeline/rule.h"
 
@@ -56,12 +58,41 @@ superseded(void *arg, struct db_conn *conn, const struct queue_event *e)
     return e->batch_id == 0 ? ERR_NONE : batch_apply_ended(conn, e, BATCH_OUTCOME_DONE);
 }
 
+/* Does a native function make something of such a key? */
+static int
+is_watched(struct db_conn *conn, struct arena *a, const struct function_set *set,
+           const struct store_change *c, bool *watched)
+{
+    struct rule_list rules;
+    int err = rule_load(conn, c->bucket_id, a, &rules);
+    for (size_t i = 0; err == ERR_NONE && i < rules.count && !*watched; i++) {
+        const struct function *f = registry_find(set, rules.rules[i].function);
+        *watched = f != NULL && f->native.kind != NATIVE_NONE &&
+                   rule_matches(&rules.rules[i], EVENT_RESTORED, c->key);
+    }
+    return err;
+}
+
+static int
+tell_deleted(struct db_conn *conn, const struct store_change *c)
+{
+    struct notice n = {.kind = NOTICE_DELETED,
+                       .bucket_id = c->bucket_id,
+                       .bucket = c->bucket,
+                       .key = c->key,
+                       .generation = c->generation,
+                       .version_id = slice_str(c->version_id),
+                       .detail = SLICE_LIT("{}")};
+    return notice_apply_add(conn, &n);
+}
+
 static int
 removed(struct outbox *o, struct db_conn *conn, struct arena *a, const struct store_change *c)
 {
     struct function_set *set = NULL;
     struct provenance *list = NULL;
     int err = provenance_list(conn, a, c->bucket_id, c->key, &list);
+    bool tell = list != NULL; /* also when the rule is gone since */
     for (; err == ERR_NONE && list != NULL; list = list->next)
         err = provenance_apply_remove(registry_store(o->registry), conn, list);
     if (err != ERR_NONE || c->by_function)
@@ -69,8 +100,10 @@ removed(struct outbox *o, struct db_conn *conn, struct arena *a, const struct st
     err = registry_get(o->registry, conn, &set);
     if (err == ERR_NONE)
         err = native_item_delete(conn, a, set, c->bucket_id, c->bucket, c->key);
+    if (err == ERR_NONE && !tell)
+        err = is_watched(conn, a, set, c, &tell);
     registry_unref(&set);
-    return err;
+    return err == ERR_NONE && tell && c->old_generation != 0 ? tell_deleted(conn, c) : err;
 }
 
 static int

@@ -135,20 +135,17 @@ superseded(const struct judge *j)
     return remember(j, "superseded", SLICE_LIT("a newer generation exists"));
 }
 
-static int
-conclude(const struct judge *j, enum fn_status status, struct slice reason,
-         const struct fn_answer *answer, enum fn_status *worst)
+static struct verdict
+verdict_of(const struct judge *j, enum fn_status status, struct slice reason)
 {
-    struct verdict v = {.registry = j->r->registry,
-                        .set = j->set,
-                        .function = j->function,
-                        .event = &j->event,
-                        .object = j->object,
-                        .status = status,
-                        .reason = reason,
-                        .answer = answer,
-                        .outputs = j->call->outputs};
-    return verdict_apply(&v, j->conn, worst);
+    return (struct verdict){.registry = j->r->registry,
+                            .set = j->set,
+                            .function = j->function,
+                            .event = &j->event,
+                            .object = j->object,
+                            .status = status,
+                            .reason = reason,
+                            .outputs = j->call->outputs};
 }
 
 /* The verdict of a dead event. An item or a derived object that cannot be changed must not keep the
@@ -157,16 +154,19 @@ static int
 bury(const struct judge *j, struct slice reason)
 {
     enum fn_status worst;
+    struct verdict v = verdict_of(j, FN_FAILED, reason);
     int err = db_part_begin(j->conn);
     if (err != ERR_NONE)
         return err;
-    int verdict = conclude(j, FN_FAILED, reason, NULL, &worst);
+    int verdict = verdict_apply(&v, j->conn, &worst);
     if (err_is_storage(verdict))
         return verdict;
-    if (verdict != ERR_NONE)
-        log_line(LOG_WARN, "verdict_not_written", "event=%lld error=%s", (long long)j->event.id,
-                 err_name(verdict));
-    return db_part_end(j->conn, verdict == ERR_NONE);
+    err = db_part_end(j->conn, verdict == ERR_NONE);
+    if (verdict == ERR_NONE || err != ERR_NONE)
+        return err;
+    log_line(LOG_WARN, "verdict_not_written", "event=%lld error=%s", (long long)j->event.id,
+             err_name(verdict));
+    return verdict_apply_notice(&v, j->conn);
 }
 
 static int
@@ -217,8 +217,10 @@ answered(const struct judge *j)
         return err;
     }
     buf_fini(&why);
+    struct verdict v = verdict_of(j, answer->status, answer->reason);
+    v.answer = answer;
     if (err == ERR_NONE)
-        err = conclude(j, answer->status, answer->reason, answer, &worst);
+        err = verdict_apply(&v, j->conn, &worst);
     if (err == ERR_NONE)
         err = queue_apply_ack(j->conn, &j->event, QUEUE_ACKED);
     if (err == ERR_NONE && answer->status == FN_OK)

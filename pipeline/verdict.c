@@ -7,18 +7,22 @@
  *      other generations when the source is no picture any more. Pictures on the fly (demand.h)
  *      that are of another generation go with the first pass, whatever its verdict
  *   3. item: state of every preset, thumbnails that exist, ready
+ *   4. notice: what it came to, for whoever waits or listens
  *
  * Names, extensions, types and hashes come from the configuration, never from the worker.
  */
 #include "pipeline/verdict.h"
+#include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "pipeline/native_item.h"
+#include "pipeline/notice.h"
 #include "pipeline/provenance.h"
 
 #include <stdio.h>
 
 #define STATE_TEXT_MAX 600
+#define NOTICE_ARENA_BYTES (PRESETS_MAX * 2 * STATE_TEXT_MAX)
 
 /* One preset of this pass and what came of it. */
 struct part {
@@ -365,6 +369,69 @@ item_update(struct work *w)
     return err == ERR_TOOBIG || err == ERR_NOTFOUND ? ERR_NONE : err;
 }
 
+/* ---- 4. the notice ---- */
+
+static enum notice_kind
+kind_of(const struct work *w)
+{
+    if (w->v->event->followup)
+        return NOTICE_ADDED;
+    return w->worst == FN_OK        ? NOTICE_READY
+           : w->worst == FN_SKIPPED ? NOTICE_SKIPPED
+                                    : NOTICE_FAILED;
+}
+
+static struct notice_preset
+preset_told(struct work *w, const struct preset *p)
+{
+    const struct verdict *v = w->v;
+    const struct part *part = find_part(w, p);
+    struct notice_preset told = {.name = slice_str(p->name)};
+    if (part == NULL) {
+        told.state =
+            v->status == FN_OK ? SLICE_LIT("pending") : state_text(w->a, v->status, v->reason);
+        return told;
+    }
+    told.state = part->state;
+    if (part->output == NULL)
+        return told;
+    told.bucket = slice_str(w->bucket);
+    told.key = part->key;
+    told.content_type = slice_str(preset_content_type(p->format));
+    told.etag = slice_str(part->output->etag);
+    told.size = part->output->output->bytes;
+    told.width = part->output->output->width;
+    told.height = part->output->output->height;
+    return told;
+}
+
+static int
+tell(struct work *w)
+{
+    const struct verdict *v = w->v;
+    const struct native_config *c = &v->function->native;
+    struct notice_preset told[PRESETS_MAX];
+    size_t count = 0;
+    struct buf detail;
+    for (size_t i = 0; i < c->presets.count; i++) {
+        const struct preset *p = &c->presets.presets[i];
+        if (!v->event->followup || native_in_pass(c, p, true))
+            told[count++] = preset_told(w, p);
+    }
+    buf_init(&detail, NOTICE_DETAIL_MAX);
+    notice_detail(told, count, &detail);
+    struct notice n = {.kind = kind_of(w),
+                       .bucket_id = v->event->bucket_id,
+                       .bucket = v->event->bucket,
+                       .key = v->event->key,
+                       .generation = v->event->generation,
+                       .version_id = slice_str(v->object->version_id),
+                       .detail = buf_slice(&detail)};
+    int err = detail.err == ERR_NONE ? notice_apply_add(w->conn, &n) : detail.err;
+    buf_fini(&detail);
+    return err;
+}
+
 /* ---- the whole ---- */
 
 /* Somebody else may have made a bucket of that name since the rule was set: nothing of this
@@ -411,7 +478,9 @@ thumbnail(struct work *w)
     }
     if (err == ERR_NONE)
         err = remove_old(w);
-    return err == ERR_NONE ? item_update(w) : err;
+    if (err == ERR_NONE)
+        err = item_update(w);
+    return err == ERR_NONE ? tell(w) : err;
 }
 
 int
@@ -439,6 +508,19 @@ verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *out
         break;
     }
     *outcome = w.worst;
+    arena_free(&w.a);
+    return err;
+}
+
+int
+verdict_apply_notice(const struct verdict *v, struct db_conn *conn)
+{
+    struct work w = {.v = v, .conn = conn, .worst = v->status};
+    if (v->function->native.kind != NATIVE_THUMBNAIL)
+        return ERR_NONE;
+    CHK(v->status != FN_OK);
+    w.a = arena_new(NOTICE_ARENA_BYTES);
+    int err = w.a == NULL ? ERR_NOMEM : tell(&w);
     arena_free(&w.a);
     return err;
 }

@@ -1,6 +1,6 @@
 /*
  * A function's final word on one generation of an object, made visible: derived objects and their
- * provenance, item attributes. All inside apply(), after the fence has been passed.
+ * provenance, item attributes, a notice. All inside apply(), after the fence has been passed.
  */
 #ifndef DARKROOM_PIPELINE_VERDICT_H
 #define DARKROOM_PIPELINE_VERDICT_H
@@ -24,5 +24,7 @@ int verdict_check(const struct function *f, bool followup, const struct fn_answe
                   struct buf *why);
 /* `*outcome` gets what it came to: FN_OK, or the worst of its parts. */
 int verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *outcome);
+/* The notice alone, of a verdict that is not FN_OK and could not be written. */
+int verdict_apply_notice(const struct verdict *v, struct db_conn *conn);
 
 #endif
