@@ -216,7 +216,7 @@ static int
 read_preset(struct reading *rd, struct slice value)
 {
     rd->q->preset = value;
-    return value.n > 0 && value.n <= PRESET_NAME_MAX ? ERR_NONE : ERR_INVALID;
+    return value.n > 0 && value.n <= PRESET_IDENTITY_MAX ? ERR_NONE : ERR_INVALID;
 }
 
 static int
