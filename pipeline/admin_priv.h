@@ -75,6 +75,8 @@ void admin_dlq_post(struct admin_service *s, struct http_request *r);
 void admin_dlq_delete(struct admin_service *s, struct http_request *r);
 void admin_functions_put(struct admin_service *s, struct http_request *r);
 void admin_buckets_post(struct admin_service *s, struct http_request *r);
+/* admin_sign.c */
+void admin_sign_url(struct admin_service *s, struct http_request *r);
 
 /* One function as JSON, shared by GET and PUT. */
 struct function;

@@ -26,6 +26,7 @@ static const struct admin_route routes[] = {
     {HTTP_GET, "/_/functions", ADMIN_ROOT, admin_functions_get},
     {HTTP_PUT, "/_/functions", ADMIN_ROOT, admin_functions_put},
     {HTTP_POST, "/_/buckets", ADMIN_ROOT, admin_buckets_post},
+    {HTTP_POST, "/_/sign-url", ADMIN_ROOT, admin_sign_url},
 };
 
 /* ---- answers ---- */

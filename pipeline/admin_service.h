@@ -16,6 +16,7 @@
  *   GET    /_/functions[?name=F]
  *   PUT    /_/functions?name=F {memory_mb,timeout_s,environment,...}
  *   POST   /_/buckets {bucket,public}         bucket, derived bucket, table and rules in one step
+ *   POST   /_/sign-url {bucket,key,params{w,h,...},expires_s}   {"url": "/_/img/..."}
  */
 #ifndef DARKROOM_PIPELINE_ADMIN_SERVICE_H
 #define DARKROOM_PIPELINE_ADMIN_SERVICE_H
@@ -24,12 +25,15 @@
 #include "base/conf.h"
 #include "pipeline/pipeline.h"
 
+struct image_url_keys;
+
 struct admin_options {
     struct db *db;
     struct pipeline *pipeline;
     const struct conf *conf;
     struct auth_options auth; /* now_ms is set per request */
     bool open_metrics;        /* every listener is loopback */
+    const struct image_url_keys *url_keys;
 };
 
 struct admin_service;

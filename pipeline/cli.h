@@ -82,5 +82,6 @@ enum cli_exit cli_functions(struct cli *c, int argc, char **argv);
 enum cli_exit cli_ls(struct cli *c, int argc, char **argv);
 enum cli_exit cli_get(struct cli *c, int argc, char **argv);
 enum cli_exit cli_put(struct cli *c, int argc, char **argv);
+enum cli_exit cli_sign_url(struct cli *c, int argc, char **argv);
 
 #endif

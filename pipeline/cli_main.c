@@ -42,6 +42,16 @@ static const struct cli_command commands[] = {
      ""},
     {"put", "FILE s3://BUCKET/KEY", "store an object", cli_put,
      "  --content-type T   default: by the file name's ending\n"},
+    {"sign-url", "s3://BUCKET/KEY --preset NAME | --width PX | --height PX",
+     "a URL that shows a picture to anybody who has it", cli_sign_url,
+     "  --preset NAME      a configured preset; or a size of its own:\n"
+     "  --width, --height  pixels, 1 to 4096; one may be left out with --fit inside\n"
+     "  --fit F            cover, contain or inside (default)\n"
+     "  --format F         webp (default), jpeg, png, or auto: what the browser accepts\n"
+     "  --quality Q        1 to 100 (default 80)\n"
+     "  --dpr D            pixels per pixel of the page, 1 to 4\n"
+     "  --focus F          centre (default), attention or entropy\n"
+     "  --expires S        seconds from now (default 3600)\n"},
 };
 
 static const char globals[] =

@@ -18,9 +18,9 @@
 #include "base/log.h"
 #include "metadata/ddb_service.h"
 #include "objectstore/lifecycle_run.h"
-#include "objectstore/s3_service.h"
 #include "pipeline/admin_service.h"
 #include "pipeline/datadir.h"
+#include "pipeline/image_service.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -40,6 +40,7 @@ struct server {
     const struct conf *conf;
     struct accounts *accounts;
     struct datadir dir;
+    struct image_url_keys url_keys;
     struct db *db;
     struct pipeline *pipeline;
     struct store *store;
@@ -238,7 +239,8 @@ open_services(struct server *s)
                                   .pipeline = s->pipeline,
                                   .conf = s->conf,
                                   .auth = auth_options_of(s),
-                                  .open_metrics = s->loopback};
+                                  .open_metrics = s->loopback,
+                                  .url_keys = &s->url_keys};
     s->s3 = s3_service_new(&s3);
     s->ddb = ddb_service_new(&ddb);
     s->admin = admin_service_new(&admin);
@@ -257,6 +259,8 @@ server_open(struct server **out, const struct conf *conf, struct accounts *accou
         err = datadir_open(&s->dir, conf_str(conf, CONF_DATA), why);
     if (err == ERR_NONE)
         err = datadir_root_account(&s->dir, accounts, why);
+    if (err == ERR_NONE)
+        err = image_url_keys_load(s->dir.path, &s->url_keys, why);
     if (err == ERR_NONE)
         err = open_storage(s, why);
     if (err != ERR_NONE) {
@@ -462,6 +466,7 @@ server_free(struct server **sp)
     db_close(&s->db);
     pipeline_close(&s->pipeline);
     datadir_close(&s->dir);
+    explicit_bzero(&s->url_keys, sizeof s->url_keys);
     s->magic = 0;
     free(s);
 }
