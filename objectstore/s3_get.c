@@ -86,8 +86,12 @@ cache_control(const struct s3_request *q, const struct store_object *o)
 static void
 served_headers(struct s3_request *q)
 {
-    if (q->serve != NULL && http_field(q->r, "Origin").n > 0)
+    if (q->serve == NULL)
+        return;
+    if (http_field(q->r, "Origin").n > 0)
         s3_cors_headers(q);
+    if (q->serve->header != NULL)
+        http_header(q->r, q->serve->header, q->serve->header_value);
 }
 
 /* false: answered. */

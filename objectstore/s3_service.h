@@ -60,6 +60,8 @@ struct s3_serve {
     struct slice bucket, key;
     int64_t generation;
     struct slice cache_control;
+    const char *header; /* one more, which comes only with the object; NULL: none */
+    struct slice header_value;
 };
 int s3_serve_object(struct s3_service *s, struct http_request *r, const struct s3_serve *what);
 

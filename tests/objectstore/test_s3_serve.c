@@ -25,7 +25,12 @@ other_end(struct http_request *r)
     }
     bucket = rest_of(r, "/_/get/", &key);
     (void)slice_to_u64(http_param(r, "generation"), &generation);
-    struct s3_serve what = {bucket, key, (int64_t)generation, http_param(r, "cache")};
+    struct s3_serve what = {.bucket = bucket,
+                            .key = key,
+                            .generation = (int64_t)generation,
+                            .cache_control = http_param(r, "cache"),
+                            .header = "x-served",
+                            .header_value = SLICE_LIT("yes")};
     http_header(r, "x-before", SLICE_LIT("stays"));
     int err = s3_serve_object(t->s3, r, &what);
     assert_int_equal(err == ERR_NONE, http_replied(r));
@@ -86,7 +91,8 @@ answers(void **state)
     struct s3_call c = {.method = "GET", .target = "/_/get/album/pub/a"};
     s3_call(t, &c, &a);
     assert_int_equal(a.status, 200);
-    assert_true(raw_has(&a, "x-before: stays") && raw_has(&a, "Content-Type: image/webp"));
+    assert_true(raw_has(&a, "x-before: stays") && raw_has(&a, "x-served: yes"));
+    assert_true(raw_has(&a, "Content-Type: image/webp"));
     assert_true(raw_has(&a, "X-Content-Type-Options: nosniff"));
     assert_true(slice_eqs(raw_body(&a), "0123456789"));
     buf_fini(&a.all);
@@ -98,7 +104,7 @@ answers(void **state)
     c.headers = "range: bytes=20-\r\n";
     s3_expect(t, &c, 416, "InvalidRange");
     c.headers = "if-none-match: \"781e5e245d69b566979b86e28d23f2c7\"\r\n";
-    s3_expect(t, &c, 304, "x-before: stays");
+    s3_expect(t, &c, 304, "x-served: yes");
     c.headers = "if-match: \"no\"\r\n";
     s3_expect(t, &c, 412, "PreconditionFailed");
     c.headers = NULL;
