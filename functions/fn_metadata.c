@@ -8,6 +8,7 @@
 #include "functions/image_exif.h"
 #include "functions/image_icc.h"
 #include "functions/image_palette.h"
+#include "functions/image_phash.h"
 #include "functions/image_thumbhash.h"
 #include "functions/text.h"
 #include "base/digest.h"
@@ -161,9 +162,9 @@ put_header(struct facts *f, const struct image_facts *h)
 }
 
 static void
-put_colors(struct facts *f, const struct image_sample *s)
+put_looks(struct facts *f, const struct image_sample *s)
 {
-    char text[PALETTE_COLORS * 8 + 1] = "";
+    char text[PALETTE_COLORS * 8 + 1] = "", phash[17];
     struct palette palette;
     uint8_t hash[THUMBHASH_BYTES_MAX];
     palette_make(s->rgba, (size_t)s->width * (size_t)s->height, &palette);
@@ -173,6 +174,9 @@ put_colors(struct facts *f, const struct image_sample *s)
                               palette.colors[i][0], palette.colors[i][1], palette.colors[i][2]);
     put(f, "dominant_color", 'S', slice_of(text, n < 7 ? n : 7));
     put_text(f, "palette", text);
+    snprintf(phash, sizeof(phash), "%016llx",
+             (unsigned long long)phash_make(s->rgba, s->width, s->height));
+    put_text(f, "phash", phash);
     put(f, "thumbhash", 'B', slice_of(hash, thumbhash_make(s->rgba, s->width, s->height, hash)));
 }
 
@@ -199,6 +203,6 @@ fn_metadata_run(const struct fn_job *job, const struct fn_call *call, struct fn_
     put_bool(&f, "damaged", image_damaged(job->image));
     buf_init(&why, IMAGE_WHY_MAX);
     if (image_sample(job->image, &sample, &why) == ERR_NONE)
-        put_colors(&f, &sample);
+        put_looks(&f, &sample);
     buf_fini(&why);
 }

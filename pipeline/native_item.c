@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #define OWNED_NAMES_MAX (16u << 10)
+/* Of one fact. FN_ATTRS_MAX of them, with their names, are far from a whole item. */
+#define FACT_BYTES_MAX 1024
 
 int
 native_item_place(struct db_conn *conn, struct arena *a, const struct function_set *set,
@@ -111,20 +113,32 @@ reserved(struct slice name)
     return false;
 }
 
+/* The beginning of a long text, whole characters of it. */
+static struct slice
+fact_text(struct slice text)
+{
+    if (text.n <= FACT_BYTES_MAX)
+        return text;
+    text.n = FACT_BYTES_MAX;
+    while (text.n > 0 && !slice_is_utf8(text))
+        text.n--;
+    return text;
+}
+
 /* False for a value that does not fit its type: a worker's word is not taken for it. */
 static bool
 fact_value(struct arena *a, const struct fn_attr *attr, struct attr_value *out)
 {
     switch (attr->type) {
     case 'S':
-        *out = attr_s(attr->value);
+        *out = attr_s(fact_text(attr->value));
         return slice_is_utf8(attr->value);
     case 'N':
         *out = (struct attr_value){.type = ATTR_N};
         return number_canonical(a, attr->value, &out->bytes) == ERR_NONE;
     case 'B':
         *out = attr_b(attr->value);
-        return true;
+        return attr->value.n <= FACT_BYTES_MAX;
     case 'T':
     case 'F':
         *out = attr_bool(attr->type == 'T');
@@ -205,40 +219,66 @@ owned_store(struct db_conn *conn, int64_t bucket_id, struct slice key, struct sl
     return err;
 }
 
-int
-native_item_facts(struct db_conn *conn, struct arena *a, const struct function_set *fns,
-                  int64_t bucket_id, struct slice bucket, struct slice key, struct slice function,
-                  const struct fn_attr *attrs, size_t attr_count, struct slice state)
+/* What a verdict states about one item. */
+struct statement {
+    const struct function_set *set;
+    int64_t bucket_id;
+    struct slice bucket, key, function;
+    const struct fn_attr *attrs;
+    size_t attr_count;
+    struct slice state;
+    struct slice owned; /* names of what was stated before */
+};
+
+static int
+state_facts(struct db_conn *conn, struct arena *a, const struct statement *st)
 {
     struct item_place place;
-    struct slice owned, rest;
+    struct slice rest;
     struct slice remove[FN_ATTRS_MAX];
     size_t remove_count = 0;
     struct attr_value set = attr_map_new();
-    int err = native_item_place(conn, a, fns, bucket, key, &place);
-    if (err != ERR_NONE)
-        return err == ERR_NOPARENT ? ERR_NONE : err;
-    for (size_t i = 0; i < attr_count && err == ERR_NONE; i++)
-        err = fact_add(a, &set, &attrs[i]);
-    if (err == ERR_NONE)
-        err = owned_load(conn, a, bucket_id, key, function, &owned);
-    for (rest = err == ERR_NONE ? owned : SLICE_NONE; rest.n > 0 && remove_count < FN_ATTRS_MAX;) {
+    int err = native_item_place(conn, a, st->set, st->bucket, st->key, &place);
+    for (size_t i = 0; i < st->attr_count && err == ERR_NONE; i++)
+        err = fact_add(a, &set, &st->attrs[i]);
+    for (rest = st->owned; err == ERR_NONE && rest.n > 0 && remove_count < FN_ATTRS_MAX;) {
         struct slice name = slice_cut(rest, '\n', &rest);
         if (name.n > 0 && attr_get(&set, name) == NULL)
             remove[remove_count++] = name;
     }
     if (err == ERR_NONE)
-        err = owned_store(conn, bucket_id, key, function, &set);
+        err = owned_store(conn, st->bucket_id, st->key, st->function, &set);
     if (err == ERR_NONE)
-        err = set_value(a, &set, "metadata_state", attr_s(state));
+        err = set_value(a, &set, "metadata_state", attr_s(st->state));
     if (err == ERR_NONE)
         err =
             table_apply_update(conn, a, &place.table, &place.key, &set, remove, remove_count, true);
-    if (err == ERR_TOOBIG) {
-        set = attr_map_new();
-        err = set_value(a, &set, "metadata_state", attr_s(SLICE_LIT("failed: item too large")));
-        if (err == ERR_NONE)
-            err = table_apply_update(conn, a, &place.table, &place.key, &set, NULL, 0, true);
+    return err;
+}
+
+int
+native_item_facts(struct db_conn *conn, struct arena *a, const struct function_set *fns,
+                  int64_t bucket_id, struct slice bucket, struct slice key, struct slice function,
+                  const struct fn_attr *attrs, size_t attr_count, struct slice state)
+{
+    struct statement st = {.set = fns,
+                           .bucket_id = bucket_id,
+                           .bucket = bucket,
+                           .key = key,
+                           .function = function,
+                           .attrs = attrs,
+                           .attr_count = attr_count,
+                           .state = state};
+    int err = owned_load(conn, a, bucket_id, key, function, &st.owned);
+    if (err == ERR_NONE)
+        err = state_facts(conn, a, &st);
+    /* A user has left little room: as many facts as fit, the general ones come first. */
+    while (err == ERR_TOOBIG && st.attr_count > 0) {
+        struct arena *scratch = arena_new(ITEM_ARENA_BYTES);
+        st.attr_count /= 2;
+        st.state = SLICE_LIT("failed: item too large");
+        err = scratch == NULL ? ERR_NOMEM : state_facts(conn, scratch, &st);
+        arena_free(&scratch);
     }
-    return err == ERR_NOTFOUND || err == ERR_TOOBIG ? ERR_NONE : err;
+    return err == ERR_NOTFOUND || err == ERR_NOPARENT || err == ERR_TOOBIG ? ERR_NONE : err;
 }

@@ -7,6 +7,8 @@
  *                 thumbnails {preset: {bucket, key, content_type, size, etag, width, height}},
  *                 ready, ready_at (when it last became so)
  *   metadata      metadata_state, and whatever facts it states
+ *
+ * A preset stands here by its identity (functions/preset.h): "small", "small.avif".
  */
 #ifndef DARKROOM_PIPELINE_NATIVE_ITEM_H
 #define DARKROOM_PIPELINE_NATIVE_ITEM_H
@@ -36,7 +38,9 @@ int native_item_pending(struct db_conn *conn, struct arena *a, const struct func
 int native_item_delete(struct db_conn *conn, struct arena *a, const struct function_set *set,
                        int64_t bucket_id, struct slice bucket, struct slice key);
 /* Facts of `metadata`: sets what it states, takes back what it stated before and does not any more.
- * An item that is gone stays gone. `state`: "ready", "skipped: ...", "failed: ...". */
+ * An item that is gone stays gone. `state`: "ready", "skipped: ...", "failed: ...". Facts are
+ * bounded; when a user has filled the item to DynamoDB's 400 KB, as many as fit are set, and the
+ * state says so. */
 int native_item_facts(struct db_conn *conn, struct arena *a, const struct function_set *set,
                       int64_t bucket_id, struct slice bucket, struct slice key,
                       struct slice function, const struct fn_attr *attrs, size_t attr_count,

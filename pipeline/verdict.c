@@ -334,6 +334,23 @@ set_ready(struct work *w, struct attr_value *set, bool ready)
     return text.p == NULL ? ERR_NOMEM : attr_set(w->a, set, SLICE_LIT("ready_at"), &ready_at);
 }
 
+/* A user has filled the item: at least the truth about `ready`, which takes no more room. */
+static int
+set_ready_alone(struct work *w, const struct item_place *place, bool ready)
+{
+    static const struct slice no_moment = SLICE_LIT("ready_at");
+    struct attr_value set = attr_map_new(), is_ready = attr_bool(ready);
+    struct arena *scratch = arena_new(ITEM_ARENA_BYTES);
+    if (scratch == NULL)
+        return ERR_NOMEM;
+    int err = attr_set(scratch, &set, SLICE_LIT("ready"), &is_ready);
+    if (err == ERR_NONE)
+        err = table_apply_update(w->conn, scratch, &place->table, &place->key, &set, &no_moment,
+                                 ready ? 0 : 1, true);
+    arena_free(&scratch);
+    return err;
+}
+
 static int
 item_update(struct work *w)
 {
@@ -366,6 +383,8 @@ item_update(struct work *w)
     if (err == ERR_NONE)
         err = table_apply_update(w->conn, w->a, &place.table, &place.key, &set, &no_moment,
                                  ready ? 0 : 1, true);
+    if (err == ERR_TOOBIG)
+        err = set_ready_alone(w, &place, ready);
     return err == ERR_TOOBIG || err == ERR_NOTFOUND ? ERR_NONE : err;
 }
 

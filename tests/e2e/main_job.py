@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The main job: PUT a picture, get its thumbnails and its row. Good pictures, bad ones, none."""
 import os
+import re
 import struct
 import sys
 import zlib
@@ -54,6 +55,7 @@ def test_facts_in_the_item(s):
             equal((item["width"], item["height"]), (width, height), "upright size of " + name)
         true(item["width"] > 0 and item["height"] > 0, "no size of " + name)
         true(0 < len(bytes(item["thumbhash"])) <= 25, "thumbhash of " + name)
+        true(re.fullmatch("[0-9a-f]{16}", item["phash"]), "phash %s of %s" % (item["phash"], name))
         colours = item["palette"].split()
         true(colours and all(len(c) == 7 and c[0] == "#" for c in colours), "palette " + item["palette"])
         equal(item["dominant_color"], colours[0], "dominant colour of " + name)

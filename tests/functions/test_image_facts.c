@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "tests/functions/pictures.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -306,6 +307,106 @@ test_thumbhash(void **state)
     assert_true(thumbhash_make(one, 1, 1, out) <= THUMBHASH_BYTES_MAX);
 }
 
+/* ---- a decoder of ThumbHash, from its public description ---- */
+
+/* Sum of a channel's terms at a point in (0, 1); `*at` counts nibbles. */
+static double
+decode_terms(const uint8_t *hash, size_t *at, int nx, int ny, double scale, double x, double y)
+{
+    double sum = 0;
+    for (int v = 0; v < ny; v++) {
+        for (int u = v == 0 ? 1 : 0; u * ny < nx * (ny - v); u++, (*at)++) {
+            int nibble = *at % 2 == 0 ? hash[*at / 2] & 15 : hash[*at / 2] >> 4;
+            sum += (nibble / 7.5 - 1) * scale * 2 * cos(M_PI * u * x) * cos(M_PI * v * y);
+        }
+    }
+    return sum;
+}
+
+static double
+unit(double v)
+{
+    return v < 0 ? 0 : v > 1 ? 1 : v;
+}
+
+/* Red, green, blue and alpha in 0..1 at a point in (0, 1). */
+static void
+thumbhash_at(const uint8_t *hash, size_t n, double x, double y, double rgba[4])
+{
+    uint32_t head = hash[0] | (uint32_t)hash[1] << 8 | (uint32_t)hash[2] << 16;
+    uint32_t shape = hash[3] | (uint32_t)hash[4] << 8;
+    bool alpha = head >> 23, landscape = shape >> 15;
+    int most = alpha ? 5 : 7, least = (int)(shape & 7);
+    int lx = landscape ? most : least, ly = landscape ? least : most;
+    size_t at = alpha ? 12 : 10;
+    double l = (head & 63) / 63.0 + decode_terms(hash, &at, lx < 3 ? 3 : lx, ly < 3 ? 3 : ly,
+                                                 (head >> 18 & 31) / 31.0, x, y);
+    double p = (head >> 6 & 63) / 31.5 - 1 +
+               decode_terms(hash, &at, 3, 3, (shape >> 3 & 63) / 63.0 * 1.25, x, y);
+    double q = (head >> 12 & 63) / 31.5 - 1 +
+               decode_terms(hash, &at, 3, 3, (shape >> 9 & 63) / 63.0 * 1.25, x, y);
+    double a = 1;
+    if (alpha)
+        a = (hash[5] & 15) / 15.0 + decode_terms(hash, &at, 5, 5, (hash[5] >> 4) / 15.0, x, y);
+    assert_int_equal((at + 1) / 2, n); /* consumed exactly */
+    double b = l - 2.0 / 3 * p, r = (3 * l - b + q) / 2;
+    rgba[0] = unit(r);
+    rgba[1] = unit(r - q);
+    rgba[2] = unit(b);
+    rgba[3] = unit(a);
+}
+
+static const double corners[4][3] = {
+    {0.80, 0.25, 0.20}, {0.30, 0.70, 0.35}, {0.25, 0.30, 0.75}, {0.85, 0.80, 0.30}};
+
+/* Soft between the four corners' colours. */
+static double
+soft_color(double x, double y, int c)
+{
+    return (corners[0][c] * (1 - x) + corners[1][c] * x) * (1 - y) +
+           (corners[2][c] * (1 - x) + corners[3][c] * x) * y;
+}
+
+/* What a browser shows while it waits has the picture's colours: on the whole, and where they are.
+ * The constants are kept in 6 bits, P and Q over a range of 2: 0.03 of either is rounding. */
+static void
+test_thumbhash_decoded(void **state)
+{
+    (void)state;
+    static const int sizes[][2] = {{100, 100}, {100, 40}, {31, 90}, {16, 16}};
+    static uint8_t rgba[THUMBHASH_SIDE_MAX * THUMBHASH_SIDE_MAX * 4];
+    for (size_t i = 0; i < 2 * ARRAY_LEN(sizes); i++) {
+        int w = sizes[i / 2][0], h = sizes[i / 2][1];
+        bool alpha = i % 2 == 1; /* the right half shines through */
+        uint8_t hash[THUMBHASH_BYTES_MAX];
+        double mean[3] = {0}, want[3] = {0}, at[4];
+        for (int k = 0; k < w * h; k++) {
+            double x = (k % w + 0.5) / w, y = ((double)(k / w) + 0.5) / h;
+            for (int c = 0; c < 3; c++)
+                rgba[4 * k + c] = (uint8_t)(255 * soft_color(x, y, c) + 0.5);
+            rgba[4 * k + 3] = alpha && x > 0.5 ? 0 : 255;
+        }
+        size_t n = thumbhash_make(rgba, w, h, hash);
+        assert_true(n <= THUMBHASH_BYTES_MAX && THUMBHASH_BYTES_MAX <= 40);
+        for (int k = 0; k < 32 * 32; k++) {
+            double x = (k % 32 + 0.5) / 32, y = ((double)(k / 32) + 0.5) / 32;
+            thumbhash_at(hash, n, x, y, at);
+            for (int c = 0; c < 3; c++) {
+                mean[c] += at[c] / (32 * 32);
+                want[c] += soft_color(alpha ? x / 2 : x, y, c) / (32 * 32); /* what is to be seen */
+                if (!alpha && fabs(at[c] - soft_color(x, y, c)) > 0.2)
+                    fail_msg("%dx%d at (%.2f, %.2f): channel %d is %.2f", w, h, x, y, c, at[c]);
+            }
+            if (alpha && fabs(x - 0.5) > 0.2)
+                assert_int_equal(at[3] > 0.5, x < 0.5);
+        }
+        for (int c = 0; c < 3; c++)
+            if (fabs(mean[c] - want[c]) > 0.04)
+                fail_msg("%dx%d%s: channel %d is %.3f on the whole and not %.3f", w, h,
+                         alpha ? " with alpha" : "", c, mean[c], want[c]);
+    }
+}
+
 static void
 test_palette(void **state)
 {
@@ -344,10 +445,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exif),      cmocka_unit_test(test_icc),
-        cmocka_unit_test(test_torture),   cmocka_unit_test(test_jpeg),
-        cmocka_unit_test(test_thumbhash), cmocka_unit_test(test_palette),
-        cmocka_unit_test(test_text),      cmocka_unit_test(test_webp),
+        cmocka_unit_test(test_exif),
+        cmocka_unit_test(test_icc),
+        cmocka_unit_test(test_torture),
+        cmocka_unit_test(test_jpeg),
+        cmocka_unit_test(test_thumbhash),
+        cmocka_unit_test(test_palette),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_webp),
+        cmocka_unit_test(test_thumbhash_decoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,6 +130,7 @@ test_both_functions(void **state)
     assert_int_equal(attr(m, "dominant_color").n, 7);
     assert_true(slice_starts(attr(m, "palette"), attr(m, "dominant_color")));
     assert_true(attr(m, "thumbhash").n >= 5 && attr(m, "thumbhash").n <= 25);
+    assert_int_equal(attr(m, "phash").n, 16);
     fn_result_close(&res);
     worker_stop(&w);
 }

@@ -302,6 +302,40 @@ formats_no_longer_configured_go(void **state)
     expect(r, "state", "map 2");
 }
 
+/* A user's attributes leave no room for states and thumbnails: `ready` is true to the facts. */
+static int
+fill_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    struct function_set *set = NULL;
+    struct item_place place;
+    struct arena *a = arena_new(ITEM_ARENA_BYTES);
+    struct attr_value mine = attr_map_new(), item, text;
+    CHK(registry_get(pipeline_registry(r->pipeline), conn, &set) == ERR_NONE);
+    CHK(native_item_place(conn, a, set, SLICE_LIT("photos"), SLICE_LIT(KEY), &place) == ERR_NONE);
+    CHK(table_get(conn, a, &place.table, &place.key, &item) == ERR_NONE);
+    text = attr_s(slice_of(arg, ITEM_BYTES_MAX - item_bytes(&item) - strlen("mine")));
+    CHK(attr_set(a, &mine, SLICE_LIT("mine"), &text) == ERR_NONE);
+    int err = table_apply_update(conn, a, &place.table, &place.key, &mine, NULL, 0, true);
+    registry_unref(&set);
+    arena_free(&a);
+    return err;
+}
+
+static void
+full_items_say_ready(void **state)
+{
+    struct rig *r = *state;
+    char *text = chk_calloc(1, ITEM_BYTES_MAX);
+    memset(text, 'm', ITEM_BYTES_MAX);
+    put_source(r);
+    assert_int_equal(rig_call(r, fill_fn, text), ERR_NONE);
+    expect(r, "ready", "false");
+    attempt(r, false, FN_OK, "1");
+    expect(r, "ready", "true");
+    expect_object(r, KEY "/s.webp", "1", "s");
+    free(text);
+}
+
 /* ---- pictures on the fly: stored as the desk does it, a row for each ---- */
 
 static int
@@ -392,6 +426,7 @@ main(void)
         T(followup_fails_for_good),
         T(no_picture_any_more),
         T(formats_no_longer_configured_go),
+        T(full_items_say_ready),
         T(variants_live_as_long_as_their_generation),
         T(followups_leave_variants_alone),
         T(variants_go_with_the_picture),
