@@ -59,7 +59,8 @@ WORKER_SRC := functions/worker_main.c functions/image.c functions/image_encode.c
               functions/fn_thumbnail.c functions/fn_metadata.c functions/invoke.c \
               $(wildcard functions/image_*.c)
 CLI_SRC := $(wildcard pipeline/cli_*.c) $(wildcard objectstore/remote*.c)
-SERVER_SRC := pipeline/darkroomd_main.c
+FRONT_SRC := base/http_mhd_front.c
+SERVER_SRC := pipeline/darkroomd_main.c $(FRONT_SRC)
 
 WORKER_SRC := $(wildcard $(sort $(WORKER_SRC)))
 lib_src = $(filter-out $(WORKER_SRC) $(CLI_SRC) $(SERVER_SRC),$(wildcard $(1)/*.c))
@@ -107,7 +108,7 @@ PLANTS := $(foreach p,no_sync no_fsync early_ack early_read,$(OUT)/plant-$(p)/da
 UNIT_SRC := $(wildcard tests/base/test_*.c tests/objectstore/test_*.c tests/metadata/test_*.c \
               tests/functions/test_*.c tests/pipeline/test_*.c)
 UNIT_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(UNIT_SRC))
-TEST_HELP := $(call obj,$(wildcard tests/lib/*.c))
+TEST_HELP := $(call obj,$(wildcard tests/lib/*.c) $(FRONT_SRC))
 TEST_LIBS = $(SERVER_LIBS) $(LIB_CMOCKA)
 
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_HELP) $(LIBS)
@@ -127,7 +128,7 @@ unit-programs: $(UNIT_BIN)
 FUZZ_SAN := fuzzer-no-link,address,undefined
 FUZZ_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 20
-$(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(call obj,tests/lib/fakereq.c) $(LIBS)
+$(OUT)/tests/fuzz/%: $(OUT)/tests/fuzz/%.o $(call obj,tests/lib/fakereq.c $(FRONT_SRC)) $(LIBS)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS) $(SERVER_LIBS)
 fuzz-targets: $(FUZZ_BIN)

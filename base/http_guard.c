@@ -254,6 +254,18 @@ http_guard_enter(struct http_guard_conn *c, enum http_guard_phase phase)
     /* Fails only when the timer moved it meanwhile: to HEADER, or for good to CUT. */
     while (now != GUARD_CUT && !atomic_compare_exchange_weak(&c->phase, &now, (int)phase))
         continue;
+    /* There is nothing more to receive: this only wakes whoever polls the socket. */
+    if (c->ended && phase != GUARD_BUSY)
+        shutdown(c->fd, SHUT_RD);
+}
+
+bool
+http_guard_hold_end(struct http_guard_conn *c)
+{
+    if (atomic_load_explicit(&c->phase, memory_order_relaxed) != GUARD_BUSY)
+        return false;
+    c->ended = true;
+    return true;
 }
 
 void

@@ -32,6 +32,7 @@ struct http_guard_conn {
     struct sockaddr_storage peer;
     bool peer_is_loopback;
     bool linger;
+    bool ended;        /* the client will send no more; serving thread */
     _Atomic int phase; /* enum http_guard_phase; serving thread and timer thread */
     _Atomic int64_t since_ms;
     _Atomic int64_t body_bytes;
@@ -60,6 +61,10 @@ struct http_guard_conn *http_guard_opened(struct http_guard *g, int fd,
 void http_guard_linger(struct http_guard_conn *c);
 /* Before the descriptor is closed; frees `c`. */
 void http_guard_closed(struct http_guard *g, struct http_guard_conn *c);
+
+/* The client has ended its sending side. True when that must not be told yet, because its last
+ * request is being answered: the socket is then readable once more when GUARD_BUSY is left. */
+bool http_guard_hold_end(struct http_guard_conn *c);
 
 /* By the thread that serves the connection. A cut connection stays cut. */
 void http_guard_enter(struct http_guard_conn *c, enum http_guard_phase phase);

@@ -228,6 +228,26 @@ refuse(struct http_conn *c, struct http_verdict v)
     return send_reply(c);
 }
 
+/* The library would say "100 Continue" also when there is no body to wait for, and then, with
+ * another request behind this one, asks for the reply where it does not take it. RFC 9110 section
+ * 10.1.1 lets us leave it out: the field is ours alone from here on. */
+static bool
+hide_expect(struct http_conn *c)
+{
+    struct http_request *r = &c->request;
+    for (size_t i = 0; i < r->field_count; i++) {
+        struct slice *value = &r->fields[i].value;
+        if (!slice_ieqs(r->fields[i].name, "Expect") || value->n == 0)
+            continue;
+        struct slice copy = arena_dup(r->arena, *value);
+        if (copy.p == NULL)
+            return false;
+        memset((char *)(uintptr_t)value->p, '-', value->n);
+        *value = copy;
+    }
+    return true;
+}
+
 /* ---- the steps of a request ---- */
 
 static void
@@ -286,6 +306,8 @@ on_head(struct http_conn *c, const char *method, const char *version)
     /* The library takes a bare LF between chunks. A proxy in front may see other borders, so
      * nothing may follow a chunked body on its connection. */
     c->close = c->close || r->chunked;
+    if (v.status == 0 && !r->has_body && !hide_expect(c))
+        v = (struct http_verdict){503, "out of memory"};
     if (v.status != 0)
         return refuse(c, v);
     set_state(c, HTTP_BEGUN);
@@ -460,8 +482,10 @@ on_connection(void *arg, struct MHD_Connection *mhd, void **context,
 {
     struct http_server *s = arg;
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
-        if (*context != NULL)
+        if (*context != NULL) {
+            http_front_watch(((struct http_guard_conn *)*context)->fd, NULL);
             http_guard_closed(s->guard, *context);
+        }
         *context = NULL;
         return;
     }
@@ -469,6 +493,7 @@ on_connection(void *arg, struct MHD_Connection *mhd, void **context,
     const struct sockaddr *peer =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
     *context = http_guard_opened(s->guard, fd, peer);
+    http_front_watch(fd, *context);
     if (*context == NULL)
         shutdown(fd, SHUT_RDWR);
     if (s->thread_end != NULL && pthread_getspecific(s->thread_key) == NULL)
@@ -494,9 +519,6 @@ __attribute__((format(printf, 2, 0))) static void
 on_message(void *arg, const char *fmt, va_list ap)
 {
     (void)arg;
-    /* The only sign of a request that the library refuses by itself. */
-    if (strncmp(fmt, "Error processing request", 24) == 0)
-        STAT_INC(http_refused_total);
     if (!log_enabled(LOG_DEBUG))
         return;
     char text[LOG_QUOTE_MAX];
@@ -629,6 +651,7 @@ stop_accepting(struct http_server *s)
 static int
 start_library(struct http_server *s, const struct http_options *o)
 {
+    http_front_init();
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     long threads = o->threads > 0 ? o->threads : cores < 1 ? 1 : cores;
     if (threads > THREADS_MAX)

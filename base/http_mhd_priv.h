@@ -94,6 +94,14 @@ struct http_server {
     char address[80];
 };
 
+/* What the library is made to call first; see base/http_mhd_front.c. Before the library starts. */
+void http_front_init(void);
+/* Whose socket `fd` is; NULL before it is closed. */
+void http_front_watch(int fd, struct http_guard_conn *c);
+/* The library's own MHD_queue_response(). */
+enum MHD_Result http_front_queue(struct MHD_Connection *mhd, int status,
+                                 struct MHD_Response *response);
+
 /* Hands the reply to the library. MHD_NO: cut the connection. */
 enum MHD_Result http_reply_queue(struct http_conn *c);
 /* Gives back what the reply borrowed, at the latest moment at which it may still be read. */

@@ -327,7 +327,7 @@ http_reply_queue(struct http_conn *c)
 {
     if (c->cut || c->response == NULL)
         return MHD_NO;
-    return MHD_queue_response(c->mhd, (unsigned)c->status, c->response);
+    return http_front_queue(c->mhd, c->status, c->response);
 }
 
 void

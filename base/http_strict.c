@@ -16,8 +16,8 @@
  *
  * Two things stay beyond reach. NUL LF looks like CR LF once both are overwritten, and NUL CR LF LF
  * (or NUL NUL LF LF) like the end of the head; they are read as the line ends that most take a bare
- * LF for. And a Content-Length that is no number is refused by the library before we are asked,
- * with its head sent twice: one answer whose body begins oddly.
+ * LF for. And a Content-Length that is no number is refused by the library before we are asked:
+ * base/http_mhd_front.c writes that answer.
  */
 #include "base/http_priv.h"
 #include "base/chk.h"
@@ -293,6 +293,7 @@ http_strict(const struct http_head *h, struct http_request *r, bool *expects_con
         return bad(framing.hosts > 1 ? "more than one Host" : "no Host");
     if (!split_authority(framing.host, &r->host))
         return bad("malformed Host");
-    *expects_continue = !http10 && slice_ieqs(http_field(r, "Expect"), "100-continue");
+    *expects_continue =
+        !http10 && r->has_body && slice_ieqs(http_field(r, "Expect"), "100-continue");
     return check_target(r, framing.host);
 }
