@@ -32,6 +32,7 @@ CONF(FOLLOWUP_TIMEOUT, "workers.followup_timeout_s", INT, "60", 1, 900, "s", "Lo
 CONF(PIXELS_FRAME, "image.pixels_frame_max", INT, "50000000", 1, 100000000000, "pixels", "Largest width x height of one frame")
 CONF(PIXELS_TOTAL, "image.pixels_total_max", INT, "100000000", 1, 100000000000, "pixels", "Largest width x height x pages")
 CONF(PIXEL_MEMORY, "image.memory_budget_bytes", INT, "1073741824", 1048576, 1099511627776, "bytes", "Decoded pixels of all running invocations together")
+CONF(DEMANDS_MAX, "image.demands_max", INT, "64", 1, 4096, "pictures", "Pictures on the fly that may wait for a worker before requests are answered 503")
 CONF(EVENTS_MAX, "queue.events_max", INT, "10000000", 1, 1000000000, "events", "Waiting events before PUT is answered 503 SlowDown")
 CONF(RETRY_BASE, "queue.retry_base_ms", INT, "1000", 1, 3600000, "ms", "Delay before the first retry; doubles, with jitter")
 CONF(SHUTDOWN, "shutdown.grace_ms", INT, "10000", 0, 600000, "ms", "Time for requests and invocations to finish after SIGTERM")

@@ -7,9 +7,12 @@
  * a lane, tasks of that lane and those above count; so waiting batch tasks never keep a live event
  * from being loaded, and it is run before them.
  *
+ * Demands, pictures on the fly that requests wait for (dispatch_demand.c), become tasks beside
+ * them, with room of their own. Their lane is the live one; they and live events take turns.
+ *
  * Candidates are read per (lane, function), so a function at its reserved concurrency hides nobody.
- * Leases are the tasks themselves: an event is leased while a task holds it. One task per key at a
- * time, so no key is worked on twice at once.
+ * Leases are the tasks themselves: an event is leased while a task holds it. One task of events per
+ * key at a time, so no event of a key overtakes another; a demand takes no key.
  *
  * Threads: the loop's thread owns everything but what `lock` guards. The writer calls on_commit()
  * and done()s, the pool runs jobs; they hand back through the inbox and uv_async_send().
@@ -36,7 +39,6 @@
 #define WAKE_EVENTS 1000
 #define CANDIDATES_MAX 1024
 #define CANDIDATE_ARENA_BYTES (8u << 20)
-#define TASKS_PER_WORKER_MAX 6 /* in all states: results may wait for the disk, but not pile up */
 
 /* ---- the inbox ---- */
 
@@ -70,27 +72,48 @@ dispatch_pause(struct dispatch *d)
 
 /* ---- 1. tasks to workers ---- */
 
+/* Of one kind: tasks of events, or demands. */
 static bool
 before(const struct task *a, const struct task *b)
 {
     if (a->lane != b->lane)
         return a->lane < b->lane;
+    if (a->demand != NULL)
+        return a->demand->number < b->demand->number;
     return a->calls[0].event.id < b->calls[0].event.id;
+}
+
+/* Demands have the live lane. In it they and events take turns, and while a live event waits one
+ * worker stays out of their reach, if there are more: so neither starves the other, nor does a rush
+ * of slow ones hold up every upload. */
+static struct task *
+next_to_run(const struct dispatch *d)
+{
+    struct task *event = NULL, *demand = NULL;
+    int workers = d->load_max - 1;
+    int demands_running = 0;
+    bool live_waits = false;
+    for (struct task *t = d->tasks; t != NULL; t = t->next) {
+        struct task **best = t->demand != NULL ? &demand : &event;
+        demands_running += t->demand != NULL && t->state == TASK_RUNNING;
+        live_waits =
+            live_waits || (t->demand == NULL && t->lane == LANE_LIVE && t->state <= TASK_LOADED);
+        if (t->state == TASK_LOADED && (*best == NULL || before(t, *best)))
+            *best = t;
+    }
+    if (workers > 1 && live_waits && demands_running >= workers - 1)
+        demand = NULL;
+    if (event == NULL || demand == NULL)
+        return event == NULL ? demand : event;
+    return event->lane == LANE_LIVE && d->demand_ran ? event : demand;
 }
 
 static void
 run_loaded(struct dispatch *d)
 {
-    while (runtime_idle_count(d->runtime) > 0) {
-        struct task *best = NULL;
-        for (struct task *t = d->tasks; t != NULL; t = t->next) {
-            if (t->state == TASK_LOADED && (best == NULL || before(t, best)))
-                best = t;
-        }
-        if (best == NULL)
-            return;
-        task_run(best);
-    }
+    struct task *t;
+    while (runtime_idle_count(d->runtime) > 0 && (t = next_to_run(d)) != NULL)
+        task_run(t);
 }
 
 /* ---- 2. events to tasks ---- */
@@ -100,7 +123,7 @@ load_room(const struct dispatch *d, enum queue_lane lane)
 {
     int used = 0;
     for (const struct task *t = d->tasks; t != NULL; t = t->next)
-        used += t->state <= TASK_LOADED && t->lane <= lane;
+        used += t->demand == NULL && t->state <= TASK_LOADED && t->lane <= lane;
     return d->load_max - used;
 }
 
@@ -109,7 +132,7 @@ events_leased(const struct dispatch *d)
 {
     int count = 0;
     for (const struct task *t = d->tasks; t != NULL; t = t->next)
-        count += (int)t->call_count;
+        count += t->demand == NULL ? (int)t->call_count : 0;
     return count;
 }
 
@@ -118,15 +141,16 @@ key_taken(const struct dispatch *d, const struct queue_event *e)
 {
     for (const struct task *t = d->tasks; t != NULL; t = t->next) {
         const struct queue_event *mine = &t->calls[0].event;
-        if (t->call_count > 0 && mine->bucket_id == e->bucket_id && slice_eq(mine->key, e->key))
+        if (t->demand == NULL && t->call_count > 0 && mine->bucket_id == e->bucket_id &&
+            slice_eq(mine->key, e->key))
             return true;
     }
     return false;
 }
 
 /* Invocations of a function that are on their way, before their results. */
-static bool
-at_limit(const struct dispatch *d, const struct function *f)
+bool
+dispatch_at_limit(const struct dispatch *d, const struct function *f)
 {
     int count = 0;
     if (f->reserved_concurrency < 0)
@@ -179,7 +203,7 @@ join_event(void *arg, const struct queue_event *e)
     struct task *t = p->task;
     const struct function *f = registry_find(p->set, e->function);
     if (f == NULL || e->not_before_ms != 0 || e->generation != p->found->generation ||
-        t->call_count == FN_PER_REQUEST_MAX || at_limit(p->d, f) ||
+        t->call_count == FN_PER_REQUEST_MAX || dispatch_at_limit(p->d, f) ||
         (t->call_count > 0 && !same_limits(t, f, e)))
         return 0;
     for (size_t i = 0; i < t->call_count; i++) {
@@ -215,6 +239,10 @@ lease(struct pick *p, struct db_conn *conn, const struct queue_event *e)
         task_free(t);
         return join.err;
     }
+    for (size_t i = 0; i < t->call_count; i++) {
+        if (t->functions[i]->native.kind == NATIVE_THUMBNAIL)
+            p->d->demand_leased = false;
+    }
     task_load(t);
     return ERR_NONE;
 }
@@ -243,7 +271,7 @@ fill_lane(struct dispatch *d, struct db_conn *conn, struct function_set *set, en
     if (p.a == NULL || p.found == NULL)
         err = ERR_NOMEM;
     for (size_t i = 0; i < set->count && err == ERR_NONE && p.count < CANDIDATES_MAX; i++) {
-        if (at_limit(d, &set->functions[i])) {
+        if (dispatch_at_limit(d, &set->functions[i])) {
             *more = true;
             continue;
         }
@@ -295,20 +323,42 @@ arm_delayed(struct dispatch *d, struct db_conn *conn)
     return ERR_NONE;
 }
 
-static int
-lease_all(struct dispatch *d, struct db_conn *conn)
+static bool
+events_room(const struct dispatch *d)
 {
-    struct function_set *set = NULL;
+    return d->dirty && load_room(d, LANE_LIVE) > 0 &&
+           d->task_count - d->demand_count < TASKS_PER_WORKER_MAX * d->load_max;
+}
+
+static int
+lease_events(struct dispatch *d, struct db_conn *conn, struct function_set *set)
+{
     bool more = false;
-    int err = registry_get(d->registry, conn, &set);
-    if (err != ERR_NONE)
-        return err;
-    runtime_set_memory(d->runtime, memory_max(set));
+    int err = ERR_NONE;
     for (int lane = 0; lane < LANE_COUNT && err == ERR_NONE; lane++)
         err = fill_lane(d, conn, set, (enum queue_lane)lane, &more);
     if (err == ERR_NONE)
         err = arm_delayed(d, conn);
     d->dirty = more || err != ERR_NONE;
+    return err;
+}
+
+/* The places of a function with reserved concurrency go to events and demands in turn. */
+static int
+lease_all(struct dispatch *d, struct db_conn *conn)
+{
+    struct function_set *set = NULL;
+    bool demands_first = !d->demand_leased;
+    int err = registry_get(d->registry, conn, &set);
+    if (err != ERR_NONE)
+        return err;
+    runtime_set_memory(d->runtime, memory_max(set));
+    if (demands_first)
+        demand_lease(d, set);
+    if (events_room(d))
+        err = lease_events(d, conn, set);
+    if (!demands_first)
+        demand_lease(d, set);
     registry_unref(&set);
     return err;
 }
@@ -320,8 +370,7 @@ pump(struct dispatch *d)
     if (d->stopping)
         return;
     run_loaded(d);
-    if (!d->dirty || clock_mono_ms() < d->paused_until_ms || load_room(d, LANE_LIVE) <= 0 ||
-        d->task_count >= TASKS_PER_WORKER_MAX * d->load_max)
+    if (clock_mono_ms() < d->paused_until_ms || (!events_room(d) && !demand_room(d)))
         return;
     int err = db_read_begin(d->options.db, &conn);
     if (err == ERR_NONE) {
@@ -466,7 +515,8 @@ on_tick(uv_timer_t *timer)
     publish(d);
     feed(d);
     pump(d);
-    if (again || d->task_count > 0 || (!d->stopping && (d->dirty || workers_missing(d))))
+    bool waiting = d->dirty || d->demands != NULL || workers_missing(d);
+    if (again || d->task_count > 0 || (!d->stopping && waiting))
         uv_timer_start(timer, on_tick, TICK_MS, 0);
 }
 
@@ -519,9 +569,10 @@ drop_loaded(struct dispatch *d)
 {
     for (struct task *t = d->tasks, *next; t != NULL; t = next) {
         next = t->next;
-        if (t->state == TASK_LOADED)
+        if (t->state == TASK_LOADED && t->demand == NULL)
             task_free(t);
     }
+    demand_drop(d);
 }
 
 static void
@@ -538,12 +589,15 @@ on_wake(uv_async_t *async)
     struct dispatch *d = async->data;
     lock_take(&d->lock);
     struct task *inbox = d->inbox;
+    struct dispatch_demand *asked = d->asked;
     bool stop = d->stop_asked && !d->stopping;
     bool fed = d->feed_done && d->fed > 0;
     int64_t grace_ms = d->grace_ms;
-    bool news = d->committed || inbox != NULL || fed || stop || d->again;
+    bool news = d->committed || inbox != NULL || asked != NULL || fed || stop || d->again;
     d->dirty = d->dirty || d->committed;
     d->inbox = NULL;
+    d->asked = NULL;
+    d->asked_tail = &d->asked;
     d->feed_sent = d->feed_sent && !d->feed_done;
     d->wake_sent = d->wake_sent && !d->wake_done;
     d->committed = d->feed_done = d->wake_done = false;
@@ -554,6 +608,7 @@ on_wake(uv_async_t *async)
         inbox = t->inbox_next;
         task_step(t);
     }
+    demand_take(d, asked);
     if (stop)
         stop_begin(d, grace_ms);
     if (d->stopping)
@@ -589,6 +644,8 @@ dispatch_new(struct dispatch **out, const struct dispatch_options *options)
     struct dispatch *d = chk_calloc(1, sizeof *d);
     *d = (struct dispatch){.magic = DISPATCH_MAGIC, .options = *options};
     d->published = chk_calloc(1, sizeof *d->published);
+    d->demands_tail = &d->demands;
+    d->asked_tail = &d->asked;
     lock_init(&d->lock, LOCK_RANK_DISPATCH);
     db_on_commit(options->db, on_commit, d);
     *out = d;
@@ -663,7 +720,7 @@ dispatch_start(struct dispatch *d)
     count = count < 1 ? 1 : count > RUNTIME_WORKERS_MAX ? RUNTIME_WORKERS_MAX : count;
     d->load_max = count + 1; /* one ahead, so that a free worker never waits for the disk */
     d->dirty = true;
-    d->stopping = d->runtime_stopping = d->stop_asked = false;
+    d->stopping = d->runtime_stopping = false;
     d->published->workers.configured = count;
     d->pool = pool_new(count < POOL_THREADS_MAX ? count + 1 : POOL_THREADS_MAX, pool_leave,
                        registry_store(d->registry));
@@ -673,8 +730,9 @@ dispatch_start(struct dispatch *d)
     CHK(uv_timer_init(&d->loop, &d->delayed) == 0);
     CHK(uv_timer_init(&d->loop, &d->grace) == 0);
     d->wake.data = d->tick.data = d->delayed.data = d->grace.data = d;
-    lock_take(&d->lock); /* the writer looks already */
+    lock_take(&d->lock); /* others look already */
     d->open = true;
+    d->stop_asked = false;
     lock_release(&d->lock);
     CHK(pthread_create(&d->thread, NULL, thread_main, d) == 0);
     return ERR_NONE;
@@ -704,7 +762,7 @@ dispatch_free(struct dispatch **dp)
     if (d == NULL)
         return;
     CHK_MAGIC(d, DISPATCH_MAGIC);
-    CHK(d->pool == NULL && d->task_count == 0);
+    CHK(d->pool == NULL && d->task_count == 0 && d->demands == NULL && d->asked == NULL);
     lock_fini(&d->lock);
     free(d->published);
     d->magic = 0;

@@ -1,11 +1,13 @@
 /*
  * Queue -> runtime -> results: one thread with a loop. Leases events in memory, joins the events of
- * one object, keeps the concurrency limits, retries. dispatch.c has the model.
+ * one object, keeps the concurrency limits, retries; makes pictures on the fly between them.
+ * dispatch.c has the model.
  */
 #ifndef DARKROOM_PIPELINE_DISPATCH_H
 #define DARKROOM_PIPELINE_DISPATCH_H
 
 #include "base/conf.h"
+#include "pipeline/demand.h"
 #include "pipeline/queue.h"
 #include "pipeline/registry.h"
 #include "pipeline/runtime.h"
@@ -24,9 +26,26 @@ int dispatch_new(struct dispatch **out, const struct dispatch_options *options);
 void dispatch_bind(struct dispatch *d, struct registry *registry, struct queue *queue);
 int dispatch_start(struct dispatch *d);
 /* No new leases; waits for running invocations at most `grace_ms`, kills the rest; the queue stays.
- */
+ * Every demand has ended before it returns. */
 void dispatch_stop(struct dispatch *d, int64_t grace_ms);
 void dispatch_free(struct dispatch **d);
+
+/* A picture on the fly, to be made as a task without an event: the function `thumbnail` with one
+ * preset of its own. Nothing joins here and nothing bounds how many wait: the desk (demand.c) does.
+ */
+struct dispatch_demand {
+    /* the caller's, until done(): */
+    struct demand_spec spec;
+    void (*begun)(struct dispatch_demand *dd); /* a worker has it; on the dispatcher's thread */
+    void (*done)(struct dispatch_demand *dd);  /* once, likewise; whatever begun() said */
+    /* the dispatcher's: */
+    enum demand_end end;
+    char reason[DEMAND_REASON_MAX];
+    int64_t number;
+    struct dispatch_demand *next;
+};
+/* Any thread. ERR_CANCELED: not started, or stopping; then done() is never called. */
+int dispatch_demand(struct dispatch *d, struct dispatch_demand *dd);
 
 #define DISPATCH_RUNNING_MAX 256
 #define DISPATCH_TEXT_MAX 128

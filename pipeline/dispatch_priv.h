@@ -1,5 +1,6 @@
 /*
- * Inside the dispatcher: choosing what to do (dispatch.c) and one task's way (dispatch_task.c).
+ * Inside the dispatcher: choosing what to do (dispatch.c), one task's way (dispatch_task.c), and
+ * what is different for a task that makes a picture on the fly (dispatch_demand.c).
  *
  *            load job            worker free            answer            sealed
  *   LOADING ----------> LOADED -------------> RUNNING ---------> STORING -------> COMMITTING -->
@@ -11,16 +12,23 @@
  * leased from LOADING until it is freed; if its operation fails they are simply leased again later.
  * LOADING and STORING run on the pool; everything else on the loop's thread. COMMITTING waits for
  * the writer.
+ *
+ * A task with a `demand` has one call of `thumbnail` with no event behind it (its id is 0). It
+ * takes the same steps, but what goes wrong before there is anything to commit ends it at once.
  */
 #ifndef DARKROOM_PIPELINE_DISPATCH_PRIV_H
 #define DARKROOM_PIPELINE_DISPATCH_PRIV_H
 
 #include "base/lock.h"
 #include "objectstore/pool.h"
+#include "pipeline/demand_result.h"
 #include "pipeline/dispatch.h"
 #include "pipeline/result.h"
 
 #include <stdatomic.h>
+
+/* Of each kind, in all states: results may wait for the disk, but not pile up. */
+#define TASKS_PER_WORKER_MAX 6
 
 enum task_state { TASK_LOADING, TASK_LOADED, TASK_RUNNING, TASK_STORING, TASK_COMMITTING };
 
@@ -43,6 +51,9 @@ struct task {
     bool unfit; /* the result could not be committed for what it is */
     struct invocation inv;
     struct result result;
+    struct dispatch_demand *demand; /* NULL: a task of events */
+    bool at_hand;                   /* what the demand is about is stored already */
+    struct demand_result demand_result;
     struct pool_job job;
     struct db_op op;
     atomic_int seals_left;
@@ -65,8 +76,13 @@ struct dispatch {
 
     struct task *tasks;
     int task_count;
-    int load_max; /* tasks LOADING or LOADED, per lane and those above it */
-    bool dirty;   /* events may be ready that no task has */
+    struct dispatch_demand *demands, **demands_tail; /* in no task yet, oldest first */
+    int demand_count;                                /* tasks */
+    int64_t demand_number;
+    bool demand_ran;    /* the last task given to a worker was a demand's */
+    bool demand_leased; /* the last task made for `thumbnail` was a demand's */
+    int load_max;       /* tasks LOADING or LOADED, per lane and those above it */
+    bool dirty;         /* events may be ready that no task has */
     bool stopping;
     bool runtime_stopping;
     int64_t paused_until_ms; /* after a failed commit */
@@ -84,17 +100,24 @@ struct dispatch {
     bool again; /* waking or feeding failed; the tick tries again */
     int fed;
     struct task *inbox;
+    struct dispatch_demand *asked, **asked_tail; /* that the loop has not seen yet */
     struct dispatch_state *published;
 };
 
 /* ---- dispatch_task.c: on the loop's thread ---- */
 
+/* Rejects moves that the drawing does not have. */
+void task_set(struct task *t, enum task_state to);
 /* Starts loading. Takes the task, which is already listed. */
 void task_load(struct task *t);
 /* A LOADED task to an idle worker. */
 void task_run(struct task *t);
 /* A step on another thread has ended: the next one. */
 void task_step(struct task *t);
+/* An answered task to the pool, which copies its outputs into the store. */
+void task_store(struct task *t);
+/* To the writer, with `apply`, which adds about `bytes`. */
+void task_commit(struct task *t, db_apply_fn apply, size_t bytes);
 /* Submits (again) the operation of a COMMITTING task. */
 void task_submit(struct task *t);
 struct task *task_new(struct dispatch *d);
@@ -109,5 +132,29 @@ void task_free(struct task *t);
 void dispatch_post(struct task *t);
 /* Commits fail: do not lease for a while. */
 void dispatch_pause(struct dispatch *d);
+/* Has the function its reserved concurrency in tasks that have no result yet? */
+bool dispatch_at_limit(const struct dispatch *d, const struct function *f);
+
+/* ---- dispatch_demand.c: on the loop's thread ---- */
+
+/* New ones, as they came. */
+void demand_take(struct dispatch *d, struct dispatch_demand *list);
+/* Is there one that could become a task now, its function's limit apart? */
+bool demand_room(const struct dispatch *d);
+/* Makes tasks of them. */
+void demand_lease(struct dispatch *d, struct function_set *set);
+/* Shutdown: those that no worker has end now. */
+void demand_drop(struct dispatch *d);
+/* The config of a demand's call. */
+void demand_config(const struct task *t, struct buf *out);
+/* The invocation has begun, or could not be. */
+void demand_begun(struct task *t, int err);
+/* What task_step() and the runtime's answer are for tasks of events. */
+void demand_step(struct task *t);
+void demand_answered(struct invocation *inv);
+/* The operation was refused. */
+void demand_not_committed(struct task *t, int err);
+/* On a pool thread, before the source is opened: is it there already? */
+bool demand_at_hand(struct task *t);
 
 #endif

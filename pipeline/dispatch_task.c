@@ -16,7 +16,7 @@
 #define HINTS_MAX (4u << 10)
 #define OP_BYTES 4096 /* rows that come with one operation, about */
 
-static void
+void
 task_set(struct task *t, enum task_state to)
 {
     static const unsigned allowed[] = {
@@ -66,6 +66,7 @@ void
 task_free(struct task *t)
 {
     struct dispatch *d = t->d;
+    CHK(t->demand == NULL); /* it has ended */
     *(t->prev == NULL ? &d->tasks : &t->prev->next) = t->next;
     if (t->next != NULL)
         t->next->prev = t->prev;
@@ -126,17 +127,31 @@ task_submit(struct task *t)
     if (err == ERR_NONE || err == ERR_BUSY) /* a full queue: the tick tries again */
         return;
     struct dispatch *d = t->d;
+    if (t->demand != NULL) {
+        demand_not_committed(t, err);
+        return;
+    }
     log_line(LOG_WARN, "result_not_committed", "error=%s", err_name(err));
     dispatch_pause(d);
     task_free(t);
     d->dirty = true; /* its events are free again */
 }
 
+void
+task_commit(struct task *t, db_apply_fn apply, size_t bytes)
+{
+    task_set(t, TASK_COMMITTING);
+    t->op = (struct db_op){.apply = apply,
+                           .done = commit_done,
+                           .bytes = bytes,
+                           .urgent = t->demand == NULL && bytes == OP_BYTES}; /* an ack alone */
+    task_submit(t);
+}
+
 static void
 commit(struct task *t)
 {
     size_t bytes = OP_BYTES;
-    task_set(t, TASK_COMMITTING);
     for (size_t i = 0; i < t->call_count; i++) {
         const struct fn_answer *answer = t->calls[i].answer;
         for (size_t k = 0; answer != NULL && k < answer->output_count; k++)
@@ -152,11 +167,7 @@ commit(struct task *t)
     t->result.run_us = t->inv.run_us;
     t->result.cpu_us = t->inv.result.cpu_us;
     t->result.rss_bytes = t->inv.rss_peak_bytes;
-    t->op = (struct db_op){.apply = commit_apply,
-                           .done = commit_done,
-                           .bytes = bytes,
-                           .urgent = bytes == OP_BYTES}; /* an acknowledgement alone */
-    task_submit(t);
+    task_commit(t, commit_apply, bytes);
 }
 
 /* The storage is well and yet this result cannot be committed: that is an attempt, so that it ends
@@ -210,15 +221,22 @@ load_once(struct task *t)
 
 /* Bytes that are gone may have been overtaken: look again. Still current and still not there means
  * that they are lost. */
+static int
+load_source(struct task *t)
+{
+    int err = load_once(t);
+    if (err == ERR_STALE)
+        err = load_once(t);
+    return err == ERR_STALE ? ERR_CORRUPT : err;
+}
+
 static void
 load_run(struct pool_job *job)
 {
     struct task *t = CONTAINER_OF(job, struct task, job);
-    t->err = load_once(t);
-    if (t->err == ERR_STALE)
-        t->err = load_once(t);
-    if (t->err == ERR_STALE)
-        t->err = ERR_CORRUPT;
+    t->err = load_source(t);
+    if (t->demand != NULL && t->err == ERR_NONE && !t->superseded)
+        t->at_hand = demand_at_hand(t);
     dispatch_post(t);
 }
 
@@ -292,7 +310,10 @@ request_fill(struct task *t)
         const struct function *f = t->functions[i];
         struct buf config;
         buf_init(&config, FN_CONFIG_MAX);
-        native_call_config(&f->native, t->calls[i].event.followup, &config);
+        if (t->demand != NULL)
+            demand_config(t, &config);
+        else
+            native_call_config(&f->native, t->calls[i].event.followup, &config);
         q->calls[i] = (struct fn_call){f->name, arena_dup(t->arena, buf_slice(&config))};
         int err = config.err != 0 ? config.err : q->calls[i].config.p == NULL ? ERR_NOMEM : 0;
         buf_fini(&config);
@@ -313,19 +334,9 @@ request_fill(struct task *t)
     return ERR_NONE;
 }
 
-static void answered(struct invocation *inv);
-
-void
-task_run(struct task *t)
+static void
+not_begun(struct task *t, int err)
 {
-    task_set(t, TASK_RUNNING);
-    t->inv.arena = t->arena;
-    t->inv.done = answered;
-    int err = request_fill(t);
-    if (err == ERR_NONE)
-        err = runtime_invoke(t->d->runtime, &t->inv);
-    if (err == ERR_NONE)
-        return;
     if (err == ERR_BUSY || err == ERR_NOMEM)
         task_uncount(t);
     else
@@ -333,6 +344,23 @@ task_run(struct task *t)
     commit(t);
 }
 
+static void answered(struct invocation *inv);
+
+void
+task_run(struct task *t)
+{
+    task_set(t, TASK_RUNNING);
+    t->inv.arena = t->arena;
+    t->inv.done = t->demand != NULL ? demand_answered : answered;
+    t->d->demand_ran = t->demand != NULL;
+    int err = request_fill(t);
+    if (err == ERR_NONE)
+        err = runtime_invoke(t->d->runtime, &t->inv);
+    if (t->demand != NULL)
+        demand_begun(t, err);
+    else if (err != ERR_NONE)
+        not_begun(t, err);
+}
 /* ---- STORING ---- */
 
 static const struct fn_answer *
@@ -390,6 +418,14 @@ store_run(struct pool_job *job)
     sealed(t, err);
 }
 
+void
+task_store(struct task *t)
+{
+    task_set(t, TASK_STORING);
+    t->job.run = store_run;
+    pool_submit(t->d->pool, &t->job);
+}
+
 static void
 answered(struct invocation *inv)
 {
@@ -406,9 +442,7 @@ answered(struct invocation *inv)
             t->calls[i].answer = answer_of(&inv->result, t->calls[i].event.function);
             CHK(t->calls[i].answer != NULL); /* fn_result_read() has seen to it */
         }
-        task_set(t, TASK_STORING);
-        t->job.run = store_run;
-        pool_submit(d->pool, &t->job);
+        task_store(t);
     }
     d->dirty = true; /* a place to load ahead, perhaps a concurrency slot */
 }
@@ -428,6 +462,10 @@ stored(struct task *t)
 void
 task_step(struct task *t)
 {
+    if (t->demand != NULL) {
+        demand_step(t);
+        return;
+    }
     switch (t->state) {
     case TASK_LOADING:
         loaded(t);

@@ -20,6 +20,7 @@ struct pipeline {
     struct queue *queue;
     struct outbox *outbox;
     struct dispatch *dispatch;
+    struct demand_desk *desk;
 };
 
 int
@@ -40,6 +41,7 @@ pipeline_open(struct pipeline **out, const struct pipeline_options *options)
     if (err == ERR_NONE) {
         p->outbox = outbox_new(p->registry);
         dispatch_bind(p->dispatch, p->registry, p->queue);
+        p->desk = demand_desk_new(p->dispatch, (int)conf_int(options->conf, CONF_DEMANDS_MAX));
     }
     if (err != ERR_NONE) {
         /* The hook is set: what it points to stays until the process, which cannot go on, ends. */
@@ -88,6 +90,7 @@ pipeline_close(struct pipeline **pp)
     if (p == NULL)
         return;
     CHK_MAGIC(p, PIPELINE_MAGIC);
+    demand_desk_free(&p->desk);
     dispatch_free(&p->dispatch);
     outbox_free(&p->outbox);
     queue_close(&p->queue);
@@ -133,6 +136,13 @@ pipeline_dispatch(struct pipeline *p)
 {
     CHK_MAGIC(p, PIPELINE_MAGIC);
     return p->dispatch;
+}
+
+struct demand_desk *
+pipeline_desk(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return p->desk;
 }
 
 /* ---- a bucket with everything ---- */

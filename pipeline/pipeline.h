@@ -40,6 +40,7 @@ bool pipeline_accepting(void *arg);
 struct registry *pipeline_registry(struct pipeline *p);
 struct queue *pipeline_queue(struct pipeline *p);
 struct dispatch *pipeline_dispatch(struct pipeline *p);
+struct demand_desk *pipeline_desk(struct pipeline *p);
 
 /* Inside apply(), at the first start or for `darkroom buckets add`: the bucket (made when missing,
  * for that owner), the derived bucket, the table, the rules of both native functions;

@@ -15,6 +15,7 @@
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "pipeline/derived.h"
 #include "pipeline/native_item.h"
 #include "pipeline/notice.h"
 #include "pipeline/provenance.h"
@@ -30,17 +31,13 @@ struct part {
     const struct result_output *output; /* NULL: no object */
     struct slice state;                 /* "ready", "skipped: ...", "failed: ..." */
     struct slice key;                   /* derived key, when there is an object */
-    struct store_put_result put;
 };
 
 struct work {
     const struct verdict *v;
     struct db_conn *conn;
     struct arena *a;
-    char bucket[NATIVE_BUCKET_MAX + 1]; /* derived */
-    int64_t bucket_id;                  /* 0: it does not exist */
-    const char *bucket_trouble;         /* why bucket_id is 0 */
-    struct slice bucket_owner;
+    struct derived_place place;
     struct part parts[PRESETS_MAX];
     size_t part_count;
     struct provenance *rows;
@@ -125,53 +122,18 @@ part_without(struct work *w, struct part *part, enum fn_status status, struct sl
 /* ---- 1. derived objects ---- */
 
 static int
-put_meta(const struct verdict *v, const struct preset *p, struct buf *meta)
-{
-    char hash[PRESET_HASH_TEXT];
-    preset_hash(p, hash);
-    store_meta_add(meta, SLICE_LIT("x-amz-meta-preset"), slice_str(p->name));
-    store_meta_add(meta, SLICE_LIT("x-amz-meta-preset-hash"), slice_str(hash));
-    store_meta_add(meta, SLICE_LIT("x-amz-meta-source-version"), slice_str(v->object->version_id));
-    return meta->err;
-}
-
-static int
-put_object(struct work *w, struct part *part)
+put_object(struct work *w, const struct part *part)
 {
     const struct verdict *v = w->v;
-    struct buf meta;
-    char hash[PRESET_HASH_TEXT];
-    buf_init(&meta, STORE_USER_META_MAX);
-    int err = put_meta(v, part->preset, &meta);
-    struct store_put_spec spec = {
-        .kind = STORE_CREATED_PUT,
-        .bucket = slice_str(w->bucket),
-        .key = part->key,
-        .owner = w->bucket_owner,
-        .request_id = v->event->request_id,
-        .content_type = slice_str(preset_content_type(part->preset->format)),
-        .meta = buf_slice(&meta),
-        .etag = part->output->etag,
-        .by_function = true,
-    };
-    if (err == ERR_NONE)
-        err = store_apply_put(registry_store(v->registry), w->conn, &spec, part->output->put,
-                              &part->put);
-    buf_fini(&meta);
-    if (err != ERR_NONE)
-        return err;
-    preset_hash(part->preset, hash);
-    struct provenance row = {.source_bucket_id = v->event->bucket_id,
-                             .source_key = v->event->key,
-                             .derived_bucket_id = w->bucket_id,
-                             .derived_bucket = slice_str(w->bucket),
-                             .derived_key = part->key,
-                             .preset = slice_str(part->preset->name),
-                             .config_hash = slice_str(hash),
-                             .source_generation = v->event->generation,
-                             .derived_generation = part->put.generation,
-                             .function = v->function->name};
-    return provenance_apply_put(w->conn, &row);
+    struct derived_spec spec = {.place = &w->place,
+                                .function = v->function,
+                                .preset = part->preset,
+                                .output = part->output,
+                                .key = part->key,
+                                .source_key = v->event->key,
+                                .source = v->object,
+                                .request_id = v->event->request_id};
+    return derived_apply_put(registry_store(v->registry), w->conn, &spec);
 }
 
 static int
@@ -197,8 +159,8 @@ derive_one(struct work *w, const struct preset *p)
     }
     if (err != ERR_NONE || part->key.p == NULL)
         return ERR_NOMEM;
-    if (w->bucket_id == 0) {
-        part_without(w, part, FN_FAILED, slice_str(w->bucket_trouble));
+    if (w->place.bucket_id == 0) {
+        part_without(w, part, FN_FAILED, slice_str(w->place.trouble));
         return ERR_NONE;
     }
     part->output = &v->outputs[index];
@@ -226,7 +188,8 @@ superfluous(const struct work *w, const struct provenance *row)
             continue;
         if (part->output == NULL)
             return other_generation;
-        return row->derived_bucket_id != w->bucket_id || !slice_eq(row->derived_key, part->key);
+        return row->derived_bucket_id != w->place.bucket_id ||
+               !slice_eq(row->derived_key, part->key);
     }
     /* A preset of the other pass: its own verdict replaces it, unless there will be none. */
     return w->v->status != FN_OK && !w->v->event->followup && other_generation;
@@ -275,7 +238,7 @@ entry_make(struct work *w, const struct part *part, struct attr_value *entry)
         const char *name;
         struct attr_value value;
     } members[] = {
-        {"bucket", attr_s(slice_str(w->bucket))},
+        {"bucket", attr_s(slice_str(w->place.bucket))},
         {"content_type", attr_s(slice_str(preset_content_type(part->preset->format)))},
         {"etag", attr_s(slice_str(part->output->etag))},
         {"height", attr_int(a, o->height)},
@@ -414,7 +377,7 @@ preset_told(struct work *w, const struct preset *p)
     told.state = part->state;
     if (part->output == NULL)
         return told;
-    told.bucket = slice_str(w->bucket);
+    told.bucket = slice_str(w->place.bucket);
     told.key = part->key;
     told.content_type = slice_str(preset_content_type(p->format));
     told.etag = slice_str(part->output->etag);
@@ -453,42 +416,13 @@ tell(struct work *w)
 
 /* ---- the whole ---- */
 
-/* Somebody else may have made a bucket of that name since the rule was set: nothing of this
- * account's pictures goes there. */
-static int
-keep_owner(struct work *w)
-{
-    const struct verdict *v = w->v;
-    struct slice source_owner;
-    int64_t source_id = 0;
-    if (w->bucket_id == 0)
-        return ERR_NONE;
-    int err = store_apply_bucket_get(registry_store(v->registry), w->conn, v->event->bucket,
-                                     &source_id, w->a, &source_owner);
-    if (err != ERR_NONE)
-        return err;
-    if (!slice_eq(source_owner, w->bucket_owner)) {
-        w->bucket_id = 0;
-        w->bucket_trouble = "the derived bucket belongs to another account";
-    }
-    return ERR_NONE;
-}
-
 static int
 thumbnail(struct work *w)
 {
     const struct verdict *v = w->v;
     const struct preset_list *presets = &v->function->native.presets;
-    int err = native_derived_bucket(&v->function->native, v->event->bucket, w->bucket);
-    if (err == ERR_NONE)
-        err = store_apply_bucket_get(registry_store(v->registry), w->conn, slice_str(w->bucket),
-                                     &w->bucket_id, w->a, &w->bucket_owner);
-    if (err == ERR_TOOBIG || err == ERR_INVALID || err == ERR_NOTFOUND || err == ERR_NOPARENT) {
-        w->bucket_id = 0;
-        err = ERR_NONE;
-    }
-    if (err == ERR_NONE)
-        err = keep_owner(w);
+    int err = derived_place_find(registry_store(v->registry), w->conn, w->a, v->function,
+                                 v->event->bucket, &w->place);
     if (err == ERR_NONE)
         err = provenance_list(w->conn, w->a, v->event->bucket_id, v->event->key, &w->rows);
     for (size_t i = 0; i < presets->count && err == ERR_NONE; i++) {
@@ -505,10 +439,7 @@ thumbnail(struct work *w)
 int
 verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *outcome)
 {
-    struct work w = {.v = v,
-                     .conn = conn,
-                     .worst = v->status,
-                     .bucket_trouble = "the derived bucket does not exist"};
+    struct work w = {.v = v, .conn = conn, .worst = v->status};
     int err = ERR_NONE;
     w.a = arena_new(ITEM_ARENA_BYTES);
     if (w.a == NULL)

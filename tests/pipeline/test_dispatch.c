@@ -1,105 +1,14 @@
 /*
- * The whole pipeline with the real worker program. Workers are stopped with SIGSTOP to hold an
- * invocation open while the world changes around it.
+ * The whole pipeline with the real worker program.
  */
-#include "tests/pipeline/rig.h"
+#include "tests/pipeline/rig_workers.h"
 
 #include "pipeline/history.h"
 
 #include <fcntl.h>
 #include <ftw.h>
-#include <limits.h>
-#include <signal.h>
 
 #define PHOTO "samples/grey.jpg"
-
-static char worker_path[PATH_MAX];
-
-static bool
-find_worker(void)
-{
-    static const char *const places[] = {"/../../darkroom-worker", "/../../../../darkroom-worker"};
-    char here[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
-    if (n <= 0)
-        return false;
-    here[n] = '\0';
-    *strrchr(here, '/') = '\0';
-    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-        char joined[PATH_MAX + 64];
-        snprintf(joined, sizeof joined, "%s%s", here, places[i]);
-        if (realpath(joined, worker_path) != NULL && access(worker_path, X_OK) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int
-setup(void **state)
-{
-    struct rig *r = chk_calloc(1, sizeof *r);
-    *state = r;
-    if (worker_path[0] == '\0' && !find_worker()) {
-        printf("no darkroom-worker beside the tests: build it first\n");
-        free(r);
-        *state = NULL;
-        return 0;
-    }
-    rig_open(r, worker_path);
-    rig_full_bucket(r, "photos");
-    rig_start(r);
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    struct rig *r = *state;
-    if (r == NULL)
-        return 0;
-    rig_close(r);
-    free(r);
-    return 0;
-}
-
-/* ---- conditions ---- */
-
-static struct dispatch_state *
-snapshot(struct rig *r)
-{
-    static struct dispatch_state s;
-    dispatch_snapshot(pipeline_dispatch(r->pipeline), &s);
-    return &s;
-}
-
-static bool
-all_idle(struct rig *r, void *arg)
-{
-    (void)arg;
-    struct dispatch_state *s = snapshot(r);
-    for (size_t i = 0; i < s->workers.worker_count; i++) {
-        if (s->workers.workers[i].state != WORKER_IDLE)
-            return false;
-    }
-    return s->workers.worker_count == 2;
-}
-
-static bool
-one_running(struct rig *r, void *arg)
-{
-    (void)arg;
-    return snapshot(r)->running_count > 0;
-}
-
-static void
-signal_workers(struct rig *r, int signum)
-{
-    struct dispatch_state *s = snapshot(r);
-    for (size_t i = 0; i < s->workers.worker_count; i++) {
-        if (s->workers.workers[i].pid > 0)
-            kill((pid_t)s->workers.workers[i].pid, signum);
-    }
-}
 
 /* An invocation that cannot end: every worker is stopped before the object comes. */
 static int64_t
@@ -111,12 +20,6 @@ put_held(struct rig *r, const char *key)
     assert_true(rig_wait(r, one_running, NULL));
     return generation;
 }
-
-#define NEED_WORKER(r)   \
-    do {                 \
-        if ((r) == NULL) \
-            skip();      \
-    } while (0)
 
 /* ---- tests ---- */
 
@@ -198,17 +101,6 @@ deleted_while_running(void **state)
     assert_true(rig_wait(r, rig_queue_empty, NULL));
     assert_int_equal(rig_count(r, "photos-derived", "d/"), 0);
     assert_string_equal(rig_attr(r, "photos", "d", "key"), "");
-}
-
-static void
-kill_the_running_one(struct rig *r)
-{
-    struct dispatch_state *s = snapshot(r);
-    for (size_t i = 0; i < s->workers.worker_count; i++) {
-        const struct runtime_worker_view *w = &s->workers.workers[i];
-        bool runs = w->state == WORKER_ADMITTING || w->state == WORKER_RUNNING;
-        kill((pid_t)w->pid, runs ? SIGKILL : SIGCONT);
-    }
 }
 
 static void

@@ -1,0 +1,331 @@
+/*
+ * Demands as tasks without an event. They share workers, limits and steps with the events' tasks
+ * and differ in this:
+ *
+ *   - nobody keeps them: what fails ends the demand, with a reason, and is not tried again
+ *   - they do not take their key: a newer generation is the fence's business, when they load and
+ *     when they commit
+ *   - one whose picture is there when it loads (made by an equal one that ended just before it was
+ *     asked for) needs no worker
+ *
+ *   asked --> d->demands --lease--> LOADING -> LOADED -> RUNNING -> STORING -> COMMITTING
+ *                |                     |          |          |          |           |
+ *                +---------------------+----------+----------+----------+-----------+--> done()
+ */
+#include "base/chk.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "pipeline/dispatch_priv.h"
+#include "pipeline/provenance.h"
+
+#include <stdio.h>
+
+#define FUNCTION SLICE_LIT("thumbnail")
+#define OP_BYTES 4096 /* rows that come with one operation, about */
+#define STOPPING SLICE_LIT("shutting down")
+
+int
+dispatch_demand(struct dispatch *d, struct dispatch_demand *dd)
+{
+    dd->next = NULL;
+    lock_take(&d->lock);
+    bool open = d->open && !d->stop_asked;
+    if (open) {
+        *d->asked_tail = dd;
+        d->asked_tail = &dd->next;
+        uv_async_send(&d->wake);
+    }
+    lock_release(&d->lock);
+    return open ? ERR_NONE : ERR_CANCELED;
+}
+
+/* ---- the end ---- */
+
+static void
+finish(struct dispatch_demand *dd, enum demand_end end, struct slice reason)
+{
+    dd->end = end;
+    demand_reason_copy(dd->reason, reason);
+    dd->done(dd);
+}
+
+/* Ends the demand and frees the task. */
+static void
+end_task(struct task *t, enum demand_end end, struct slice reason)
+{
+    struct dispatch_demand *dd = t->demand;
+    char kept[DEMAND_REASON_MAX]; /* it may lie in what goes with the task */
+    demand_reason_copy(kept, reason);
+    t->demand = NULL;
+    t->d->demand_count--;
+    t->d->dirty = true; /* perhaps a concurrency slot */
+    task_free(t);
+    finish(dd, end, slice_str(kept));
+}
+
+/* ---- waiting ---- */
+
+void
+demand_take(struct dispatch *d, struct dispatch_demand *list)
+{
+    for (struct dispatch_demand *dd = list, *next; dd != NULL; dd = next) {
+        next = dd->next;
+        dd->number = ++d->demand_number;
+        dd->next = NULL;
+        *d->demands_tail = dd;
+        d->demands_tail = &dd->next;
+    }
+}
+
+static struct dispatch_demand *
+take_first(struct dispatch *d)
+{
+    struct dispatch_demand *dd = d->demands;
+    d->demands = dd->next;
+    if (d->demands == NULL)
+        d->demands_tail = &d->demands;
+    return dd;
+}
+
+bool
+demand_room(const struct dispatch *d)
+{
+    int ahead = 0;
+    if (d->demands == NULL || d->demand_count >= TASKS_PER_WORKER_MAX * d->load_max)
+        return false;
+    for (const struct task *t = d->tasks; t != NULL; t = t->next)
+        ahead += t->demand != NULL && t->state <= TASK_LOADED;
+    return ahead < d->load_max;
+}
+
+static void
+lease_one(struct dispatch *d, struct function_set *set, const struct function *f)
+{
+    struct dispatch_demand *dd = take_first(d);
+    const struct demand_spec *spec = &dd->spec;
+    struct task *t = task_new(d);
+    if (t == NULL) {
+        finish(dd, DEMAND_ERROR, slice_str(err_text(ERR_NOMEM)));
+        return;
+    }
+    t->demand = dd;
+    t->lane = LANE_LIVE;
+    t->set = set;
+    __atomic_add_fetch(&set->refs, 1, __ATOMIC_RELAXED);
+    t->functions[0] = f;
+    t->calls[0] = (struct result_call){.revision = f->revision,
+                                       .event = {.lane = LANE_LIVE,
+                                                 .function = f->name,
+                                                 .bucket_id = spec->bucket_id,
+                                                 .bucket = spec->bucket,
+                                                 .key = spec->key,
+                                                 .generation = spec->generation}};
+    t->call_count = 1;
+    d->demand_count++;
+    d->demand_leased = true;
+    task_load(t);
+}
+
+static void
+refuse_all(struct dispatch *d, struct slice reason)
+{
+    while (d->demands != NULL)
+        finish(take_first(d), DEMAND_ERROR, reason);
+}
+
+void
+demand_lease(struct dispatch *d, struct function_set *set)
+{
+    const struct function *f = registry_find(set, FUNCTION);
+    if (f == NULL || f->native.kind != NATIVE_THUMBNAIL)
+        refuse_all(d, SLICE_LIT("there is no function thumbnail"));
+    else if (f->reserved_concurrency == 0)
+        refuse_all(d, SLICE_LIT("the function thumbnail is paused"));
+    while (demand_room(d) && !dispatch_at_limit(d, f))
+        lease_one(d, set, f);
+}
+
+void
+demand_drop(struct dispatch *d)
+{
+    refuse_all(d, STOPPING);
+    for (struct task *t = d->tasks, *next; t != NULL; t = next) {
+        next = t->next;
+        if (t->demand != NULL && t->state == TASK_LOADED)
+            end_task(t, DEMAND_ERROR, STOPPING);
+    }
+}
+
+/* ---- LOADING ---- */
+
+/* The row of this very picture, made of this generation. */
+static bool
+row_of(const struct provenance *row, const struct demand_spec *spec)
+{
+    return row->source_generation == spec->generation && slice_eqs(row->preset, spec->preset.name);
+}
+
+bool
+demand_at_hand(struct task *t)
+{
+    const struct demand_spec *spec = &t->demand->spec;
+    const struct store_object *object = NULL;
+    struct db_conn *conn = NULL;
+    struct provenance *rows = NULL;
+    bool there = false;
+    if (db_read_begin(t->d->options.db, &conn) != ERR_NONE)
+        return false;
+    int err = provenance_list(conn, t->arena, spec->bucket_id, spec->key, &rows);
+    db_read_end(t->d->options.db, &conn);
+    if (err != ERR_NONE)
+        return false;
+    while (rows != NULL && !row_of(rows, spec))
+        rows = rows->next;
+    /* A client may have removed or replaced the object since. */
+    if (rows != NULL && store_get(registry_store(t->d->registry), rows->derived_bucket,
+                                  rows->derived_key, &object) == ERR_NONE)
+        there = object->generation == rows->derived_generation;
+    store_object_unref(&object);
+    return there;
+}
+
+static void
+loaded(struct task *t)
+{
+    char reason[128];
+    if (t->superseded) {
+        end_task(t, DEMAND_STALE, SLICE_LIT("a newer generation exists"));
+    } else if (t->err != ERR_NONE) {
+        snprintf(reason, sizeof reason, "the source cannot be read: %s", err_text(t->err));
+        end_task(t, DEMAND_ERROR, slice_str(reason));
+    } else if (t->at_hand) {
+        end_task(t, DEMAND_STORED, SLICE_NONE);
+    } else {
+        task_set(t, TASK_LOADED);
+    }
+}
+
+/* ---- RUNNING ---- */
+
+void
+demand_config(const struct task *t, struct buf *out)
+{
+    struct preset_list list = {.presets = {t->demand->spec.preset}, .count = 1};
+    preset_config_write(&list, preset_is_followup(&list.presets[0]), out);
+}
+
+void
+demand_begun(struct task *t, int err)
+{
+    if (err == ERR_NONE)
+        t->demand->begun(t->demand);
+    else
+        end_task(t, DEMAND_ERROR, SLICE_LIT("the request could not be made"));
+}
+
+/* ---- COMMITTING ---- */
+
+static int
+commit_apply(struct db_op *op, struct db_conn *conn)
+{
+    return demand_result_apply(&CONTAINER_OF(op, struct task, op)->demand_result, conn);
+}
+
+static void
+commit(struct task *t)
+{
+    struct demand_result *r = &t->demand_result;
+    size_t bytes = OP_BYTES;
+    if (r->end == DEMAND_STORED && r->output.output->bytes <= STORE_INLINE_MAX)
+        bytes += (size_t)r->output.output->bytes;
+    r->revision = t->calls[0].revision;
+    r->pid = t->inv.pid;
+    r->started_ms = t->inv.started_ms;
+    r->run_us = t->inv.run_us;
+    r->cpu_us = t->inv.result.cpu_us;
+    r->rss_bytes = t->inv.rss_peak_bytes;
+    task_commit(t, commit_apply, bytes);
+}
+
+/* When all that was lost is a line of the history, the demand ends as it would have. */
+void
+demand_not_committed(struct task *t, int err)
+{
+    const struct demand_result *r = &t->demand_result;
+    char reason[128];
+    log_line(LOG_WARN, "demand_not_committed", "error=%s", err_name(err));
+    if (r->end != DEMAND_STORED) {
+        end_task(t, r->end, r->reason);
+        return;
+    }
+    snprintf(reason, sizeof reason, "the picture cannot be stored: %s", err_text(err));
+    end_task(t, DEMAND_ERROR, slice_str(reason));
+}
+
+static void
+committed(struct task *t)
+{
+    if (t->err != ERR_NONE)
+        demand_not_committed(t, t->err);
+    else
+        end_task(t, t->demand_result.ended, slice_str(t->demand_result.why));
+}
+
+/* ---- STORING ---- */
+
+void
+demand_answered(struct invocation *inv)
+{
+    struct task *t = CONTAINER_OF(inv, struct task, inv);
+    struct demand_result *r = &t->demand_result;
+    const struct fn_output *output = NULL;
+    t->d->dirty = true; /* a place to load ahead, perhaps a concurrency slot */
+    if (inv->outcome == INVOKE_CANCELED) {
+        end_task(t, DEMAND_ERROR, STOPPING);
+        return;
+    }
+    *r = (struct demand_result){.registry = t->d->registry, .spec = &t->demand->spec};
+    if (inv->outcome == INVOKE_ANSWERED) {
+        demand_result_judge(r, &inv->result.answers[0], &output);
+    } else {
+        r->end = DEMAND_ERROR;
+        r->outcome = invoke_outcome_name(inv->outcome);
+        r->reason = slice_str(inv->reason);
+    }
+    if (output == NULL) {
+        commit(t);
+        return;
+    }
+    t->calls[0].answer = &inv->result.answers[0];
+    task_store(t);
+}
+
+static void
+stored(struct task *t)
+{
+    if (t->err != ERR_NONE) {
+        demand_not_committed(t, t->err);
+        return;
+    }
+    t->demand_result.output = t->calls[0].outputs[0];
+    commit(t);
+}
+
+void
+demand_step(struct task *t)
+{
+    switch (t->state) {
+    case TASK_LOADING:
+        loaded(t);
+        return;
+    case TASK_STORING:
+        stored(t);
+        return;
+    case TASK_COMMITTING:
+        committed(t);
+        return;
+    case TASK_LOADED:
+    case TASK_RUNNING:
+        CHK(!"no other thread has a task in this state");
+    }
+}
