@@ -10,6 +10,9 @@
 #include "pipeline/event.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
+
+static _Atomic uint64_t added;
 
 const char *
 notice_kind_name(enum notice_kind kind)
@@ -132,6 +135,7 @@ notice_apply_add(struct db_conn *conn, struct notice *n)
         return err;
     n->id++;
     n->time_ms = clock_wall_ms();
+    atomic_fetch_add(&added, 1);
     struct db_stmt *s = db_prepare(
         conn, "INSERT INTO notice (id, kind, bucket_id, bucket, key, generation, "
               "version_id, time_ms, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
@@ -146,6 +150,12 @@ notice_apply_add(struct db_conn *conn, struct notice *n)
     db_bind_text(s, 9, n->detail);
     err = db_run(s);
     return err == ERR_NONE ? trim(conn, n->id, n->time_ms) : err;
+}
+
+uint64_t
+notice_added(void)
+{
+    return atomic_load(&added);
 }
 
 int

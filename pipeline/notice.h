@@ -59,6 +59,9 @@ void notice_detail(const struct notice_preset *presets, size_t count, struct buf
 
 /* Inside apply(). Sets id and time, trims old rows. */
 int notice_apply_add(struct db_conn *conn, struct notice *n);
+/* How many were added in this process, rolled back ones included: while it does not move, there is
+ * nothing new to read. Any thread. */
+uint64_t notice_added(void);
 /* In order of ids, those in (after, until]; strings lent for the call. At most `limit`; stops when
  * fn returns non-zero, and returns it when it is negative. */
 typedef int (*notice_fn)(void *arg, const struct notice *n);

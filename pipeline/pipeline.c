@@ -21,6 +21,7 @@ struct pipeline {
     struct outbox *outbox;
     struct dispatch *dispatch;
     struct demand_desk *desk;
+    struct notifier *notifier;
 };
 
 int
@@ -30,7 +31,8 @@ pipeline_open(struct pipeline **out, const struct pipeline_options *options)
     p->magic = PIPELINE_MAGIC;
     p->worker_program = strdup(options->worker_program);
     CHK(p->worker_program != NULL);
-    /* The commit hook must be set before the first operation, so this comes first. */
+    /* Commit hooks must be set before the first operation, so these come first. */
+    p->notifier = notifier_new(options->db);
     struct dispatch_options dispatch = {
         .db = options->db, .conf = options->conf, .worker_program = p->worker_program};
     int err = dispatch_new(&p->dispatch, &dispatch);
@@ -44,7 +46,8 @@ pipeline_open(struct pipeline **out, const struct pipeline_options *options)
         p->desk = demand_desk_new(p->dispatch, (int)conf_int(options->conf, CONF_DEMANDS_MAX));
     }
     if (err != ERR_NONE) {
-        /* The hook is set: what it points to stays until the process, which cannot go on, ends. */
+        /* The hooks are set: what they point to stays until the process, which cannot go on, ends.
+         */
         queue_close(&p->queue);
         registry_close(&p->registry);
         return err;
@@ -72,13 +75,22 @@ pipeline_start(struct pipeline *p)
 {
     CHK_MAGIC(p, PIPELINE_MAGIC);
     CHK(registry_store(p->registry) != NULL);
-    return dispatch_start(p->dispatch);
+    int err = notifier_start(p->notifier);
+    return err == ERR_NONE ? dispatch_start(p->dispatch) : err;
+}
+
+void
+pipeline_end_waits(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    notifier_stop(p->notifier);
 }
 
 void
 pipeline_stop(struct pipeline *p, int64_t grace_ms)
 {
     CHK_MAGIC(p, PIPELINE_MAGIC);
+    notifier_stop(p->notifier);
     dispatch_stop(p->dispatch, grace_ms);
 }
 
@@ -90,6 +102,7 @@ pipeline_close(struct pipeline **pp)
     if (p == NULL)
         return;
     CHK_MAGIC(p, PIPELINE_MAGIC);
+    notifier_free(&p->notifier);
     demand_desk_free(&p->desk);
     dispatch_free(&p->dispatch);
     outbox_free(&p->outbox);
@@ -143,6 +156,13 @@ pipeline_desk(struct pipeline *p)
 {
     CHK_MAGIC(p, PIPELINE_MAGIC);
     return p->desk;
+}
+
+struct notifier *
+pipeline_notifier(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return p->notifier;
 }
 
 /* ---- a bucket with everything ---- */

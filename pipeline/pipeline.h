@@ -12,6 +12,7 @@
 #include "base/db.h"
 #include "objectstore/store.h"
 #include "pipeline/dispatch.h"
+#include "pipeline/notifier.h"
 #include "pipeline/schema.h"
 
 struct pipeline;
@@ -27,9 +28,12 @@ int pipeline_open(struct pipeline **out, const struct pipeline_options *options)
 struct store_hooks pipeline_hooks(struct pipeline *p);
 void pipeline_bind(struct pipeline *p, struct store *store);
 int pipeline_start(struct pipeline *p);
+/* Ends whatever waits for an object (NOTIFIER_STOPPED); nobody is told of anything any more. Before
+ * pipeline_stop(), so that requests that wait for results can end first; also part of it. */
+void pipeline_end_waits(struct pipeline *p);
 /* Waits at most `grace_ms` for running invocations. */
 void pipeline_stop(struct pipeline *p, int64_t grace_ms);
-/* The commit hook lives here: after db_close(). */
+/* The commit hooks live here: after db_close(). */
 void pipeline_close(struct pipeline **p);
 
 /* struct s3_hooks; `arg` is the struct pipeline. */
@@ -40,6 +44,7 @@ bool pipeline_accepting(void *arg);
 struct registry *pipeline_registry(struct pipeline *p);
 struct queue *pipeline_queue(struct pipeline *p);
 struct dispatch *pipeline_dispatch(struct pipeline *p);
+struct notifier *pipeline_notifier(struct pipeline *p);
 struct demand_desk *pipeline_desk(struct pipeline *p);
 
 /* Inside apply(), at the first start or for `darkroom buckets add`: the bucket (made when missing,

@@ -4,9 +4,9 @@
  *
  *   start:  data directory, database, pipeline, store, services | defaults, workers, listener,
  *           upkeep
- *   stop:   upkeep -> listener stops accepting -> running invocations end -> requests end
- *           -> HTTP threads -> services -> store -> database (commits what is queued) -> pipeline
- * -> lock
+ *   stop:   upkeep -> listener stops accepting -> waits end -> requests end -> running invocations
+ *           end -> HTTP threads -> services -> store -> database (commits what is queued)
+ *           -> pipeline -> lock
  *
  * Requests suspended for the database are resumed by it, so it must outlive the listener.
  */
@@ -438,6 +438,7 @@ server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
     lifecycle_run_stop(&s->lifecycle);
     if (s->http != NULL) {
         http_quiesce(s->http);
+        pipeline_end_waits(s->pipeline);
         bool clean = requests_ended(s, deadline_ms, hurry, arg);
         int64_t left_ms = deadline_ms - clock_mono_ms();
         pipeline_stop(s->pipeline, hurry(arg) || left_ms < 0 ? 0 : left_ms);
