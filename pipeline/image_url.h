@@ -22,10 +22,10 @@
 #define IMAGE_URL_SIG_TEXT 65
 #define IMAGE_URL_SIDE_MAX 4096 /* pixels, after dpr */
 #define IMAGE_URL_DPR_MAX 4
-#define IMAGE_URL_WAIT_MS_MAX 30000        /* a longer wait= is this one */
-#define IMAGE_URL_TEXT_MAX (16u << 10)     /* of what is signed */
-#define IMAGE_URL_EXPIRES_S_MAX 4102444800 /* 2100-01-01: more is a mistake, milliseconds mostly \
-                                            */
+#define IMAGE_URL_WAIT_MS_MAX 30000    /* a longer wait= is this one */
+#define IMAGE_URL_TEXT_MAX (16u << 10) /* of what is signed */
+/* 2100-01-01: more is a mistake, milliseconds mostly. */
+#define IMAGE_URL_EXPIRES_S_MAX 4102444800
 
 struct image_url_keys {
     uint8_t keys[IMAGE_URL_KEYS_MAX][IMAGE_URL_KEY_BYTES];

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "objectstore/policy.h"
 #include "pipeline/outbox.h"
+#include "pipeline/readiness.h"
 #include "pipeline/rule.h"
 
 #include <limits.h>
@@ -15,6 +16,7 @@
 
 struct pipeline {
     uint32_t magic;
+    struct db *db;
     char *worker_program;
     struct registry *registry;
     struct queue *queue;
@@ -29,6 +31,7 @@ pipeline_open(struct pipeline **out, const struct pipeline_options *options)
 {
     struct pipeline *p = chk_calloc(1, sizeof *p);
     p->magic = PIPELINE_MAGIC;
+    p->db = options->db;
     p->worker_program = strdup(options->worker_program);
     CHK(p->worker_program != NULL);
     /* Commit hooks must be set before the first operation, so these come first. */
@@ -128,6 +131,14 @@ pipeline_accepting(void *arg)
     struct pipeline *p = arg;
     CHK_MAGIC(p, PIPELINE_MAGIC);
     return queue_accepting(p->queue);
+}
+
+bool
+pipeline_is_fresh(void *arg, const struct store_object *object)
+{
+    struct pipeline *p = arg;
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return readiness_is_fresh(p->registry, p->db, object);
 }
 
 struct registry *

@@ -40,6 +40,7 @@ void pipeline_close(struct pipeline **p);
 int pipeline_notification_set(void *arg, struct db_conn *conn, const struct store_bucket *bucket,
                               struct slice xml, struct buf *why);
 bool pipeline_accepting(void *arg);
+bool pipeline_is_fresh(void *arg, const struct store_object *object);
 
 struct registry *pipeline_registry(struct pipeline *p);
 struct queue *pipeline_queue(struct pipeline *p);

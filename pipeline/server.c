@@ -48,6 +48,7 @@ struct server {
     struct s3_service *s3;
     struct ddb_service *ddb;
     struct admin_service *admin;
+    struct image_service *images;
     struct http_server *http;
     enum sigv2 sigv2;
     char host[256]; /* to listen on */
@@ -131,6 +132,9 @@ route(void *arg, struct http_request *r)
         (scope.n == 0 && http_field(r, "X-Amz-Target").p != NULL && !is_admin_path)) {
         r->service = &ddb_http_service;
         r->service_arg = s->ddb;
+    } else if (is_admin_path && slice_starts(r->path, SLICE_LIT(IMAGE_URL_PATH))) {
+        r->service = &image_http_service;
+        r->service_arg = s->images;
     } else if (is_admin_path) {
         r->service = &admin_http_service;
         r->service_arg = s->admin;
@@ -232,7 +236,8 @@ open_services(struct server *s)
                             .day_ms = conf_int(s->conf, CONF_LIFECYCLE_DAY) * 1000,
                             .hooks = {.arg = s->pipeline,
                                       .notification_set = pipeline_notification_set,
-                                      .accepting = pipeline_accepting}};
+                                      .accepting = pipeline_accepting,
+                                      .is_fresh = pipeline_is_fresh}};
     struct ddb_options ddb = {
         .db = s->db, .region = conf_str(s->conf, CONF_REGION), .accounts = s->accounts};
     struct admin_options admin = {.db = s->db,
@@ -244,6 +249,14 @@ open_services(struct server *s)
     s->s3 = s3_service_new(&s3);
     s->ddb = ddb_service_new(&ddb);
     s->admin = admin_service_new(&admin);
+    struct image_options images = {.db = s->db,
+                                   .store = s->store,
+                                   .registry = pipeline_registry(s->pipeline),
+                                   .s3 = s->s3,
+                                   .desk = pipeline_desk(s->pipeline),
+                                   .notifier = pipeline_notifier(s->pipeline),
+                                   .keys = &s->url_keys};
+    s->images = image_service_new(&images);
 }
 
 int
@@ -460,6 +473,7 @@ server_free(struct server **sp)
         return;
     CHK_MAGIC(s, SERVER_MAGIC);
     CHK(s->http == NULL && s->lifecycle == NULL);
+    image_service_free(&s->images);
     admin_service_free(&s->admin);
     ddb_service_free(&s->ddb);
     s3_service_free(&s->s3);
