@@ -34,7 +34,7 @@ static const struct cli_command commands[] = {
      "  --max-age S        maximum event age, 60 to 21600\n"
      "  --presets FILE     replace all thumbnail presets by the JSON list in FILE; stored objects\n"
      "                     keep their thumbnails until: darkroom reprocess s3://BUCKET/\n"
-     "                     its members (fit, focus, enlarge, animated...): man darkroom\n"
+     "                     its members (fit, focus, several formats, animated...): man darkroom\n"
      "  --env NAME=VALUE   one variable of the environment; NAME= removes it\n"},
     {"ls", "s3://BUCKET[/PREFIX]", "list objects", cli_ls,
      "  --recursive        do not stop at '/'\n"},

@@ -170,12 +170,26 @@ derive_one(struct work *w, const struct preset *p)
 
 /* ---- 2. what goes ---- */
 
+/* This pass has written that very object, whatever preset it was of: "small.jpg" is the key of the
+ * secondary format of a WebP preset, and of a JPEG preset. */
+static bool
+written(const struct work *w, const struct provenance *row)
+{
+    for (size_t i = 0; i < w->part_count; i++)
+        if (w->parts[i].output != NULL && row->derived_bucket_id == w->place.bucket_id &&
+            slice_eq(row->derived_key, w->parts[i].key))
+            return true;
+    return false;
+}
+
 static bool
 superfluous(const struct work *w, const struct provenance *row)
 {
     const struct preset_list *presets = &w->v->function->native.presets;
     bool other_generation = row->source_generation != w->v->event->generation;
     bool configured = false;
+    if (written(w, row))
+        return false;
     if (preset_name_is_variant(row->preset)) /* made again when somebody asks for it */
         return other_generation && !w->v->event->followup;
     for (size_t i = 0; i < presets->count; i++)
@@ -186,10 +200,7 @@ superfluous(const struct work *w, const struct provenance *row)
         const struct part *part = &w->parts[i];
         if (!slice_eqs(row->preset, part->preset->name))
             continue;
-        if (part->output == NULL)
-            return other_generation;
-        return row->derived_bucket_id != w->place.bucket_id ||
-               !slice_eq(row->derived_key, part->key);
+        return part->output != NULL || other_generation; /* at another key; of another version */
     }
     /* A preset of the other pass: its own verdict replaces it, unless there will be none. */
     return w->v->status != FN_OK && !w->v->event->followup && other_generation;

@@ -302,6 +302,32 @@ formats_no_longer_configured_go(void **state)
     expect(r, "state", "map 2");
 }
 
+/* Primary and secondary change places: the same keys, other identities. Nothing is lost and nothing
+ * stays that no row knows. */
+static void
+formats_change_places(void **state)
+{
+    struct rig *r = *state;
+    put_source(r);
+    attempt(r, false, FN_OK, "1");
+    attempt(r, true, FN_OK, "1");
+    assert_int_equal(
+        rig_environment(r, "thumbnail",
+                        "{\"PRESETS\":\"[" PRESET("s", "[\\\"jpeg\\\",\\\"webp\\\"]") "]\"}"),
+        ERR_NONE);
+    put_source(r);
+    attempt(r, false, FN_OK, "2");
+    expect_object(r, KEY "/s.jpg", "2", "s");
+    attempt(r, true, FN_OK, "2");
+    expect_object(r, KEY "/s.jpg", "2", "s");
+    expect_object(r, KEY "/s.webp", "2", "s.webp");
+    assert_int_equal(rig_count(r, "photos-derived", ""), 2);
+    expect(r, "state", "map 2");
+    expect(r, "thumbnails", "map 2");
+    rig_delete(r, "photos", KEY);
+    assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+}
+
 /* A user's attributes leave no room for states and thumbnails: `ready` is true to the facts. */
 static int
 fill_fn(struct rig *r, struct db_conn *conn, void *arg)
@@ -426,6 +452,7 @@ main(void)
         T(followup_fails_for_good),
         T(no_picture_any_more),
         T(formats_no_longer_configured_go),
+        T(formats_change_places),
         T(full_items_say_ready),
         T(variants_live_as_long_as_their_generation),
         T(followups_leave_variants_alone),
