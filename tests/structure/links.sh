@@ -20,7 +20,7 @@ not_reached() {
     done
     [ -z "$bad" ] && echo "ok $program does not reach $*" || echo "not ok $program reaches$bad"
 }
-not_linked ./darkroomd vips s3 seccomp curl
+not_linked ./darkroomd vips s3 seccomp
 not_reached ./darkroomd vips
 not_linked ./darkroom-worker microhttpd s3 sqlite3 jansson uv
 not_reached ./darkroom-worker microhttpd s3 sqlite3
