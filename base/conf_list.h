@@ -35,4 +35,6 @@ CONF(PIXEL_MEMORY, "image.memory_budget_bytes", INT, "1073741824", 1048576, 1099
 CONF(DEMANDS_MAX, "image.demands_max", INT, "64", 1, 4096, "pictures", "Pictures on the fly that may wait for a worker before requests are answered 503")
 CONF(EVENTS_MAX, "queue.events_max", INT, "10000000", 1, 1000000000, "events", "Waiting events before PUT is answered 503 SlowDown")
 CONF(RETRY_BASE, "queue.retry_base_ms", INT, "1000", 1, 3600000, "ms", "Delay before the first retry; doubles, with jitter")
+CONF(WEBHOOK_HOSTS, "webhook.hosts", STR, "", 0, 0, "host[:port],...", "Where webhooks may go; a host without a port means 80 for http and 443 for https")
+CONF(WEBHOOK_RETRY, "webhook.retry_base_ms", INT, "1000", 1, 3600000, "ms", "Delay before a webhook's first retry; doubles up to five minutes, with jitter")
 CONF(SHUTDOWN, "shutdown.grace_ms", INT, "10000", 0, 600000, "ms", "Time for requests and invocations to finish after SIGTERM")

@@ -49,3 +49,6 @@ STAT(demands_refused_total, COUNTER, "Requests refused because too many pictures
 STAT(demands_stored_total, COUNTER, "Pictures on the fly that ended stored")
 STAT(demands_failed_total, COUNTER, "Pictures on the fly that ended with an error: time-out, crash, storage, shutdown")
 STAT(demands_waiting, GAUGE, "Pictures on the fly that no worker has yet")
+STAT(webhook_told_total, COUNTER, "Notices a webhook has taken")
+STAT(webhook_failed_total, COUNTER, "Attempts of webhooks that were not answered 2xx")
+STAT(webhook_given_up_total, COUNTER, "Notices a webhook will never get: failing for too long, or trimmed meanwhile")

@@ -50,12 +50,17 @@ struct admin_write {
     struct admin_service *service;
     struct http_request *request;
     admin_apply_fn apply;
+    void (*committed)(struct admin_write *w); /* set by apply: called when that is durable, before
+                                                 the answer; must not block; or NULL */
     json_t *body; /* parsed request, or NULL; released after the answer */
     json_t *reply;
     struct buf why;
     uint64_t id; /* of ?id=, 0 without */
 };
 
+/* Suspends the request, runs `apply` on the writer thread, answers. Takes `body`. */
+void admin_submit(struct admin_service *s, struct http_request *r, admin_apply_fn apply,
+                  json_t *body, uint64_t id);
 /* The collected body as a JSON object; replies 400 and returns NULL when it is none. */
 json_t *admin_body(struct http_request *r);
 
@@ -77,6 +82,10 @@ void admin_functions_put(struct admin_service *s, struct http_request *r);
 void admin_buckets_post(struct admin_service *s, struct http_request *r);
 /* admin_sign.c */
 void admin_sign_url(struct admin_service *s, struct http_request *r);
+/* admin_webhooks.c */
+void admin_webhooks_get(struct admin_service *s, struct http_request *r);
+void admin_webhooks_post(struct admin_service *s, struct http_request *r);
+void admin_webhooks_delete(struct admin_service *s, struct http_request *r);
 
 /* One function as JSON, shared by GET and PUT. */
 struct function;

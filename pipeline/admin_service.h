@@ -1,7 +1,7 @@
 /*
  * The operator's face: /_/health, /_/metrics, and for the root account /_/status, /_/explain,
- * /_/reprocess, /_/dlq, /_/functions, /_/buckets. Answers are JSON (metrics: Prometheus text). An
- * error is {"error": NAME, "message": one sentence}.
+ * /_/reprocess, /_/dlq, /_/functions, /_/buckets, /_/webhooks. Answers are JSON (metrics:
+ * Prometheus text). An error is {"error": NAME, "message": one sentence}.
  *
  *   GET    /_/health                          anyone; state only
  *   GET    /_/metrics                         loopback listeners, else metrics.token as bearer
@@ -17,6 +17,10 @@
  *   PUT    /_/functions?name=F {memory_mb,timeout_s,environment,...}
  *   POST   /_/buckets {bucket,public}         bucket, derived bucket, table and rules in one step
  *   POST   /_/sign-url {bucket,key,params{w,h,...},expires_s}   {"url": "/_/img/..."}
+ *   GET    /_/webhooks                        all of them; secrets only as they begin
+ *   POST   /_/webhooks {bucket,prefix,url,secret}   {"id": N, "secret": it}; one is made if none is
+ *                                             given; the host must be in webhook.hosts
+ *   DELETE /_/webhooks?id=N
  */
 #ifndef DARKROOM_PIPELINE_ADMIN_SERVICE_H
 #define DARKROOM_PIPELINE_ADMIN_SERVICE_H
@@ -24,12 +28,14 @@
 #include "base/auth.h"
 #include "base/conf.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/webhook.h"
 
 struct image_url_keys;
 
 struct admin_options {
     struct db *db;
     struct pipeline *pipeline;
+    struct webhooks *webhooks;
     const struct conf *conf;
     struct auth_options auth; /* now_ms is set per request */
     bool open_metrics;        /* every listener is loopback */

@@ -19,6 +19,7 @@ write_apply(struct db_op *op, struct db_conn *conn)
     struct admin_write *w = CONTAINER_OF(op, struct admin_write, op);
     json_decref(w->reply);
     w->reply = NULL;
+    w->committed = NULL;
     buf_reset(&w->why);
     return w->apply(w, conn);
 }
@@ -31,6 +32,8 @@ write_done(struct db_op *op, int err)
     if (err == ERR_NONE) {
         log_line(LOG_INFO, "admin_change", "req=%s method=%.*s path=%.*s", r->id,
                  SLICE_FMT(r->method_name), SLICE_FMT(r->path));
+        if (w->committed != NULL)
+            w->committed(w);
         admin_reply_json(r, 200, w->reply);
         w->reply = NULL;
     } else {
@@ -43,10 +46,9 @@ write_done(struct db_op *op, int err)
     http_resume(r);
 }
 
-/* Suspends the request, runs `apply` on the writer thread, answers. Takes `body`. */
-static void
-submit(struct admin_service *s, struct http_request *r, admin_apply_fn apply, json_t *body,
-       uint64_t id)
+void
+admin_submit(struct admin_service *s, struct http_request *r, admin_apply_fn apply, json_t *body,
+             uint64_t id)
 {
     struct admin_write *w = chk_calloc(1, sizeof *w);
     *w = (struct admin_write){
@@ -127,15 +129,15 @@ admin_reprocess_post(struct admin_service *s, struct http_request *r)
     if (action.p == NULL) {
         json_t *body = admin_body(r);
         if (body != NULL)
-            submit(s, r, apply_reprocess, body, 0);
+            admin_submit(s, r, apply_reprocess, body, 0);
         return;
     }
     if (slice_eqs(action, "pause"))
-        submit(s, r, apply_pause, NULL, id);
+        admin_submit(s, r, apply_pause, NULL, id);
     else if (slice_eqs(action, "resume"))
-        submit(s, r, apply_resume, NULL, id);
+        admin_submit(s, r, apply_resume, NULL, id);
     else if (slice_eqs(action, "cancel"))
-        submit(s, r, apply_cancel, NULL, id);
+        admin_submit(s, r, apply_cancel, NULL, id);
     else
         admin_reply_error(r, ERR_INVALID, SLICE_LIT("action must be pause, resume or cancel"));
 }
@@ -175,7 +177,7 @@ admin_dlq_post(struct admin_service *s, struct http_request *r)
     if (admin_param_u64(r, "id", 0, &id) != ERR_NONE)
         return;
     if (slice_eqs(http_param(r, "action"), "redrive"))
-        submit(s, r, apply_redrive, NULL, id);
+        admin_submit(s, r, apply_redrive, NULL, id);
     else
         admin_reply_error(r, ERR_INVALID, SLICE_LIT("action must be redrive"));
 }
@@ -185,7 +187,7 @@ admin_dlq_delete(struct admin_service *s, struct http_request *r)
 {
     uint64_t id = 0;
     if (admin_param_u64(r, "id", 0, &id) == ERR_NONE)
-        submit(s, r, apply_purge, NULL, id);
+        admin_submit(s, r, apply_purge, NULL, id);
 }
 
 /* ---- functions ---- */
@@ -282,7 +284,7 @@ admin_functions_put(struct admin_service *s, struct http_request *r)
 {
     json_t *body = admin_body(r);
     if (body != NULL)
-        submit(s, r, apply_function, body, 0);
+        admin_submit(s, r, apply_function, body, 0);
 }
 
 /* ---- buckets ---- */
@@ -310,5 +312,5 @@ admin_buckets_post(struct admin_service *s, struct http_request *r)
 {
     json_t *body = admin_body(r);
     if (body != NULL)
-        submit(s, r, apply_bucket, body, 0);
+        admin_submit(s, r, apply_bucket, body, 0);
 }

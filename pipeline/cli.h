@@ -79,6 +79,7 @@ enum cli_exit cli_reprocess(struct cli *c, int argc, char **argv);
 enum cli_exit cli_dlq(struct cli *c, int argc, char **argv);
 enum cli_exit cli_buckets(struct cli *c, int argc, char **argv);
 enum cli_exit cli_functions(struct cli *c, int argc, char **argv);
+enum cli_exit cli_webhooks(struct cli *c, int argc, char **argv);
 enum cli_exit cli_ls(struct cli *c, int argc, char **argv);
 enum cli_exit cli_get(struct cli *c, int argc, char **argv);
 enum cli_exit cli_put(struct cli *c, int argc, char **argv);

@@ -36,6 +36,11 @@ static const struct cli_command commands[] = {
      "                     keep their thumbnails until: darkroom reprocess s3://BUCKET/\n"
      "                     its members (fit, focus, several formats, animated...): man darkroom\n"
      "  --env NAME=VALUE   one variable of the environment; NAME= removes it\n"},
+    {"webhooks", "add s3://BUCKET[/PREFIX] URL | list | remove ID",
+     "tell a URL by signed POSTs what becomes of objects", cli_webhooks,
+     "  --secret-file FILE the secret that signs, 16 to 128 characters; else one is made and "
+     "shown\n"
+     "                     the URL's host must be in the server's setting webhook.hosts\n"},
     {"ls", "s3://BUCKET[/PREFIX]", "list objects", cli_ls,
      "  --recursive        do not stop at '/'\n"},
     {"get", "s3://BUCKET/KEY [FILE]", "fetch an object (standard output without FILE)", cli_get,

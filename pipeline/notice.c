@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "pipeline/event.h"
+#include "pipeline/webhook.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -121,6 +122,9 @@ trim(struct db_conn *conn, int64_t last, int64_t now_ms)
         until = id;
     }
     if (rc != DB_DONE || until == 0)
+        return rc;
+    rc = webhook_apply_trim(conn, until);
+    if (rc != ERR_NONE)
         return rc;
     s = db_prepare(conn, "DELETE FROM notice WHERE id <= ?1");
     db_bind_int(s, 1, until);

@@ -2,11 +2,11 @@
  * Wiring. What is opened first is closed last; the commit hooks of a room must be set before the
  * first transaction that could call them, so rooms are opened before anything is written.
  *
- *   start:  data directory, database, pipeline, store, services | defaults, workers, listener,
- *           upkeep
- *   stop:   upkeep -> listener stops accepting -> waits end -> requests end -> running invocations
- *           end -> HTTP threads -> services -> store -> database (commits what is queued)
- *           -> pipeline -> lock
+ *   start:  data directory, database, pipeline, webhooks, store, services | defaults, workers,
+ *           webhooks, listener, upkeep
+ *   stop:   upkeep, webhooks -> listener stops accepting -> waits end -> requests end -> running
+ *           invocations end -> HTTP threads -> services -> store -> database (commits what is
+ *           queued) -> pipeline -> lock
  *
  * Requests suspended for the database are resumed by it, so it must outlive the listener.
  */
@@ -43,6 +43,7 @@ struct server {
     struct image_url_keys url_keys;
     struct db *db;
     struct pipeline *pipeline;
+    struct webhooks *webhooks;
     struct store *store;
     struct lifecycle_runner *lifecycle;
     struct s3_service *s3;
@@ -212,6 +213,11 @@ open_storage(struct server *s, struct buf *why)
         buf_printf(why, "the event pipeline cannot be opened: %s", err_text(err));
         return err;
     }
+    struct webhooks_options webhooks = {
+        .db = s->db, .conf = s->conf, .notifier = pipeline_notifier(s->pipeline)};
+    err = webhooks_new(&s->webhooks, &webhooks, why);
+    if (err != ERR_NONE)
+        return err;
     struct store_options store = {.db = s->db,
                                   .dir = s->dir.path,
                                   .cache_bytes = conf_int(s->conf, CONF_CACHE),
@@ -237,12 +243,12 @@ open_services(struct server *s)
                             .hooks = {.arg = s->pipeline,
                                       .notification_set = pipeline_notification_set,
                                       .accepting = pipeline_accepting,
-                                      .describe = pipeline_describe,
                                       .is_fresh = pipeline_is_fresh}};
     struct ddb_options ddb = {
         .db = s->db, .region = conf_str(s->conf, CONF_REGION), .accounts = s->accounts};
     struct admin_options admin = {.db = s->db,
                                   .pipeline = s->pipeline,
+                                  .webhooks = s->webhooks,
                                   .conf = s->conf,
                                   .auth = auth_options_of(s),
                                   .open_metrics = s->loopback,
@@ -412,6 +418,11 @@ server_start(struct server *s, struct buf *why)
         buf_printf(why, "the dispatcher cannot be started: %s", err_text(err));
         return err;
     }
+    err = webhooks_start(s->webhooks);
+    if (err != ERR_NONE) {
+        buf_printf(why, "the webhooks' thread cannot be started: %s", err_text(err));
+        return err;
+    }
     err = start_http(s, why);
     if (err != ERR_NONE)
         return err;
@@ -450,6 +461,7 @@ server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
     int64_t grace_ms = conf_int(s->conf, CONF_SHUTDOWN);
     int64_t deadline_ms = clock_mono_ms() + grace_ms;
     lifecycle_run_stop(&s->lifecycle);
+    webhooks_stop(s->webhooks);
     if (s->http != NULL) {
         http_quiesce(s->http);
         pipeline_end_waits(s->pipeline);
@@ -481,6 +493,7 @@ server_free(struct server **sp)
     store_close(&s->store);
     db_close(&s->db);
     pipeline_close(&s->pipeline);
+    webhooks_free(&s->webhooks);
     datadir_close(&s->dir);
     explicit_bzero(&s->url_keys, sizeof s->url_keys);
     s->magic = 0;
