@@ -96,7 +96,7 @@ print_derived(const json_t *list)
     json_t *d;
     json_array_foreach((json_t *)list, i, d)
     {
-        printf("  derived     %-10s s3://%s/", cli_str(d, "preset"), cli_str(d, "bucket"));
+        printf("  derived     %-12s s3://%s/", cli_str(d, "preset"), cli_str(d, "bucket"));
         cli_print_text(json_get_str(d, "key"));
         printf("  from generation %" PRId64 "\n", json_get_int(d, "source_generation", 0));
     }
@@ -201,7 +201,7 @@ print_presets(const json_t *item)
     json_object_foreach(json_object_get(item, "state"), preset, state)
     {
         const json_t *t = json_object_get(json_object_get(item, "thumbnails"), preset);
-        printf("  %-10s ", preset);
+        printf("  %-12s ", preset);
         if (!json_is_object(t)) {
             cli_print_text(json_get_str(json_object_get(item, "state"), preset));
             putchar('\n');
