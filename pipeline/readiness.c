@@ -247,7 +247,7 @@ readiness_read(struct registry *r, struct db_conn *conn, struct arena *a,
         err = find_reasons(&l);
     out->ready = out->count > 0;
     for (size_t i = 0; i < out->count; i++) {
-        if (!preset_is_followup(out->presets[i].preset))
+        if (native_in_pass(&out->thumbnail->native, out->presets[i].preset, false))
             out->ready = out->ready && out->presets[i].state == PRESET_STATE_READY;
     }
 out:

@@ -279,7 +279,7 @@ preset_attrs(struct work *w, const struct preset *p, const struct attr_value *ol
         now = attr_s(state_text(w->a, w->v->status, w->v->reason)); /* no follow-up will come */
     else if (old != NULL && old->type == ATTR_S && w->v->event->followup)
         now = *old;
-    if (!preset_is_followup(p))
+    if (native_in_pass(&w->v->function->native, p, false))
         *ready = *ready && slice_eqs(now.bytes, "ready");
     int err = attr_set(w->a, state, name, &now);
     if (err != ERR_NONE)

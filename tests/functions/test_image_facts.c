@@ -47,6 +47,25 @@ test_exif(void **state)
     assert_memory_equal(&e, &bare, sizeof(e));
 }
 
+/* A maker's name of 60,000 bytes is cut; what stands beside it is still found. */
+static void
+test_exif_of_hostile_size(void **state)
+{
+    (void)state;
+    static const char head[] = "MM\0*\0\0\0\x08\0\2"
+                               "\x01\x0f\0\2\0\0\xea\x60\0\0\0\x26"
+                               "\x01\x10\0\2\0\0\0\4Box\0\0\0\0\0";
+    size_t n = 0x26 + 60000;
+    char *bytes = chk_calloc(1, n);
+    memset(bytes, 'm', n);
+    memcpy(bytes, head, sizeof(head) - 1);
+    struct exif_facts e;
+    exif_read(slice_of(bytes, n), &e);
+    assert_int_equal(strlen(e.camera_make), EXIF_TEXT_MAX - 1);
+    assert_string_equal(e.camera_model, "Box");
+    free(bytes);
+}
+
 /* Runs `read` over every beginning of `bytes`, and over it with every byte set to a few values, in
  * buffers of exactly the size: sanitizers see a step outside. */
 static void
@@ -454,6 +473,7 @@ main(void)
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_webp),
         cmocka_unit_test(test_thumbhash_decoded),
+        cmocka_unit_test(test_exif_of_hostile_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -328,6 +328,28 @@ formats_change_places(void **state)
     assert_int_equal(rig_count(r, "photos-derived", ""), 0);
 }
 
+/* Where there is nothing but AVIF it is what the first pass makes, and what "ready" waits for. */
+static void
+nothing_but_avif(void **state)
+{
+    struct rig *r = *state;
+    struct rig_patch p = {"thumbnail", {.has_retries = true, .retries_max = 0}};
+    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
+    assert_int_equal(
+        rig_environment(r, "thumbnail", "{\"PRESETS\":\"[" PRESET("a", "[\\\"avif\\\"]") "]\"}"),
+        ERR_NONE);
+    put_source(r);
+    expect(r, "ready", "false");
+    attempt(r, false, FN_OK, "1");
+    expect(r, "ready", "true");
+    expect_object(r, KEY "/a.avif", "1", "a");
+    assert_false(waits(r, true));
+    put_source(r);
+    attempt(r, false, FN_ERROR, NULL);
+    expect(r, "state.a", "failed: timeout after 1 s");
+    expect(r, "ready", "false");
+}
+
 /* A user's attributes leave no room for states and thumbnails: `ready` is true to the facts. */
 static int
 fill_fn(struct rig *r, struct db_conn *conn, void *arg)
@@ -453,6 +475,7 @@ main(void)
         T(no_picture_any_more),
         T(formats_no_longer_configured_go),
         T(formats_change_places),
+        T(nothing_but_avif),
         T(full_items_say_ready),
         T(variants_live_as_long_as_their_generation),
         T(followups_leave_variants_alone),
