@@ -2,10 +2,12 @@
  * The data directory: its lock, the root keys, the endpoint file, and what only a first start does.
  *
  *   DIR/lock          flocked while a server runs
- *   DIR/credentials   0600, the ini form that AWS tools read; root keys unless the environment has
- * them DIR/endpoint      URL of the running server; removed on a clean exit DIR/initialized written
- * after the first start's defaults were committed DIR/darkroom.db   the database; DIR/blobs/ the
- * large bytes
+ *   DIR/credentials   0600, the ini form that AWS tools read; root keys, unless the environment has
+ *                     them
+ *   DIR/url-keys      0600, keys that sign URLs of pictures; pipeline/image_url.h
+ *   DIR/endpoint      URL of the running server; removed on a clean exit
+ *   DIR/initialized   written after the first start's defaults were committed
+ *   DIR/darkroom.db   the database; DIR/blobs/ the large bytes
  */
 #ifndef DARKROOM_PIPELINE_DATADIR_H
 #define DARKROOM_PIPELINE_DATADIR_H

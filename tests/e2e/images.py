@@ -1,13 +1,12 @@
 #!/usr/bin/python3
 """Delivery through /_/img: presets and free sizes, who may have them, what waits and what is kept."""
 import concurrent.futures
-import hashlib
-import hmac
 import json
 import os
 import resource
 import socket
 import sys
+import textwrap
 import threading
 import time
 import urllib.parse
@@ -58,15 +57,18 @@ def url_key(s, line=0):
         return bytes.fromhex(f.read().split()[line])
 
 
+def readme_signer():
+    """The lines that the README gives to applications, as they stand there."""
+    with open(os.path.join(darkroom.TOP, "README.md")) as f:
+        lines = f.read().split("    import hmac", 1)[1].split("\n\n", 1)[0]
+    names = {}
+    exec(textwrap.dedent("    import hmac" + lines), names)
+    return names["picture_url"]
+
+
 def signed(key, path_key, bucket="photos", **params):
-    """As README tells an application to sign by itself."""
     params.setdefault("exp", LATER)
-    path = "/_/img/%s/%s" % (bucket, urllib.parse.quote(path_key, safe="/-._~"))
-    query = "&".join("%s=%s" % (urllib.parse.quote(str(k), safe="-._~"),
-                                urllib.parse.quote(str(v), safe="-._~"))
-                     for k, v in sorted(params.items()))
-    sig = hmac.new(key, (path + "?" + query).encode(), hashlib.sha256).hexdigest()
-    return path + "?" + query + "&sig=" + sig
+    return picture_url(key.hex(), bucket, path_key, **params)
 
 
 def functions_set(s, name, **patch):
@@ -447,6 +449,9 @@ def test_signed_preset_opens_a_private_bucket(s):
 
 
 def test_cli_signs(s):
+    url = s.cli("sign-url", "s3://photos/é ü/+%~!*'().png", "--width", "7", "--fit", "inside").stdout.strip()
+    expires = urllib.parse.parse_qs(url)["exp"][0]
+    equal(url, s.url + signed(url_key(s), "é ü/+%~!*'().png", w=7, fit="inside", exp=expires), "the CLI's URL")
     done = s.cli("sign-url", "s3://photos/a b+c%é.png", "--width", "70", "--height", "50", "--fit", "cover",
                  "--format", "jpeg", "--quality", "50", "--dpr", "2", "--focus", "entropy")
     equal(done.returncode, 0, "exit code (%s)" % done.stderr)
@@ -537,5 +542,6 @@ def test_keys_change_without_breaking_urls(s):
     equal(os.stat(path).st_mode & 0o077, 0, "mode of url-keys")
 
 
+picture_url = readme_signer()
 raise_file_limit()
 darkroom.run(globals(), config={"workers": {"count": 2}, "image": {"demands_max": 8}})
