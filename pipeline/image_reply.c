@@ -204,7 +204,9 @@ serve_what_is(struct image_request *iq, struct s3_serve *serve, int err)
         serve->cache_control = SLICE_LIT("no-cache");
         err = s3_serve_object(iq->s->options.s3, iq->r, serve);
     }
-    return err == ERR_NONE ? IMAGE_ANSWERED : IMAGE_GONE;
+    if (err == ERR_STALE) /* looked up again and again, and still without its bytes */
+        image_refuse(iq, ERR_CORRUPT, NULL);
+    return err == ERR_NOTFOUND ? IMAGE_GONE : IMAGE_ANSWERED;
 }
 
 enum image_step

@@ -168,6 +168,7 @@ begin(struct http_request *r)
     r->ctx = iq;
     if (r->method != HTTP_GET && r->method != HTTP_HEAD) {
         http_header(r, "Allow", SLICE_LIT("GET, HEAD"));
+        http_header(r, "Cache-Control", SLICE_LIT("no-store"));
         http_reply(r, 405, SLICE_NONE);
         return;
     }

@@ -1,15 +1,15 @@
 /*
  * Thumbnails for browsers: GET and HEAD /_/img/{bucket}/{key}
  *
- *   ?preset=NAME                 the stored one. Who may GetObject the derived object may have it.
- *   ?w=&h=&fit=&fm=&q=&dpr=&focus=&exp=&sig=   a free size, made on the fly and then stored. The
- *                                signature alone decides who may (image_url.h); without a good one:
- *                                403, and nothing is looked up or decoded.
- *   &fm=auto                     the best of what there is that Accept allows; Vary: Accept
- *   &fm=FORMAT                   of a preset: this one of its stored formats
- *   &v=ANY                       immutable, unless it is of an older version of the source
- *   &wait=MS                     join the running job, IMAGE_URL_WAIT_MS_MAX at most; starts
- * nothing &placeholder=1               while pending: the ThumbHash as a small PNG, no-store
+ *   ?preset=NAME     the stored one, for who may GetObject the derived object, or has a signed URL
+ *   ?w=&h=&fit=&fm=&q=&dpr=&focus=&exp=&sig=
+ *                    a free size, made on the fly and then stored. The signature alone decides
+ *                    (image_url.h); without a good one: 403, and nothing is looked up or decoded
+ *   &fm=auto         the best of what there is that Accept allows; Vary: Accept
+ *   &fm=FORMAT       of a preset: this one of its stored formats
+ *   &v=ANY           immutable, unless it is of an older version of the source
+ *   &wait=MS         join the running job, 30 s at most; starts nothing
+ *   &placeholder=1   while pending: the ThumbHash as a small PNG, no-store
  *
  * Answers: 200 (304, 206 ... as S3's GET of the derived object, whose headers they are); 202 and
  * Retry-After while pending; 403; 404 for what is not there, was skipped or has failed (with
