@@ -318,6 +318,41 @@ def test_never_the_old_one_once_the_new_is_ready(s):
         is_colour(s.get(img("swap.png", preset="small")).body, colour, "version %d again" % i)
 
 
+def test_nobody_goes_back_in_time(s):
+    """Readers of every kind while versions follow each other: each sees them in their order."""
+    shades = [12 + 16 * i for i in range(15)]
+    ready(s, "flow.png", (shades[0],) * 3)
+    targets = [img("flow.png", preset="small"), img("flow.png", preset="small", wait=WAIT_MS),
+               img("flow.png", preset="multi", fm="auto"), signed(url_key(s), "flow.png", w=64, fm="png"),
+               img("flow.png", preset="small", v=1)]
+    stop, seen = threading.Event(), [set() for _ in targets]
+
+    def read(i):
+        last = 0
+        while not stop.is_set():
+            reply = s.get(targets[i], Accept="image/webp,image/jpeg")
+            if reply.status in (202, 503):
+                continue
+            equal(reply.status, 200, "status of " + targets[i])
+            shade = colour_of(reply.body)[0]
+            version = min(range(len(shades)), key=lambda v: abs(shades[v] - shade))
+            true(version >= last, "%s: version %d after %d" % (targets[i], version, last))
+            last = version
+            seen[i].add(version)
+
+    def write():
+        try:
+            for shade in shades[1:]:
+                etag = put(s, "flow.png", darkroom.plain_png(120, 120, (shade,) * 3))
+                if shade % 32 == 12:
+                    s.settled("flow.png", etag)
+            s.settled("flow.png", etag)
+            until(lambda: all(len(shades) - 1 in versions for versions in seen), "the last version")
+        finally:
+            stop.set()
+    darkroom.at_once(len(targets) + 1, lambda i: write() if i == len(targets) else read(i))
+
+
 def test_deleted(s):
     ready(s, "gone.png", RED)
     free = signed(url_key(s), "gone.png", w=50)
@@ -521,6 +556,25 @@ def test_overload(s):
     true(seen, "nothing was served meanwhile")
     equal(set(seen), {(200, 200)}, "stored ones and health meanwhile")
     true(s.metric("demands_refused_total") > 0, "no demand was refused")
+
+
+# ---- the end ----
+
+def test_stopping_ends_what_waits(s):
+    polls = []
+
+    def all_are_in(since):
+        polls.append(1)
+        return s.metric("http_requests_total") >= since + len(polls) + 8
+    with Paused(s):
+        put(s, "stop.png", darkroom.plain_png(100, 100, RED))
+        since = s.metric("http_requests_total")
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            waits = [pool.submit(s.get, img("stop.png", preset="small", wait=WAIT_MS)) for _ in range(8)]
+            until(lambda: all_are_in(since), "eight that wait")
+            s.restart()
+            equal({w.result().status for w in waits}, {202}, "statuses of those that waited")
+    until(lambda: s.get(img("stop.png", preset="small")).status == 200, "stop.png after the restart")
 
 
 # ---- keys ----
