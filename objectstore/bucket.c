@@ -191,6 +191,7 @@ docs_load(struct db_conn *conn, struct store_bucket *b, struct buf *texts)
     while ((rc = db_step(q)) == DB_ROW) {
         struct slice name = db_column_blob(q, 0), body = db_column_blob(q, 1);
         parsed_load(b, name, body);
+        b->has_notification = b->has_notification || slice_eqs(name, "notification");
         for (size_t i = 0; i < ARRAY_LEN(kept_docs); i++) {
             if (!slice_eqs(name, kept_docs[i].name))
                 continue;

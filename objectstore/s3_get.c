@@ -256,6 +256,14 @@ checksum_headers(struct s3_request *q, const struct getting *g)
         s3_checksum_headers(q, o->checksum, o->checksum_base64, o->checksum_composite);
 }
 
+static void
+told_by_hook(struct s3_request *q, const struct store_object *o)
+{
+    const struct s3_hooks *hooks = &q->s->hooks;
+    if (hooks->describe != NULL && q->r->method == HTTP_HEAD && q->serve == NULL && o->is_latest)
+        hooks->describe(hooks->arg, q->r, q->bucket, o);
+}
+
 /* Objects of an archive class are answered like all others, where S3 wants them restored first
  * (InvalidObjectState): there is no archive here that their bytes would have to come from, and a
  * client that waits for a restore to end would wait for ever. */
@@ -274,6 +282,7 @@ headers(struct s3_request *q, const struct getting *g)
     http_header(q->r, "Accept-Ranges", SLICE_LIT("bytes"));
     http_header(q->r, "X-Content-Type-Options", SLICE_LIT("nosniff"));
     described(q, o);
+    told_by_hook(q, o);
     s3_tags_count_header(q, o);
     s3_lock_headers(q, o);
     if (o->is_latest)

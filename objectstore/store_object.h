@@ -72,6 +72,7 @@ struct store_bucket { /* shared, immutable; refs counted */
     struct slice acl;            /* documents as they were set */
     struct slice ownership;
     struct slice access_block;
+    bool has_notification; /* there is a notification document, read by others than the store */
     int refs;
 };
 

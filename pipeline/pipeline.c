@@ -141,6 +141,15 @@ pipeline_is_fresh(void *arg, const struct store_object *object)
     return readiness_is_fresh(p->registry, p->db, object);
 }
 
+void
+pipeline_describe(void *arg, struct http_request *r, const struct store_bucket *bucket,
+                  const struct store_object *object)
+{
+    struct pipeline *p = arg;
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    readiness_describe(p->registry, p->db, r, bucket, object);
+}
+
 struct registry *
 pipeline_registry(struct pipeline *p)
 {

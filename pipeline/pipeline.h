@@ -10,6 +10,7 @@
 
 #include "base/conf.h"
 #include "base/db.h"
+#include "base/http.h"
 #include "objectstore/store.h"
 #include "pipeline/dispatch.h"
 #include "pipeline/notifier.h"
@@ -41,6 +42,8 @@ int pipeline_notification_set(void *arg, struct db_conn *conn, const struct stor
                               struct slice xml, struct buf *why);
 bool pipeline_accepting(void *arg);
 bool pipeline_is_fresh(void *arg, const struct store_object *object);
+void pipeline_describe(void *arg, struct http_request *r, const struct store_bucket *bucket,
+                       const struct store_object *object);
 
 struct registry *pipeline_registry(struct pipeline *p);
 struct queue *pipeline_queue(struct pipeline *p);

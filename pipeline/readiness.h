@@ -7,6 +7,7 @@
 #define DARKROOM_PIPELINE_READINESS_H
 
 #include "base/arena.h"
+#include "base/http.h"
 #include "objectstore/store.h"
 #include "pipeline/registry.h"
 
@@ -54,5 +55,16 @@ void readiness_fini(struct readiness *out);
 /* Is an object that we derived made of its source's current version? Also true for what is not
  * ours. Reads by itself. HTTP threads. */
 bool readiness_is_fresh(struct registry *r, struct db *db, const struct store_object *derived);
+
+/* Headers of the answer to HEAD for what a rule of its bucket gives to `thumbnail`:
+ *
+ *   x-darkroom-generation: 4711
+ *   x-darkroom-ready: true | false
+ *   x-darkroom-preset-{identity}: ready | pending | none | skipped: reason | failed: reason
+ *
+ * Nothing, and no read, for other buckets and for derived objects. Reads by itself. HTTP threads.
+ */
+void readiness_describe(struct registry *r, struct db *db, struct http_request *request,
+                        const struct store_bucket *bucket, const struct store_object *object);
 
 #endif

@@ -243,6 +243,7 @@ open_services(struct server *s)
                             .hooks = {.arg = s->pipeline,
                                       .notification_set = pipeline_notification_set,
                                       .accepting = pipeline_accepting,
+                                      .describe = pipeline_describe,
                                       .is_fresh = pipeline_is_fresh}};
     struct ddb_options ddb = {
         .db = s->db, .region = conf_str(s->conf, CONF_REGION), .accounts = s->accounts};
