@@ -129,10 +129,11 @@ address(struct s3_request *q)
 
 /* ---- who ---- */
 
+/* Signed for another service, well or badly: the scope is judged before the signature. */
 static bool
 is_foreign(const struct auth *a)
 {
-    return a->result == AUTH_NEEDS_BODY || (a->result == AUTH_OK && !slice_eqs(a->service, "s3"));
+    return a->service.n > 0 && !slice_eqs(a->service, "s3");
 }
 
 void
@@ -141,7 +142,8 @@ s3_fail_auth(struct s3_request *q)
     const struct auth *a = q->r->auth;
     STAT_INC(auth_failures_total);
     if (is_foreign(a)) {
-        s3_fail_code(q, auth_code(AUTH_MALFORMED), auth_status(AUTH_MALFORMED),
+        enum auth_result as = a->presigned ? AUTH_QUERY_MALFORMED : AUTH_MALFORMED;
+        s3_fail_code(q, auth_code(as), auth_status(as),
                      "The credential is scoped to another service; this endpoint belongs to s3.");
         return;
     }
