@@ -37,6 +37,8 @@
 #include <stdlib.h>
 
 #define WEBHOOKS_MAGIC 0x3eb40011u
+#define CONNECT_MS_MAX 5000
+#define POST_MS_MAX 10000
 #define PAGE_ROWS 256     /* notices looked through for one hook in one read */
 #define IDLE_MS_MAX 60000 /* then look again, though nobody called */
 #define AGAIN_MS 1000     /* after the database refused */
@@ -596,7 +598,9 @@ webhooks_new(struct webhooks **out, const struct webhooks_options *options, stru
     w->notifier = options->notifier;
     w->retry_base_ms = conf_int(options->conf, CONF_WEBHOOK_RETRY);
     w->hosts = hosts;
-    w->sender = webhook_sender_new(hosts);
+    struct webhook_sender_options sender = {
+        .hosts = hosts, .connect_ms_max = CONNECT_MS_MAX, .post_ms_max = POST_MS_MAX};
+    w->sender = webhook_sender_new(&sender);
     atomic_store(&w->rows_changed, true);
     notifier_listen(w->notifier, wake, w);
     *out = w;

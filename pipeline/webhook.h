@@ -66,7 +66,7 @@ int webhook_apply_remove(struct db_conn *conn, int64_t id);
 int webhook_apply_progress(struct db_conn *conn, const struct webhook_progress *p,
                            int64_t given_up_more, int64_t *given_up);
 /* Inside apply(): notices up to this id are about to be removed. Hooks that have not been told them
- * have to give them up. */
+ * have to give them up. (One that is on its way just then is counted, too, though it arrives.) */
 int webhook_apply_trim(struct db_conn *conn, int64_t upto_id);
 /* All, in order of ids, on any connection; strings lent for the call; non-zero stops. */
 typedef int (*webhook_fn)(void *arg, const struct webhook *h);

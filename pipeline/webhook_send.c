@@ -242,7 +242,7 @@ webhook_sign(struct slice secret, int64_t timestamp_s, struct slice body,
 
 struct webhook_sender {
     uint32_t magic;
-    const struct webhook_hosts *hosts;
+    struct webhook_sender_options options;
     CURLM *multi;
 };
 
@@ -257,11 +257,12 @@ struct webhook_transfer {
 };
 
 struct webhook_sender *
-webhook_sender_new(const struct webhook_hosts *hosts)
+webhook_sender_new(const struct webhook_sender_options *options)
 {
     struct webhook_sender *s = chk_calloc(1, sizeof *s);
     CHK(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-    *s = (struct webhook_sender){.magic = SENDER_MAGIC, .hosts = hosts, .multi = curl_multi_init()};
+    *s = (struct webhook_sender){
+        .magic = SENDER_MAGIC, .options = *options, .multi = curl_multi_init()};
     CHK(s->multi != NULL);
     curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
     return s;
@@ -369,7 +370,7 @@ headers_make(struct webhook_transfer *t)
 }
 
 static void
-options_set(struct webhook_transfer *t)
+options_set(struct webhook_transfer *t, const struct webhook_sender_options *o)
 {
     CURL *e = t->easy;
     bool ok = true;
@@ -391,8 +392,8 @@ options_set(struct webhook_transfer *t)
     SET(HTTPHEADER, t->headers);
     SET(USERAGENT, "darkroom/" DARKROOM_VERSION);
     /* for how long; a name server that hangs keeps its resolver thread, not us */
-    SET(CONNECTTIMEOUT_MS, (long)WEBHOOK_CONNECT_MS_MAX);
-    SET(TIMEOUT_MS, (long)WEBHOOK_POST_MS_MAX);
+    SET(CONNECTTIMEOUT_MS, (long)o->connect_ms_max);
+    SET(TIMEOUT_MS, (long)o->post_ms_max);
     SET(QUICK_EXIT, 1L);
     SET(NOSIGNAL, 1L);
     /* what comes back */
@@ -421,7 +422,7 @@ webhook_sender_post(struct webhook_sender *s, struct webhook_post *p)
     int err;
     CHK_MAGIC(s, SENDER_MAGIC);
     buf_init(&why, WEBHOOK_WHY_MAX);
-    CURLU *url = url_checked(s->hosts, p->url, &err, &why);
+    CURLU *url = url_checked(s->options.hosts, p->url, &err, &why);
     if (url == NULL) {
         refuse(p, why.n > 0 ? why.p : err_text(err));
         buf_fini(&why);
@@ -433,7 +434,7 @@ webhook_sender_post(struct webhook_sender *s, struct webhook_post *p)
     CHK(t->easy != NULL);
     p->transfer = t;
     headers_make(t);
-    options_set(t);
+    options_set(t, &s->options);
     CHK(curl_multi_add_handle(s->multi, t->easy) == CURLM_OK);
 }
 

@@ -9,8 +9,6 @@
 #include "base/digest.h"
 
 #define WEBHOOK_HOSTS_MAX 64
-#define WEBHOOK_CONNECT_MS_MAX 5000
-#define WEBHOOK_POST_MS_MAX 10000 /* of all, resolving the name and the answer included */
 #define WEBHOOK_ANSWER_BYTES_MAX (64u << 10) /* read and dropped, of headers and body each */
 #define WEBHOOK_SIGNATURE_MAX (3 + 2 * SHA256_BYTES + 1) /* "v1=", hex, NUL */
 #define WEBHOOK_WHY_MAX 256
@@ -50,8 +48,14 @@ struct webhook_post {
     struct webhook_transfer *transfer;
 };
 
-/* Before any other use of libcurl. `hosts` is lent. */
-struct webhook_sender *webhook_sender_new(const struct webhook_hosts *hosts);
+struct webhook_sender_options {
+    const struct webhook_hosts *hosts; /* lent */
+    int connect_ms_max;                /* the name resolved, connected, TLS agreed */
+    int post_ms_max;                   /* of all, the answer included */
+};
+
+/* Before any other use of libcurl. */
+struct webhook_sender *webhook_sender_new(const struct webhook_sender_options *options);
 /* No post is under way. */
 void webhook_sender_free(struct webhook_sender **s);
 /* Begins. Whatever is wrong with it is told by p->ended. */

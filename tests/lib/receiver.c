@@ -31,8 +31,7 @@ struct receiver {
     struct connection connections[CONNECTIONS_MAX];
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t came;
-    char *answer;
-    size_t more;
+    char *answer, *more;
     size_t request_count;
     struct buf requests[RECEIVER_REQUESTS_MAX];
 };
@@ -75,16 +74,24 @@ is_whole(struct slice request)
     return request.n >= head + length;
 }
 
-static void
-send_all(int fd, const char *p, size_t n)
+static char *
+copy(const char *text)
 {
-    while (n > 0) {
+    return text == NULL ? NULL : strdup(text);
+}
+
+/* False when the other side has heard enough. */
+static bool
+send_all(int fd, const char *p)
+{
+    for (size_t n = strlen(p); n > 0;) {
         ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
         if (sent <= 0)
-            return; /* the other side has heard enough */
+            return false;
         p += sent;
         n -= (size_t)sent;
     }
+    return true;
 }
 
 /* False when the connection is to be closed. */
@@ -96,18 +103,17 @@ request_end(struct receiver *r, struct connection *c)
     struct buf *kept = &r->requests[r->request_count++];
     *kept = c->in;
     buf_init(&c->in, REQUEST_MAX);
-    char *answer = r->answer == NULL ? NULL : strdup(r->answer);
-    size_t more = r->more;
+    char *answer = copy(r->answer), *more = copy(r->more);
     pthread_cond_broadcast(&r->came);
     pthread_mutex_unlock(&r->mutex);
     c->heard = true;
     if (answer == NULL)
         return true;
-    send_all(c->fd, answer, strlen(answer));
+    bool listens = send_all(c->fd, answer);
+    while (listens && more != NULL)
+        listens = send_all(c->fd, more);
     free(answer);
-    static const char filler[4096] = "x";
-    for (; more > 0; more -= more < sizeof filler ? more : sizeof filler)
-        send_all(c->fd, filler, more < sizeof filler ? more : sizeof filler);
+    free(more);
     return false;
 }
 
@@ -192,6 +198,7 @@ receiver_stop(struct receiver **rp)
     for (size_t i = 0; i < r->request_count; i++)
         buf_fini(&r->requests[i]);
     free(r->answer);
+    free(r->more);
     pthread_cond_destroy(&r->came);
     pthread_mutex_destroy(&r->mutex);
     free(r);
@@ -211,19 +218,20 @@ receiver_address(const struct receiver *r)
 }
 
 void
-receiver_flood(struct receiver *r, const char *bytes, size_t more)
+receiver_flood(struct receiver *r, const char *bytes, const char *more)
 {
     pthread_mutex_lock(&r->mutex);
     free(r->answer);
-    r->answer = bytes == NULL ? NULL : strdup(bytes);
-    r->more = more;
+    free(r->more);
+    r->answer = copy(bytes);
+    r->more = copy(more);
     pthread_mutex_unlock(&r->mutex);
 }
 
 void
 receiver_answer(struct receiver *r, const char *bytes)
 {
-    receiver_flood(r, bytes, 0);
+    receiver_flood(r, bytes, NULL);
 }
 
 bool

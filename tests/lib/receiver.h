@@ -23,8 +23,8 @@ void receiver_stop(struct receiver **r);
 /* The bytes that answer each request from now on, then the connection is closed. NULL: none, and
  * the connection stays open until the end. At first RECEIVER_TAKES. */
 void receiver_answer(struct receiver *r, const char *bytes);
-/* Then so many bytes more. */
-void receiver_flood(struct receiver *r, const char *bytes, size_t more);
+/* Behind `bytes` comes `more`, again and again until the connection is cut. */
+void receiver_flood(struct receiver *r, const char *bytes, const char *more);
 
 /* Until so many whole requests have come; false after RECEIVER_WAIT_MS. */
 bool receiver_wait(struct receiver *r, size_t count);
