@@ -157,6 +157,8 @@ void http_reply_stream(struct http_request *r, int status, int64_t bytes, http_r
  * its own: there is more to read (or there will never be: read_fn says so). Waking one that does
  * not wait makes the next HTTP_READ_LATER be asked again at once. */
 void http_stream_wake(struct http_request *r);
+/* Likewise: cuts the connection of one whose client does not read what it was sent. */
+void http_stream_sever(struct http_request *r);
 /* No body, but Content-Length: `bytes` (the answer to HEAD); -1 for none (204, 304). */
 void http_reply_empty(struct http_request *r, int status, int64_t bytes);
 /* Closes the connection without an answer (a body that broke off after bytes were sent...). */

@@ -262,6 +262,12 @@ http_stream_wake(struct http_request *r)
 }
 
 void
+http_stream_sever(struct http_request *r)
+{
+    shutdown(conn_of(r)->guard->fd, SHUT_RDWR);
+}
+
+void
 http_reply_stream(struct http_request *r, int status, int64_t bytes, http_read_fn read_fn,
                   void (*free_fn)(void *), void *arg)
 {

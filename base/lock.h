@@ -12,6 +12,7 @@
 /* The one documented order, lowest first. */
 enum lock_rank {
     LOCK_RANK_HTTP = 10,    /* connection table */
+    LOCK_RANK_STREAM = 12,   /* event streams */
     LOCK_RANK_UPKEEP = 15,  /* the upkeep's sleep */
     LOCK_RANK_STORE = 20,   /* puts in flight, verified blocks */
     LOCK_RANK_SYNC = 30,    /* the directory-sync pool */

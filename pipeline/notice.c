@@ -89,19 +89,6 @@ notice_last(struct db_conn *conn, int64_t *id)
     return ERR_NONE;
 }
 
-int
-notice_first(struct db_conn *conn, int64_t *id)
-{
-    struct db_stmt *s = db_prepare(conn, "SELECT min(id) FROM notice");
-    int rc = db_step(s);
-    *id = 0;
-    if (rc != DB_ROW)
-        return rc;
-    *id = db_column_is_null(s, 0) ? 0 : db_column_int(s, 0);
-    db_reset(s);
-    return ERR_NONE;
-}
-
 /* Removes the oldest rows that are too many or too old; `last` stays. */
 static int
 trim(struct db_conn *conn, int64_t last, int64_t now_ms)

@@ -32,7 +32,7 @@ enum notice_kind {
 const char *notice_kind_name(enum notice_kind kind);
 
 struct notice {
-    int64_t id; /* rises; set by notice_apply_add() */
+    int64_t id; /* rises by one; set by notice_apply_add() */
     enum notice_kind kind;
     int64_t bucket_id;
     struct slice bucket;
@@ -67,9 +67,8 @@ uint64_t notice_added(void);
 typedef int (*notice_fn)(void *arg, const struct notice *n);
 int notice_list(struct db_conn *conn, int64_t after, int64_t until, int limit, notice_fn fn,
                 void *arg);
-/* The newest id and the oldest that is kept; 0 when there was never one. */
+/* The newest id, 0 when there was never one. */
 int notice_last(struct db_conn *conn, int64_t *id);
-int notice_first(struct db_conn *conn, int64_t *id);
 /* {"id":"17","type":"ready","time":"2026-...Z","bucket":...,"key":...,"version_id":...,
  *  "sequencer":...,"presets":{...}}. The sequencer is that of the source's S3 events: of two
  * notices about a key the one with the larger text is about the later state. */

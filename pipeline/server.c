@@ -4,9 +4,9 @@
  *
  *   start:  data directory, database, pipeline, webhooks, store, services | defaults, workers,
  *           webhooks, listener, upkeep
- *   stop:   upkeep, webhooks -> listener stops accepting -> waits end -> requests end -> running
- *           invocations end -> HTTP threads -> services -> store -> database (commits what is
- *           queued) -> pipeline -> lock
+ *   stop:   upkeep, webhooks -> listener stops accepting -> waits and event streams end -> requests
+ *           end -> running invocations end -> HTTP threads -> services -> store -> database (commits
+ *           what is queued) -> pipeline -> lock
  *
  * Requests suspended for the database are resumed by it, so it must outlive the listener.
  */
@@ -20,6 +20,7 @@
 #include "objectstore/lifecycle_run.h"
 #include "pipeline/admin_service.h"
 #include "pipeline/datadir.h"
+#include "pipeline/event_stream.h"
 #include "pipeline/image_service.h"
 
 #include <arpa/inet.h>
@@ -50,6 +51,7 @@ struct server {
     struct ddb_service *ddb;
     struct admin_service *admin;
     struct image_service *images;
+    struct event_streams *events;
     struct http_server *http;
     enum sigv2 sigv2;
     char host[256]; /* to listen on */
@@ -136,6 +138,9 @@ route(void *arg, struct http_request *r)
     } else if (is_admin_path && slice_starts(r->path, SLICE_LIT(IMAGE_URL_PATH))) {
         r->service = &image_http_service;
         r->service_arg = s->images;
+    } else if (is_admin_path && slice_eqs(r->path, EVENT_STREAM_PATH)) {
+        r->service = &event_stream_http_service;
+        r->service_arg = s->events;
     } else if (is_admin_path) {
         r->service = &admin_http_service;
         r->service_arg = s->admin;
@@ -265,6 +270,9 @@ open_services(struct server *s)
                                    .notifier = pipeline_notifier(s->pipeline),
                                    .keys = &s->url_keys};
     s->images = image_service_new(&images);
+    struct event_streams_options events = {
+        .db = s->db, .store = s->store, .notifier = pipeline_notifier(s->pipeline)};
+    s->events = event_streams_new(&events);
 }
 
 int
@@ -466,6 +474,7 @@ server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
     if (s->http != NULL) {
         http_quiesce(s->http);
         pipeline_end_waits(s->pipeline);
+        event_streams_stop(s->events);
         bool clean = requests_ended(s, deadline_ms, hurry, arg);
         int64_t left_ms = deadline_ms - clock_mono_ms();
         pipeline_stop(s->pipeline, hurry(arg) || left_ms < 0 ? 0 : left_ms);
@@ -487,6 +496,7 @@ server_free(struct server **sp)
         return;
     CHK_MAGIC(s, SERVER_MAGIC);
     CHK(s->http == NULL && s->lifecycle == NULL);
+    event_streams_free(&s->events);
     image_service_free(&s->images);
     admin_service_free(&s->admin);
     ddb_service_free(&s->ddb);
