@@ -110,11 +110,14 @@ read_hash(struct slice s, struct hash *h)
     return read_terms(&in, &h->a, (byte_of(s, 5) >> 4) / 15.0);
 }
 
+/* cosines[i][k] of the k-th term at the i-th of `side` points. */
 static void
-cosine_table(double cosines[TERMS_MAX], int at, int side)
+cosine_table(double cosines[PLACEHOLDER_SIDE_MAX][TERMS_MAX], int side)
 {
-    for (int k = 0; k < TERMS_MAX; k++)
-        cosines[k] = cos(M_PI / side * (at + 0.5) * k);
+    for (int i = 0; i < side; i++) {
+        for (int k = 0; k < TERMS_MAX; k++)
+            cosines[i][k] = cos(M_PI / side * (i + 0.5) * k);
+    }
 }
 
 static double
@@ -135,29 +138,33 @@ level(double v)
     return v <= 0 ? 0 : v >= 1 ? 255 : (uint8_t)(255 * v);
 }
 
+static void
+make_pixel(const struct hash *h, const double fx[TERMS_MAX], const double fy[TERMS_MAX],
+           uint8_t pixel[4])
+{
+    double l = value_at(&h->l, fx, fy), p = value_at(&h->p, fx, fy), q = value_at(&h->q, fx, fy);
+    double blue = l - 2.0 / 3 * p;
+    double red = (3 * l - blue + q) / 2;
+    pixel[0] = level(red);
+    pixel[1] = level(red - q);
+    pixel[2] = level(blue);
+    pixel[3] = h->has_alpha ? level(value_at(&h->a, fx, fy)) : 255;
+}
+
 int
 placeholder_decode(struct slice thumbhash, struct placeholder *out)
 {
     struct hash h;
-    double fx[TERMS_MAX], fy[TERMS_MAX];
+    double fx[PLACEHOLDER_SIDE_MAX][TERMS_MAX], fy[PLACEHOLDER_SIDE_MAX][TERMS_MAX];
     int err = read_hash(thumbhash, &h);
     if (err != ERR_NONE)
         return err;
     *out = (struct placeholder){.width = h.width, .height = h.height};
-    uint8_t *pixel = out->rgba;
+    cosine_table(fx, h.width);
+    cosine_table(fy, h.height);
     for (int y = 0; y < h.height; y++) {
-        cosine_table(fy, y, h.height);
-        for (int x = 0; x < h.width; x++, pixel += 4) {
-            cosine_table(fx, x, h.width);
-            double l = value_at(&h.l, fx, fy), p = value_at(&h.p, fx, fy);
-            double q = value_at(&h.q, fx, fy);
-            double blue = l - 2.0 / 3 * p;
-            double red = (3 * l - blue + q) / 2;
-            pixel[0] = level(red);
-            pixel[1] = level(red - q);
-            pixel[2] = level(blue);
-            pixel[3] = h.has_alpha ? level(value_at(&h.a, fx, fy)) : 255;
-        }
+        for (int x = 0; x < h.width; x++)
+            make_pixel(&h, fx[x], fy[y], out->rgba + 4 * (y * h.width + x));
     }
     return ERR_NONE;
 }
