@@ -4,14 +4,13 @@
  *
  *   start:  data directory, database, pipeline, webhooks, store, services | defaults, workers,
  *           webhooks, listener, upkeep
- *   stop:   upkeep, webhooks -> listener stops accepting -> waits and event streams end -> requests
- *           end -> running invocations end -> HTTP threads -> services -> store -> database (commits
- *           what is queued) -> pipeline -> lock
+ *   stop:   upkeep, webhooks -> listener stops accepting -> waits and event streams end
+ *           -> requests end -> running invocations end -> HTTP threads -> services -> store
+ *           -> database (commits what is queued) -> pipeline -> lock
  *
  * Requests suspended for the database are resumed by it, so it must outlive the listener.
  */
 #include "pipeline/server.h"
-#include "base/auth.h"
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
