@@ -217,6 +217,9 @@ at_hand_needs_no_worker(void **state)
     assert_int_equal(made(r, &spec, NULL), DEMAND_STORED);
     assert_int_equal(stat_get(STAT_invocations_total), before + 2);
     assert_true(variant_exists(r, "plain-derived", &spec));
+    rig_put(r, "plain-derived", key, SLICE_LIT("a client's own"), "text/plain");
+    assert_int_equal(made(r, &spec, NULL), DEMAND_STORED);
+    assert_int_equal(stat_get(STAT_invocations_total), before + 3);
 }
 
 /* ---- joining ---- */
@@ -353,6 +356,29 @@ beside_the_event_of_its_key(void **state)
     assert_true(rig_wait(r, rig_queue_empty, NULL));
     assert_int_equal(rig_count(r, "photos-derived", "a/"), 4);
     assert_string_equal(rig_attr(r, "photos", "a", "ready"), "true");
+}
+
+/* A demand that hangs does not keep its key's events waiting. */
+static void
+events_pass_a_demand_of_their_key(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    atomic_int left = 0;
+    struct ask a;
+    rig_put_file(r, "photos", "a", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    struct demand_spec spec = spec_of(r, "photos", "a", 100);
+    hold_workers(r);
+    assert_int_equal(ask(r, &a, &left, &spec), ERR_NONE);
+    wait_running(r, 1);
+    rig_put_file(r, "photos", "a", PHOTO);
+    wait_running(r, 2);
+    signal_workers(r, SIGCONT);
+    assert_true(rig_wait(r, all_ended, &left));
+    assert_int_equal(a.wait.end, DEMAND_STALE);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "photos-derived", "a/"), 3);
 }
 
 /* ---- bad ends ---- */
@@ -523,34 +549,23 @@ oldest_variant_goes(void **state)
     }
 }
 
+static int
+concurrency(struct rig *r, int reserved)
+{
+    struct rig_patch p = {"thumbnail", {.has_concurrency = true, .reserved_concurrency = reserved}};
+    return rig_call(r, rig_patch_fn, &p);
+}
+
 static void
-paused_and_reserved(void **state)
+paused_is_an_error(void **state)
 {
     struct rig *r = *state;
     NEED_WORKER(r);
     char reason[DEMAND_REASON_MAX];
-    atomic_int left = 0;
-    struct ask asks[6];
-    struct rig_patch p = {"thumbnail", {.has_concurrency = true, .reserved_concurrency = 0}};
-    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
     struct demand_spec spec = plain_photo(r, "a", 100);
+    assert_int_equal(concurrency(r, 0), ERR_NONE);
     assert_int_equal(made(r, &spec, reason), DEMAND_ERROR);
     assert_string_equal(reason, "the function thumbnail is paused");
-    p.patch.reserved_concurrency = 1;
-    assert_int_equal(rig_call(r, rig_patch_fn, &p), ERR_NONE);
-    hold_workers(r);
-    for (int i = 0; i < 6; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "k%d", i);
-        spec.preset = variant(100 + i);
-        assert_int_equal(ask(r, &asks[i], &left, &spec), ERR_NONE);
-        rig_put_file(r, "photos", key, PHOTO);
-    }
-    signal_workers(r, SIGCONT);
-    assert_true(rig_wait(r, all_ended, &left));
-    assert_true(rig_wait(r, rig_queue_empty, NULL));
-    assert_int_equal(rig_count(r, "plain-derived", "a/_"), 6);
-    assert_int_equal(rig_count(r, "photos-derived", ""), 18);
 }
 
 /* ---- turns ---- */
@@ -582,19 +597,13 @@ idle_worker(struct rig *r, void *arg)
 
 #define TURNS 8
 
-/* One worker, as many of each kind: none of them waits for the other kind to end. */
+/* As many of each kind, for workers that are stopped; then the order they were begun in. */
 static void
-one_worker_takes_turns(void **state)
+takes_turns(struct rig *r, struct demand_spec spec)
 {
-    struct rig *r = *state;
-    NEED_WORKER(r);
     atomic_int left = 0;
     struct ask asks[TURNS];
     char order[64];
-    reopen_with(r, CONF_WORKERS, "1");
-    struct demand_spec spec = plain_photo(r, "a", 100);
-    assert_true(rig_wait(r, idle_worker, NULL));
-    signal_workers(r, SIGSTOP);
     for (int i = 0; i < TURNS; i++) {
         char key[16];
         snprintf(key, sizeof key, "k%d", i);
@@ -609,6 +618,67 @@ one_worker_takes_turns(void **state)
     assert_int_equal(strlen(order), 2 * TURNS);
     if (strstr(order, "EEEE") != NULL || strstr(order, "DDDD") != NULL)
         fail_msg("no turns: %s", order);
+}
+
+/* One worker, as many of each kind: none of them waits for the other kind to end. */
+static void
+one_worker_takes_turns(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    reopen_with(r, CONF_WORKERS, "1");
+    struct demand_spec spec = plain_photo(r, "a", 100);
+    assert_true(rig_wait(r, idle_worker, NULL));
+    signal_workers(r, SIGSTOP);
+    takes_turns(r, spec);
+}
+
+/* The same for the one place of a function with reserved concurrency. */
+static void
+one_place_takes_turns(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    struct demand_spec spec = plain_photo(r, "a", 100);
+    assert_int_equal(concurrency(r, 1), ERR_NONE);
+    hold_workers(r);
+    takes_turns(r, spec);
+}
+
+static int
+thumbnails_running(struct rig *r)
+{
+    struct dispatch_state *s = snapshot(r);
+    int count = 0;
+    for (size_t i = 0; i < s->running_count; i++)
+        count += strstr(s->running[i].functions, "thumbnail") != NULL;
+    return count;
+}
+
+/* One place, two demands and an event: the other worker gets what is not `thumbnail`. */
+static void
+demands_count_towards_the_limit(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    atomic_int left = 0;
+    struct ask asks[2];
+    struct demand_spec spec = plain_photo(r, "a", 100);
+    assert_int_equal(concurrency(r, 1), ERR_NONE);
+    hold_workers(r);
+    for (int i = 0; i < 2; i++) {
+        spec.preset = variant(100 + i);
+        assert_int_equal(ask(r, &asks[i], &left, &spec), ERR_NONE);
+    }
+    wait_running(r, 1);
+    rig_put_file(r, "photos", "e", PHOTO);
+    wait_running(r, 2);
+    assert_int_equal(thumbnails_running(r), 1);
+    signal_workers(r, SIGCONT);
+    assert_true(rig_wait(r, all_ended, &left));
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    assert_int_equal(rig_count(r, "plain-derived", "a/_"), 2);
+    assert_int_equal(rig_count(r, "photos-derived", "e/"), 3);
 }
 
 static int64_t
@@ -716,6 +786,7 @@ main(void)
         T(deleted_while_running),
         T(goes_with_its_source),
         T(beside_the_event_of_its_key),
+        T(events_pass_a_demand_of_their_key),
         T(text_is_skipped),
         T(crash_is_an_error),
         T(timeout_is_an_error),
@@ -724,8 +795,10 @@ main(void)
         T(refused_when_too_many_wait),
         T(refused_when_too_many_have_joined),
         T(oldest_variant_goes),
-        T(paused_and_reserved),
+        T(paused_is_an_error),
+        T(demands_count_towards_the_limit),
         T(one_worker_takes_turns),
+        T(one_place_takes_turns),
         T(one_worker_stays_for_live_events),
         T(shutdown_ends_every_wait),
         T(shutdown_lets_a_running_one_finish),
