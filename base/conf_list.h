@@ -33,6 +33,7 @@ CONF(PIXELS_FRAME, "image.pixels_frame_max", INT, "50000000", 1, 100000000000, "
 CONF(PIXELS_TOTAL, "image.pixels_total_max", INT, "100000000", 1, 100000000000, "pixels", "Largest width x height x pages")
 CONF(PIXEL_MEMORY, "image.memory_budget_bytes", INT, "1073741824", 1048576, 1099511627776, "bytes", "Decoded pixels of all running invocations together")
 CONF(DEMANDS_MAX, "image.demands_max", INT, "64", 1, 4096, "pictures", "Pictures on the fly that may wait for a worker before requests are answered 503")
+CONF(DEMAND_WAIT, "image.demand_wait_ms", INT, "30000", 1, 600000, "ms", "Time a picture on the fly may wait for a worker before its requests are answered with an error")
 CONF(EVENTS_MAX, "queue.events_max", INT, "10000000", 1, 1000000000, "events", "Waiting events before PUT is answered 503 SlowDown")
 CONF(RETRY_BASE, "queue.retry_base_ms", INT, "1000", 1, 3600000, "ms", "Delay before the first retry; doubles, with jitter")
 CONF(WEBHOOK_HOSTS, "webhook.hosts", STR, "", 0, 0, "host[:port],...", "Where webhooks may go; a host without a port means 80 for http and 443 for https")

@@ -49,8 +49,8 @@ struct demand_wait {
     struct demand_wait *next; /* the desk's */
 };
 
-/* `waiting_max`: demands (not requests) that may wait for a worker, the setting image.demands_max.
- */
+/* `waiting_max`: demands (not requests) that may wait for a worker, the setting image.demands_max;
+ * they do so for image.demand_wait_ms at most. */
 struct demand_desk *demand_desk_new(struct dispatch *d, int waiting_max);
 /* After the dispatcher has stopped: every wait has ended. */
 void demand_desk_free(struct demand_desk **desk);

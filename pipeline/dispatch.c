@@ -515,6 +515,7 @@ on_tick(uv_timer_t *timer)
     publish(d);
     feed(d);
     pump(d);
+    demand_expire(d);
     bool waiting = d->dirty || d->demands != NULL || workers_missing(d);
     if (again || d->task_count > 0 || (!d->stopping && waiting))
         uv_timer_start(timer, on_tick, TICK_MS, 0);

@@ -42,6 +42,7 @@ struct dispatch_demand {
     enum demand_end end;
     char reason[DEMAND_REASON_MAX];
     int64_t number;
+    int64_t asked_ms; /* monotonic */
     struct dispatch_demand *next;
 };
 /* Any thread. ERR_CANCELED: not started, or stopping; then done() is never called. */

@@ -13,6 +13,7 @@
  *                +---------------------+----------+----------+----------+-----------+--> done()
  */
 #include "base/chk.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "pipeline/dispatch_priv.h"
@@ -23,6 +24,7 @@
 #define FUNCTION SLICE_LIT("thumbnail")
 #define OP_BYTES 4096 /* rows that come with one operation, about */
 #define STOPPING SLICE_LIT("shutting down")
+#define NO_WORKER SLICE_LIT("no worker was free in time")
 
 int
 dispatch_demand(struct dispatch *d, struct dispatch_demand *dd)
@@ -71,6 +73,7 @@ demand_take(struct dispatch *d, struct dispatch_demand *list)
     for (struct dispatch_demand *dd = list, *next; dd != NULL; dd = next) {
         next = dd->next;
         dd->number = ++d->demand_number;
+        dd->asked_ms = clock_mono_ms();
         dd->next = NULL;
         *d->demands_tail = dd;
         d->demands_tail = &dd->next;
@@ -145,15 +148,31 @@ demand_lease(struct dispatch *d, struct function_set *set)
         lease_one(d, set, f);
 }
 
+/* Those that are LOADED and were asked for before that moment. */
+static void
+end_loaded(struct dispatch *d, int64_t asked_before_ms, struct slice reason)
+{
+    for (struct task *t = d->tasks, *next; t != NULL; t = next) {
+        next = t->next;
+        if (t->demand != NULL && t->state == TASK_LOADED && t->demand->asked_ms < asked_before_ms)
+            end_task(t, DEMAND_ERROR, reason);
+    }
+}
+
+void
+demand_expire(struct dispatch *d)
+{
+    int64_t before_ms = clock_mono_ms() - conf_int(d->options.conf, CONF_DEMAND_WAIT);
+    end_loaded(d, before_ms, NO_WORKER);
+    while (d->demands != NULL && d->demands->asked_ms < before_ms)
+        finish(take_first(d), DEMAND_ERROR, NO_WORKER);
+}
+
 void
 demand_drop(struct dispatch *d)
 {
     refuse_all(d, STOPPING);
-    for (struct task *t = d->tasks, *next; t != NULL; t = next) {
-        next = t->next;
-        if (t->demand != NULL && t->state == TASK_LOADED)
-            end_task(t, DEMAND_ERROR, STOPPING);
-    }
+    end_loaded(d, INT64_MAX, STOPPING);
 }
 
 /* ---- LOADING ---- */
@@ -181,7 +200,8 @@ demand_at_hand(struct task *t)
         return false;
     while (rows != NULL && !row_of(rows, spec))
         rows = rows->next;
-    /* A client may have removed or replaced the object since. */
+    /* The row was durable before the demand that wrote it ended, and until then all joined that
+     * one. A client may have removed or replaced the object since. */
     if (rows != NULL && store_get(registry_store(t->d->registry), rows->derived_bucket,
                                   rows->derived_key, &object) == ERR_NONE)
         there = object->generation == rows->derived_generation;

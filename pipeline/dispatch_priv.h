@@ -143,6 +143,8 @@ void demand_take(struct dispatch *d, struct dispatch_demand *list);
 bool demand_room(const struct dispatch *d);
 /* Makes tasks of them. */
 void demand_lease(struct dispatch *d, struct function_set *set);
+/* Ends those that no worker has taken in time. */
+void demand_expire(struct dispatch *d);
 /* Shutdown: those that no worker has end now. */
 void demand_drop(struct dispatch *d);
 /* The config of a demand's call. */

@@ -568,6 +568,30 @@ paused_is_an_error(void **state)
     assert_string_equal(reason, "the function thumbnail is paused");
 }
 
+/* Some have their source loaded, some are behind them. */
+static void
+waits_for_a_worker_so_long(void **state)
+{
+    struct rig r;
+    (void)state;
+    atomic_int left = 0;
+    struct ask asks[8];
+    rig_open(&r, "/nonexistent/darkroom-worker");
+    assert_int_equal(conf_set(r.conf, CONF_DEMAND_WAIT, "50", &r.why), ERR_NONE);
+    rig_start(&r);
+    struct demand_spec spec = plain_photo(&r, "a", 100);
+    for (int i = 0; i < 8; i++) {
+        spec.preset = variant(100 + i);
+        assert_int_equal(ask(&r, &asks[i], &left, &spec), ERR_NONE);
+    }
+    assert_true(rig_wait(&r, all_ended, &left));
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(asks[i].wait.end, DEMAND_ERROR);
+        assert_string_equal(asks[i].wait.reason, "no worker was free in time");
+    }
+    rig_close(&r);
+}
+
 /* ---- turns ---- */
 
 /* Attempts of `thumbnail` as they were begun: 'E' for an event, 'D' for a demand. */
@@ -802,6 +826,7 @@ main(void)
         T(one_worker_stays_for_live_events),
         T(shutdown_ends_every_wait),
         T(shutdown_lets_a_running_one_finish),
+        cmocka_unit_test(waits_for_a_worker_so_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
