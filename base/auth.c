@@ -169,11 +169,24 @@ check(struct auth_context *c)
     return check_anonymous(c);
 }
 
+/* A wrong signature, or a key that there is none of: the same short answer for both once an address
+ * has had its share of the long ones. */
+static enum auth_result
+limit(struct auth_context *c, enum auth_result result)
+{
+    struct auth *a = c->a;
+    bool counts = result == AUTH_MISMATCH || result == AUTH_UNKNOWN_KEY;
+    if (!counts || a->limit == NULL || !auth_limit_failed(a->limit, &c->r->peer, clock_mono_ms()))
+        return result;
+    STAT_INC(auth_limited_total);
+    return AUTH_LIMITED;
+}
+
 static int
 conclude(struct auth_context *c, enum auth_result result, const struct account *account)
 {
     bool failed = result != AUTH_OK && result != AUTH_ANONYMOUS && result != AUTH_NEEDS_BODY;
-    c->a->result = result;
+    c->a->result = failed ? limit(c, result) : result;
     c->a->account = result == AUTH_OK ? account : NULL;
     if (failed)
         STAT_INC(auth_failures_total);
@@ -190,6 +203,7 @@ auth_check(struct http_request *r, const struct auth_options *options)
     /* Until the verdict stands it is a failure. */
     a->result = AUTH_MISMATCH;
     a->v2_allowed = options->v2_allowed;
+    a->limit = options->limit;
     r->auth = a;
     struct auth_context c = {.r = r, .a = a, .o = options};
     enum auth_result result = check(&c);
@@ -240,7 +254,7 @@ auth_check_form(struct http_request *r, const struct accounts *accounts, int64_t
     const struct auth_options o = {
         .accounts = accounts, .v2_allowed = a->v2_allowed, .now_ms = now_ms};
     struct auth_context c = {.r = r, .a = a, .o = &o};
-    *a = (struct auth){.result = AUTH_MISMATCH, .v2_allowed = a->v2_allowed};
+    *a = (struct auth){.result = AUTH_MISMATCH, .v2_allowed = a->v2_allowed, .limit = a->limit};
     enum auth_result result = check_form(&c, form);
     return c.err != ERR_NONE ? c.err : conclude(&c, result, a->account);
 }

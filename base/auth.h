@@ -23,6 +23,7 @@
 #define DARKROOM_BASE_AUTH_H
 
 #include "base/account.h"
+#include "base/auth_limit.h"
 #include "base/http.h"
 
 /* name, S3 code, HTTP status, message: the S3 edge prints them as they stand (S3 API reference,
@@ -63,6 +64,8 @@
     X(V2_REFUSED, "InvalidRequest", 400,                                                           \
       "The authorization mechanism you have provided is not supported. Please use "                \
       "AWS4-HMAC-SHA256.")                                                                         \
+    X(LIMITED, "AccessDenied", 403,                                                                \
+      "Too many requests from this address had a wrong signature; wait a minute.")                 \
     X(TWO_MECHANISMS, "InvalidArgument", 400,                                                      \
       "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "      \
       "query string parameter or the Authorization header should be specified")
@@ -98,8 +101,9 @@ struct auth {
     const struct account *account; /* NULL when anonymous or failed */
     struct slice service; /* scope service: "s3", "dynamodb"; n = 0 when anonymous, "s3" for V2 */
     struct slice region;
-    bool presigned;  /* by query, V4 or V2 */
-    bool v2_allowed; /* what the options said, for a form that comes later */
+    bool presigned;           /* by query, V4 or V2 */
+    bool v2_allowed;          /* what the options said, for a form that comes later */
+    struct auth_limit *limit; /* the same */
     enum auth_payload payload;
     uint8_t payload_sha256[32]; /* AUTH_PAYLOAD_SHA256 */
     /* For chunk signatures: */
@@ -119,6 +123,9 @@ struct auth_options {
     const struct accounts *accounts;
     bool v2_allowed; /* the caller has judged auth.sigv2 and the listener */
     int64_t now_ms;  /* clock_wall_ms() */
+    /* Counts wrong signatures and unknown keys, and makes them AUTH_LIMITED above the limit. May be
+     * NULL. */
+    struct auth_limit *limit;
     /* The setting s3.domain. V2 signs the bucket's name, not the Host: with a domain, Host says
      * exactly which bucket that is. NULL: the path alone is tried, then each leading part of the
      * Host as bucket, which is good enough for tools but would let a captured request be turned to

@@ -9,6 +9,7 @@ CONF(BARE, "bare", BOOL, "false", 0, 0, "", "Do not make the default buckets, ta
 CONF(PUBLIC_THUMBNAILS, "public_thumbnails", BOOL, "false", 0, 0, "", "Let anyone GET photos-derived although the listener is not loopback")
 CONF(LOG_LEVEL, "log.level", STR, "info", 0, 0, "debug|info|warn|error", "Least important log line written")
 CONF(AUTH_SIGV2, "auth.sigv2", STR, "loopback", 0, 0, "off|loopback|on", "Accept Signature Version 2 (libs3 2.0 and old clients)")
+CONF(AUTH_FAILURES, "auth.failures_per_minute_max", INT, "600", 0, 1000000, "requests", "Wrong signatures of one address that are answered in full; above it, in short. A right signature is never refused. 0: no limit")
 CONF(HTTP_THREADS, "http.threads", INT, "0", 0, 64, "threads", "HTTP threads; 0 is one per core")
 CONF(HTTP_CONNECTIONS, "http.connections_max", INT, "16384", 16, 1000000, "connections", "Open connections in all")
 CONF(HTTP_CONNECTIONS_PER_ADDRESS, "http.connections_per_address_max", INT, "8192", 1, 1000000, "connections", "Open connections from one address")

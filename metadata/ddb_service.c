@@ -157,6 +157,7 @@ refuse_signature(struct http_request *r)
                " Check your AWS Secret Access Key and signing method. Consult the service"
                " documentation for details.");
         return true;
+    case AUTH_LIMITED:
     case AUTH_SKEWED:
     case AUTH_EXPIRED:
     case AUTH_NOT_YET:

@@ -246,7 +246,8 @@ end(struct http_request *r)
     }
     const char *refused = refusal(s, r, route->access);
     if (refused != NULL) {
-        STAT_INC(auth_failures_total);
+        if (r->auth->account != NULL || r->auth->result == AUTH_ANONYMOUS)
+            STAT_INC(auth_failures_total); /* all others are counted */
         admin_reply_error(r, ERR_DENIED, slice_str(refused));
         return;
     }

@@ -4,6 +4,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/fsio.h"
+#include "base/log.h"
 #include "pipeline/credentials.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOCK_WAIT_MS 500
@@ -41,6 +43,41 @@ lock_taken(int fd)
     return true;
 }
 
+/* What others may reach becomes ours alone, and the log tells it: an owner who wanted it so must
+ * hear of it, and a secret that was readable may have been read. */
+static int
+make_private(const char *path, mode_t mode, struct buf *why)
+{
+    struct stat st;
+    char quoted[LOG_QUOTE_MAX];
+    if (stat(path, &st) != 0)
+        return errno == ENOENT ? ERR_NONE : err_from_errno(errno);
+    unsigned was = st.st_mode & 07777;
+    if ((was & 077) == 0)
+        return ERR_NONE;
+    if (chmod(path, mode) != 0) {
+        buf_printf(why, "%s is open to others (mode %04o) and cannot be made %04o: %s", path, was,
+                   (unsigned)mode, strerror(errno));
+        return err_from_errno(errno);
+    }
+    log_line(LOG_WARN, "made_private", "path=%s mode=%04o was=%04o",
+             log_quote(slice_str(path), quoted), (unsigned)mode, was);
+    return ERR_NONE;
+}
+
+static int
+make_all_private(const struct datadir *d, struct buf *why)
+{
+    static const char *const secrets[] = {"credentials", "url-keys"};
+    char path[PATH_MAX];
+    int err = make_private(d->path, 0700, why);
+    for (size_t i = 0; i < ARRAY_LEN(secrets) && err == ERR_NONE; i++) {
+        datadir_path(d, secrets[i], path);
+        err = make_private(path, 0600, why);
+    }
+    return err;
+}
+
 int
 datadir_open(struct datadir *d, const char *path, struct buf *why)
 {
@@ -54,6 +91,9 @@ datadir_open(struct datadir *d, const char *path, struct buf *why)
         buf_printf(why, "data directory %s cannot be made: %s", path, err_text(err));
         return err;
     }
+    err = make_all_private(d, why);
+    if (err != ERR_NONE)
+        return err;
     datadir_path(d, "lock", lock_path);
     d->lock_fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock_fd < 0) {

@@ -22,8 +22,9 @@ struct datadir {
     int lock_fd;
 };
 
-/* Makes it (0700) when missing and takes the lock. ERR_BUSY: another server has it. One line in
- * `why`. */
+/* Makes it (0700) when missing and takes the lock. Wider modes of it and of the files of secrets
+ * are narrowed, with a warning in the log; where that is not possible it is an error. ERR_BUSY:
+ * another server has it. One line in `why`. */
 int datadir_open(struct datadir *d, const char *path, struct buf *why);
 void datadir_close(struct datadir *d);
 /* "DIR/name" into out. */

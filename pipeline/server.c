@@ -39,6 +39,7 @@ struct server {
     uint32_t magic;
     const struct conf *conf;
     struct accounts *accounts;
+    struct auth_limit *auth_limit; /* NULL: no limit */
     struct datadir dir;
     struct image_url_keys url_keys;
     struct db *db;
@@ -111,7 +112,8 @@ sigv2_allowed(const struct server *s, const struct http_request *r)
 static struct auth_options
 auth_options_of(const struct server *s)
 {
-    return (struct auth_options){.accounts = s->accounts, .domain = conf_str(s->conf, CONF_DOMAIN)};
+    return (struct auth_options){
+        .accounts = s->accounts, .domain = conf_str(s->conf, CONF_DOMAIN), .limit = s->auth_limit};
 }
 
 /* One port serves all: the signature's scope says which protocol, else X-Amz-Target, else the path.
@@ -238,6 +240,8 @@ open_storage(struct server *s, struct buf *why)
 static void
 open_services(struct server *s)
 {
+    int64_t failures_max = conf_int(s->conf, CONF_AUTH_FAILURES);
+    s->auth_limit = failures_max > 0 ? auth_limit_new(failures_max) : NULL;
     struct s3_options s3 = {.store = s->store,
                             .db = s->db,
                             .accounts = s->accounts,
@@ -500,6 +504,7 @@ server_free(struct server **sp)
     admin_service_free(&s->admin);
     ddb_service_free(&s->ddb);
     s3_service_free(&s->s3);
+    auth_limit_free(&s->auth_limit);
     store_close(&s->store);
     db_close(&s->db);
     pipeline_close(&s->pipeline);

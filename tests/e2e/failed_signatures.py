@@ -1,0 +1,125 @@
+#!/usr/bin/python3
+"""auth.failures_per_minute_max: an address that sends wrong signatures is answered in full so many times
+a minute, then in short; a right signature is never refused for what its address did."""
+import http.client
+import os
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
+import conformance
+import darkroom
+from conformance import EMPTY, Answer, MAIN, api, presign, sign, wants
+from darkroom import equal, true, until
+
+SHARE = 20
+MISMATCH, UNKNOWN, LIMITED = "403 SignatureDoesNotMatch", "403 InvalidAccessKeyId", "403 AccessDenied"
+WRONG = dict(MAIN, secret_access_key="wrong")
+NOBODY = dict(MAIN, access_key_id="NOBODYSKEY")
+
+
+def ask(s, account, source="127.0.0.1", method="GET", target="/"):
+    """From an address of our choice: all of 127/8 is this machine."""
+    headers = {"Host": "%s:%d" % (s.host, s.port)}
+    sign(account, method, target, headers, EMPTY)
+    c = http.client.HTTPConnection(s.host, s.port, timeout=30, source_address=(source, 0))
+    try:
+        c.request(method, target, headers=headers)
+        r = c.getresponse()
+        return Answer(r.status, {k.lower(): v for k, v in r.getheaders()}, r.read())
+    finally:
+        c.close()
+
+
+def use_up(s, source, account=WRONG):
+    began = time.monotonic()
+    answers = [ask(s, account, source) for _ in range(3 * SHARE)]
+    grown = int((time.monotonic() - began) * SHARE / 60) + 1
+    full = sum(a.code != "AccessDenied" for a in answers)
+    true(SHARE <= full <= SHARE + grown, "%d of %d were answered in full" % (full, len(answers)))
+    return answers
+
+
+def test_a_share_of_full_answers(s):
+    before = s.metric("auth_failures_total"), s.metric("auth_limited_total")
+    answers = use_up(s, "127.0.0.2")
+    for a in answers[:SHARE]:
+        wants(a, MISMATCH)
+    a = wants(answers[-1], LIMITED)
+    for name in ("StringToSign", "CanonicalRequest", "AWSAccessKeyId", "SignatureProvided"):
+        equal(a.one(name), None, name)
+    full = sum(a.code != "AccessDenied" for a in answers)
+    equal(s.metric("auth_failures_total") - before[0], len(answers), "auth_failures_total")
+    equal(s.metric("auth_limited_total") - before[1], len(answers) - full, "auth_limited_total")
+
+
+def test_unknown_keys_look_like_wrong_ones_then(s):
+    wants(ask(s, NOBODY, "127.0.0.3"), UNKNOWN)
+    use_up(s, "127.0.0.4", NOBODY)
+    texts = [wants(ask(s, account, "127.0.0.4"), LIMITED).one("Message") for account in (NOBODY, WRONG)]
+    equal(texts[0], texts[1], "the messages")
+
+
+def test_a_right_signature_is_never_refused(s):
+    use_up(s, "127.0.0.5")
+    stop, wrong = threading.Event(), []
+
+    def flood():
+        while not stop.is_set():
+            wrong.append(ask(s, WRONG, "127.0.0.5").status)
+    threads = [threading.Thread(target=flood) for _ in range(4)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(200):
+            equal(ask(s, MAIN, "127.0.0.5").status, 200, "a right signature in the middle of it")
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    true(len(wrong) > 100 and set(wrong) == {403}, "wrong ones were answered %s" % set(wrong))
+
+
+def test_others_have_their_own_share(s):
+    use_up(s, "127.0.0.6")
+    wants(ask(s, WRONG, "127.0.0.7"), MISMATCH)
+
+
+def test_the_share_grows_back(s):
+    use_up(s, "127.0.0.8")
+    began = time.monotonic()
+    until(lambda: ask(s, WRONG, "127.0.0.8").code == "SignatureDoesNotMatch", "one more full answer", 60)
+    true(time.monotonic() - began < 3 * 60 / SHARE, "it took %.1f s" % (time.monotonic() - began))
+
+
+def test_anonymous_and_late_requests_do_not_count(s):
+    """They prove nothing about keys: a page that is open in a browser must not use the share up."""
+    for _ in range(2 * SHARE):
+        true(conformance.anybody(s)("GET", "/photos/none").status >= 400, "a stranger was served")
+        wants(api(s)("GET", "/", when=-3600), "403 RequestTimeTooSkewed")
+    wants(api(s, WRONG)("GET", "/"), MISMATCH)
+
+
+def test_presigned_forms_and_tables_count_too(s):
+    for _ in range(SHARE):
+        conformance.anybody(s)("GET", presign(s, WRONG, "GET", "/photos/x"))
+    wants(api(s, WRONG)("GET", "/"), LIMITED)
+    headers = {"Host": "%s:%d" % (s.host, s.port), "X-Amz-Target": "DynamoDB_20120810.ListTables"}
+    sign(WRONG, "POST", "/", headers, conformance.hashlib.sha256(b"{}").hexdigest(), service="dynamodb")
+    reply = s.request("POST", "/", b"{}", headers)
+    equal(reply.status, 400, "status of the table's answer")
+    true("Too many requests" in reply.json()["message"], "it says %s" % reply.json())
+
+
+def test_without_a_limit(s):
+    t = darkroom.Server(data=os.path.join(os.getcwd(), "none"), args=["--bare"],
+                        config={"accounts": [MAIN], "auth": {"failures_per_minute_max": 0}}).start()
+    try:
+        for _ in range(3 * SHARE):
+            wants(ask(t, WRONG), MISMATCH)
+    finally:
+        equal(t.stop(), 0, "exit code")
+
+
+conformance.run(globals(), config={"auth": {"failures_per_minute_max": SHARE}})
