@@ -171,6 +171,11 @@ soak-large: all ## 5 GB up and down in flat memory: LARGE_BYTES=n, and as much f
 	    DARKROOM_TOP=$(CURDIR) MULTIPART_SOAK_BYTES=$(LARGE_BYTES) \
 	    $(CURDIR)/tests/e2e/multipart.py bucket large_in_flat_memory
 
+soak-pictures: all ## Verdict, time and memory of every file: PICTURES=dir[:dir...]
+	@d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && cd $$d && \
+	    DARKROOM_TOP=$(CURDIR) PICTURES="$(abspath $(subst :, ,$(PICTURES)))" \
+	    $(CURDIR)/tests/bench/soak_pictures.py
+
 test: ## Everything CI runs
 	@tools/deps.sh test
 	@$(MAKE) --no-print-directory all unit-programs $(PLANTS)
@@ -207,7 +212,7 @@ help: ## This list
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
         check-structure check-e2e check-crash soak-kill9 \
-        soak-powercut soak-large test demo run bench format install clean help
+        soak-powercut soak-large soak-pictures test demo run bench format install clean help
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

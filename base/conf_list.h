@@ -32,7 +32,7 @@ CONF(WORKER_RSS, "workers.recycle_rss_bytes", INT, "157286400", 33554432, 109951
 CONF(FOLLOWUP_TIMEOUT, "workers.followup_timeout_s", INT, "60", 1, 900, "s", "Longest time one attempt at AVIF and other secondary formats may hold a worker; the function's own timeout when that is shorter")
 CONF(PIXELS_FRAME, "image.pixels_frame_max", INT, "50000000", 1, 100000000000, "pixels", "Largest width x height of one frame")
 CONF(PIXELS_TOTAL, "image.pixels_total_max", INT, "100000000", 1, 100000000000, "pixels", "Largest width x height x pages")
-CONF(PIXEL_MEMORY, "image.memory_budget_bytes", INT, "1073741824", 1048576, 1099511627776, "bytes", "Decoded pixels of all running invocations together")
+CONF(PIXEL_MEMORY, "image.memory_budget_bytes", INT, "1073741824", 1048576, 1099511627776, "bytes", "Decoded pixels of all running invocations together; a picture that needs more alone is refused")
 CONF(DEMANDS_MAX, "image.demands_max", INT, "64", 1, 4096, "pictures", "Pictures on the fly that may wait for a worker before requests are answered 503")
 CONF(DEMAND_WAIT, "image.demand_wait_ms", INT, "30000", 1, 600000, "ms", "Time a picture on the fly may wait for a worker before its requests are answered with an error")
 CONF(EVENTS_MAX, "queue.events_max", INT, "10000000", 1, 1000000000, "events", "Waiting events before PUT is answered 503 SlowDown")

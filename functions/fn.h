@@ -56,7 +56,7 @@ struct fn_request {
     struct slice source_hints; /* header list "name\0value\0": functions/hint.h reads it */
     int64_t pixels_frame_max;
     int64_t pixels_total_max;
-    int64_t memory_bytes_max;
+    int64_t memory_bytes_max; /* of the function, and of the budget for all invocations */
     int64_t deadline_ms; /* from receipt; enforced by SIGKILL from outside as well */
     struct fn_call calls[FN_PER_REQUEST_MAX];
     size_t call_count;

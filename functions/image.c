@@ -1,8 +1,9 @@
 /*
  * From bytes to the base picture.
  *
+ *   guard   what the container would cost to read (image_guard.c)
  *   open    header only, by the loader that sniffing chose (libvips never guesses), from memory
- *   judge   pixel budgets and progressive scans, before a pixel is decoded
+ *   judge   pixel budgets, before a pixel is decoded
  *   decode  shrink-on-load, resize to the base's size while streaming, then, small and in memory:
  *           colour to sRGB, orientation
  *
@@ -13,7 +14,6 @@
  * All sizes outside load_geometry() are those of the upright picture.
  */
 #include "functions/image_priv.h"
-#include "functions/image_jpeg.h"
 #include "functions/text.h"
 #include "base/chk.h"
 #include "base/err.h"
@@ -21,9 +21,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A bomb has thousands; encoders write about ten. */
 #define DAMAGED_BITS_PER_PIXEL_MIN 0.02
-#define JPEG_SCANS_MAX 100
 /* Decoders may shrink while they load as long as so much is left for the good filter. */
 #define SHRINK_MARGIN 1.75
 
@@ -32,6 +30,24 @@
 
 /* ---- errors ---- */
 
+/* One complaint per line, the innermost last; a line that begins with a blank belongs to the one
+ * before it (libheif's numbers). */
+static struct slice
+last_complaint(struct slice said)
+{
+    struct slice line;
+    do {
+        while (said.n > 0 && said.p[said.n - 1] == '\n')
+            said.n--;
+        size_t at = said.n;
+        while (at > 0 && said.p[at - 1] != '\n')
+            at--;
+        line = slice_skip(said, at);
+        said.n = at;
+    } while (said.n > 0 && line.p[0] == ' ');
+    return line;
+}
+
 int
 image_vips_error(struct buf *why, const char *what)
 {
@@ -39,16 +55,8 @@ image_vips_error(struct buf *why, const char *what)
     struct slice said = slice_str(vips_error_buffer());
     bool memory = slice_find(said, SLICE_LIT("out of memory")) >= 0 ||
                   slice_find(said, SLICE_LIT("unable to allocate")) >= 0;
-    /* One complaint per line, the innermost last. */
-    while (said.n > 0 && said.p[said.n - 1] == '\n')
-        said.n--;
-    for (size_t i = said.n; i-- > 0;) {
-        if (said.p[i] == '\n') {
-            said = slice_skip(said, i + 1);
-            break;
-        }
-    }
-    text_clean(said, text, sizeof(text));
+    said = last_complaint(said);
+    text_clean(said.n > 0 ? said : slice_str(image_warning()), text, sizeof(text));
     buf_reset(why);
     buf_printf(why, "%s: %s", what, text[0] == '\0' ? "no further word" : text);
     vips_error_clear();
@@ -121,7 +129,25 @@ read_facts(struct image *im)
 }
 
 static int
-judge(struct image *im, const struct image_limits *limits, struct buf *why)
+nothing_there(const struct image *im, struct buf *why)
+{
+    buf_printf(why, "truncated: %zu bytes hold nothing of %d x %d pixels", im->bytes.n,
+               im->facts.width, im->facts.height);
+    return ERR_CORRUPT;
+}
+
+/* A damaged file that breaks off before any of its picture: the decoder would give grey for it. The
+ * least that a codec needs for a picture of one colour is well above this. */
+static bool
+too_little(const struct image *im)
+{
+    double bits = (double)im->bytes.n * 8;
+    return im->damaged &&
+           bits < DAMAGED_BITS_PER_PIXEL_MIN * im->facts.width * (double)im->facts.height;
+}
+
+static int
+judge(const struct image *im, const struct image_limits *limits, struct buf *why)
 {
     const struct image_facts *f = &im->facts;
     int64_t frame = (int64_t)im->stored_width * im->stored_height;
@@ -135,14 +161,8 @@ judge(struct image *im, const struct image_limits *limits, struct buf *why)
                    f->width, f->height, (long long)limits->pixels_total_max);
         return ERR_RANGE;
     }
-    struct jpeg_facts jpeg;
-    if (f->format == SNIFF_JPEG && jpeg_read(im->bytes, JPEG_SCANS_MAX, &jpeg) == ERR_NONE) {
-        im->coefficient_bytes = jpeg.coefficient_bytes;
-        if (jpeg.scans > JPEG_SCANS_MAX) {
-            buf_printf(why, "too many scans: more than %d in a progressive JPEG", JPEG_SCANS_MAX);
-            return ERR_RANGE;
-        }
-    }
+    if (im->bytes_min > (int64_t)im->bytes.n)
+        return nothing_there(im, why);
     return ERR_NONE;
 }
 
@@ -159,6 +179,8 @@ image_open(struct image **out, struct slice bytes, enum sniff_format format,
     im->bytes = bytes;
     im->pixels_total_max = limits->pixels_total_max;
     im->facts.format = format;
+    if ((err = image_guard(im, why)) != ERR_NONE)
+        goto fail;
     if (load(im, 1, 1, VIPS_FAIL_ON_ERROR, &im->header) != 0) {
         vips_error_clear();
         im->damaged = true;
@@ -275,10 +297,11 @@ image_decode_bytes(const struct image *im, double scale)
     struct geometry g = load_geometry(im, scale);
     int64_t pixel = (int64_t)VIPS_IMAGE_SIZEOF_PEL(im->header);
     int64_t loaded = (int64_t)g.load_width * g.load_height * pixel;
-    /* These decoders keep planes of their own beside what they deliver. */
-    if (im->facts.format == SNIFF_HEIC || im->facts.format == SNIFF_AVIF ||
-        im->facts.format == SNIFF_WEBP)
+    /* These decoders keep planes of their own beside what they deliver, AV1's several of them. */
+    if (im->facts.format == SNIFF_HEIC || im->facts.format == SNIFF_WEBP)
         loaded *= 2;
+    if (im->facts.format == SNIFF_AVIF)
+        loaded *= 4;
     int64_t base = (int64_t)g.width * g.height * pixel;
     return loaded + im->coefficient_bytes + 3 * base + im->animation_bytes;
 }
@@ -361,16 +384,6 @@ out:
     return rc;
 }
 
-/* A file that breaks off before any of its picture: the decoder would give grey for it. The least
- * that a codec needs for a picture of one colour is well above this. */
-static bool
-too_little(const struct image *im)
-{
-    double bits = (double)im->bytes.n * 8;
-    return im->damaged &&
-           bits < DAMAGED_BITS_PER_PIXEL_MIN * im->facts.width * (double)im->facts.height;
-}
-
 int
 image_decode(struct image *im, double scale, struct buf *why)
 {
@@ -387,9 +400,7 @@ image_decode(struct image *im, double scale, struct buf *why)
     }
     if (rc == 0 && too_little(im)) {
         g_clear_object(&small);
-        buf_printf(why, "truncated: %zu bytes hold nothing of %d x %d pixels", im->bytes.n,
-                   im->facts.width, im->facts.height);
-        return ERR_CORRUPT;
+        return nothing_there(im, why);
     }
     if (rc != 0 || image_finish(im, &small, &im->base) != 0)
         return image_vips_error(why, "unreadable");

@@ -57,9 +57,9 @@ next_marker(struct walk *w)
     return -1;
 }
 
-/* Bytes of the coefficients (two each) of all components, padded to whole MCUs. */
+/* Blocks of all components, padded to whole MCUs. */
 static int64_t
-frame_bytes(const struct walk *w, size_t body)
+frame_blocks(const struct walk *w, size_t body)
 {
     int64_t height = be16(w, body + 1), width = be16(w, body + 3), blocks = 0;
     int hmax = 1, vmax = 1;
@@ -73,7 +73,7 @@ frame_bytes(const struct walk *w, size_t body)
         uint8_t sampling = w->p[body + 6 + 3 * (size_t)i + 1];
         blocks += mcus * (sampling >> 4) * (sampling & 15);
     }
-    return blocks * 64 * 2;
+    return blocks;
 }
 
 /* Steps over the segment behind a marker. `body` becomes the offset of what follows its length;
@@ -102,15 +102,36 @@ count_scans(struct walk *w, int scans_max, struct jpeg_facts *out)
     }
 }
 
+/* SOF9 and behind. */
+static bool
+is_arithmetic(int marker)
+{
+    return marker >= 0xc9;
+}
+
+/* `length` bytes of a frame header. */
+static int
+read_frame(struct walk *w, int marker, size_t body, int64_t length, struct jpeg_facts *out)
+{
+    if (length < 6 || w->p[body + 5] > JPEG_COMPONENTS_MAX ||
+        length < 6 + 3 * (int64_t)w->p[body + 5])
+        return ERR_INVALID;
+    w->components = w->p[body + 5];
+    out->arithmetic = is_arithmetic(marker);
+    out->buffered = is_progressive(marker);
+    out->blocks = frame_blocks(w, body);
+    return ERR_NONE;
+}
+
 int
-jpeg_read(struct slice bytes, int scans_max, struct jpeg_facts *out)
+jpeg_read(struct slice bytes, int segments_max, int scans_max, struct jpeg_facts *out)
 {
     struct walk w = {.p = (const uint8_t *)bytes.p, .n = bytes.n};
-    int64_t coefficients = 0;
-    bool progressive = false;
     *out = (struct jpeg_facts){0};
-    for (;;) {
+    for (int segments = 0;; segments++) {
         int marker = next_marker(&w);
+        if (segments > segments_max)
+            return ERR_RANGE;
         if (marker < 0 || marker == M_EOI)
             return ERR_INVALID;
         if (marker == M_SOI)
@@ -120,21 +141,17 @@ jpeg_read(struct slice bytes, int scans_max, struct jpeg_facts *out)
         if (length < 0)
             return ERR_INVALID;
         if (is_frame(marker) && w.components == 0) {
-            if (length < 6 || w.p[body + 5] > JPEG_COMPONENTS_MAX ||
-                length < 6 + 3 * (int64_t)w.p[body + 5])
+            if (read_frame(&w, marker, body, length, out) != ERR_NONE)
                 return ERR_INVALID;
-            w.components = w.p[body + 5];
-            progressive = is_progressive(marker);
-            coefficients = frame_bytes(&w, body);
         } else if (marker == M_SOS) {
             if (w.components == 0 || length < 1)
                 return ERR_INVALID;
-            out->buffered = progressive || w.p[body] < w.components;
+            out->buffered = out->buffered || w.p[body] < w.components;
             break;
         }
     }
     if (out->buffered) {
-        out->coefficient_bytes = coefficients;
+        out->coefficient_bytes = out->blocks * 64 * 2;
         count_scans(&w, scans_max, out);
     }
     return ERR_NONE;

@@ -9,11 +9,14 @@
 
 struct jpeg_facts {
     bool buffered; /* progressive, or one scan per component: all coefficients are kept */
-    int scans;     /* counted only when buffered, and no further than `scans_max` + 1 */
+    bool arithmetic;
+    int scans;                 /* counted only when buffered, and no further than `scans_max` + 1 */
+    int64_t blocks;            /* of 8 x 8 coefficients, all components */
     int64_t coefficient_bytes; /* 0 unless buffered */
 };
 
-/* ERR_INVALID when no frame header is found; the decoder will say why. */
-int jpeg_read(struct slice bytes, int scans_max, struct jpeg_facts *out);
+/* ERR_INVALID when no frame header is found. ERR_RANGE: more than `segments_max` before the first
+ * scan. */
+int jpeg_read(struct slice bytes, int segments_max, int scans_max, struct jpeg_facts *out);
 
 #endif

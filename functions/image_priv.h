@@ -17,6 +17,7 @@ struct image {
     int stored_width, stored_height; /* before orientation */
     int64_t coefficient_bytes;       /* a JPEG decoder keeps them all before the first row; or 0 */
     struct slice icc, exif;          /* owned */
+    int64_t bytes_min;               /* no whole file of this size and format is smaller; or 0 */
     VipsImage *header;               /* opened, no pixel decoded yet */
     VipsImage *base;                 /* after image_decode() */
     int64_t pixels_total_max;        /* image_limits */
@@ -31,6 +32,13 @@ struct image {
 /* Moves what libvips complained about into `why` as one line of plain text, "what: ...". Returns
  * ERR_NOMEM when memory was the cause, else ERR_CORRUPT. */
 int image_vips_error(struct buf *why, const char *what);
+
+/* The last warning of a library since image_idle(), foreign text; "" without. */
+const char *image_warning(void);
+
+/* Before libvips sees the file: ERR_RANGE for one made to be read for ever. Sets coefficient_bytes
+ * and bytes_min. */
+int image_guard(struct image *im, struct buf *why);
 
 /* From the picture to the preset's size; above 1 only for presets that enlarge. */
 double image_fit_scale(const struct image *im, const struct preset *p);

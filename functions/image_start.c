@@ -128,11 +128,22 @@ block_loaders(void)
         vips_operation_block_set(ours[i], FALSE);
 }
 
-/* What libraries say about foreign files is foreign text; image_vips_error() passes on enough. */
+static char warning[IMAGE_WHY_MAX];
+
+/* What libraries say about foreign files is foreign text: kept for image_vips_error(), for some
+ * (libpng) say there what they do not say in their error. */
 static void
-say_nothing(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer arg)
+keep_warning(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer arg)
 {
-    (void)domain, (void)level, (void)message, (void)arg;
+    (void)domain, (void)arg;
+    if ((level & (G_LOG_LEVEL_WARNING | G_LOG_LEVEL_CRITICAL)) != 0)
+        snprintf(warning, sizeof(warning), "%s", message);
+}
+
+const char *
+image_warning(void)
+{
+    return warning;
 }
 
 int
@@ -142,7 +153,7 @@ image_start(struct buf *why)
     int err = home_make(&home);
     if (err != ERR_NONE)
         buf_printf(why, "cannot make the temporary directory %s", home.dir);
-    g_log_set_default_handler(say_nothing, NULL);
+    g_log_set_default_handler(keep_warning, NULL);
     if (err == ERR_NONE && vips_init("darkroom-worker") != 0) {
         buf_puts(why, "libvips does not start");
         err = ERR_UNSUPPORTED;
@@ -162,6 +173,7 @@ image_idle(void)
 {
     vips_cache_set_max(0); /* trims; vips_cache_drop_all() would take the table away for good */
     vips_error_clear();
+    warning[0] = '\0';
     /* Trimming costs a millisecond of page faults in the next invocation: only when it pays. */
     if (mallinfo2().fordblks > IDLE_FREE_BYTES)
         malloc_trim(0);

@@ -62,8 +62,8 @@ webp_strip(void *file, size_t n)
     size_t to = RIFF_HEADER;
     for (size_t at = RIFF_HEADER, size; at < n; at += size) {
         size = chunk_bytes(p, n, at);
-        if (is(p + at, "VP8 ") || is(p + at, "VP8L") || is(p + at, "ALPH") ||
-            is(p + at, "ANIM") || is(p + at, "ANMF") || (is(p + at, "VP8X") && flags != 0)) {
+        if (is(p + at, "VP8 ") || is(p + at, "VP8L") || is(p + at, "ALPH") || is(p + at, "ANIM") ||
+            is(p + at, "ANMF") || (is(p + at, "VP8X") && flags != 0)) {
             memmove(p + to, p + at, size);
             to += size;
         }
@@ -74,4 +74,20 @@ webp_strip(void *file, size_t n)
     for (int i = 0; i < 4; i++)
         p[4 + i] = (uint8_t)(body >> (8 * i));
     return to;
+}
+
+size_t
+webp_frames(const void *file, size_t n)
+{
+    const uint8_t *p = file;
+    size_t frames = 0;
+    if (n < RIFF_HEADER || !is(p, "RIFF") || !is(p + 8, "WEBP"))
+        return 0;
+    for (size_t at = RIFF_HEADER, size; at < n; at += size) {
+        size = chunk_bytes(p, n, at);
+        if (size == 0)
+            break;
+        frames += is(p + at, "ANMF");
+    }
+    return frames;
 }

@@ -83,7 +83,7 @@ map_source(struct invocation *in)
     size_t n = (size_t)req->source_bytes;
     if (req->source_bytes > req->memory_bytes_max) {
         verdict(in, FN_FAILED,
-                "memory budget: the source alone is larger than the function's memory");
+                "memory budget: the source alone is larger than the memory it may use");
         return;
     }
     void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, in->job.source_fd, 0);
@@ -158,7 +158,7 @@ decode(const struct invoke_env *env, struct invocation *in)
         return ERR_NONE;
     int64_t bytes = image_decode_bytes(in->job.image, scale);
     if (bytes > in->job.req->memory_bytes_max) {
-        buf_printf(&in->why, "memory budget: decoding takes %lld MB, the function has %lld",
+        buf_printf(&in->why, "memory budget: decoding takes %lld MB, it may use %lld",
                    (long long)(bytes >> 20), (long long)(in->job.req->memory_bytes_max >> 20));
         verdict(in, FN_FAILED, in->why.p);
         return ERR_NONE;

@@ -1,6 +1,8 @@
 #include "functions/tiff.h"
 
 #define ENTRY_BYTES 12
+#define BIG_ENTRY_BYTES 20 /* BigTIFF */
+#define BIG_ENTRIES_MAX 65535
 
 static uint32_t
 u16(const struct tiff *t, size_t at)
@@ -78,4 +80,46 @@ tiff_next(const struct tiff *t, size_t ifd)
         return 0;
     size_t at = ifd + 2 + (size_t)u16(t, ifd) * ENTRY_BYTES;
     return at <= t->n && t->n - at >= 4 ? tiff_u32(t, at) : 0;
+}
+
+/* ---- pages ---- */
+
+/* Offsets of 64 bits; what does not fit is as good as the end. */
+static size_t
+u64(const struct tiff *t, size_t at)
+{
+    size_t first = tiff_u32(t, at), second = tiff_u32(t, at + 4);
+    return t->little ? second << 32 | first : first << 32 | second;
+}
+
+static size_t
+big_next(const struct tiff *t, size_t ifd)
+{
+    if (ifd < 16 || ifd > t->n || t->n - ifd < 8)
+        return 0;
+    size_t count = u64(t, ifd);
+    if (count > BIG_ENTRIES_MAX)
+        return 0;
+    size_t at = ifd + 8 + count * BIG_ENTRY_BYTES;
+    return at <= t->n && t->n - at >= 8 ? u64(t, at) : 0;
+}
+
+int
+tiff_pages(struct slice bytes, int max)
+{
+    struct tiff t;
+    size_t ifd;
+    int pages = 0;
+    if (tiff_open(bytes, &t, &ifd)) {
+        for (; ifd != 0 && pages <= max; pages++)
+            ifd = tiff_next(&t, ifd);
+        return pages;
+    }
+    bool little = slice_starts(bytes, SLICE_LIT("II+\0"));
+    if (bytes.n < 16 || !(little || slice_starts(bytes, SLICE_LIT("MM\0+"))))
+        return 0;
+    t = (struct tiff){.p = (const uint8_t *)bytes.p, .n = bytes.n, .little = little};
+    for (ifd = u64(&t, 8); ifd != 0 && pages <= max; pages++)
+        ifd = big_next(&t, ifd);
+    return pages;
 }

@@ -39,6 +39,9 @@ bool tiff_open(struct slice bytes, struct tiff *t, size_t *ifd0);
 bool tiff_find(const struct tiff *t, size_t ifd, uint32_t tag, struct tiff_value *v);
 /* The i-th number of a SHORT, LONG or IFD value; 0 where there is none. */
 uint32_t tiff_number(const struct tiff *t, const struct tiff_value *v, uint32_t i);
+/* Pages of a TIFF file, also one of 64-bit offsets: directories that lead from one to the next,
+ * counted no further than `max` + 1, which a loop reaches as well. */
+int tiff_pages(struct slice bytes, int max);
 /* The directory behind this one; 0 when it is the last. */
 size_t tiff_next(const struct tiff *t, size_t ifd);
 /* At an offset whose four bytes are inside. */

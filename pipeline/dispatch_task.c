@@ -326,11 +326,14 @@ request_fill(struct task *t)
     if (q->source_type.n > STORE_CONTENT_TYPE_MAX)
         q->source_type = SLICE_NONE;
     q->source_hints = hints_of(t);
-    q->memory_bytes_max = (int64_t)limits->memory_mb << 20;
+    /* What could never be admitted is refused by the worker, with its reason. */
+    int64_t memory = (int64_t)limits->memory_mb << 20;
+    int64_t budget = conf_int(t->d->options.conf, CONF_PIXEL_MEMORY);
+    q->memory_bytes_max = memory < budget ? memory : budget;
     q->deadline_ms = (int64_t)task_timeout_s(t->d, limits, &t->calls[0].event) * 1000;
     native_request_limits(t->d->options.conf, q);
     t->inv.timeout_ms = q->deadline_ms;
-    t->inv.memory_bytes = q->memory_bytes_max;
+    t->inv.memory_bytes = memory;
     return ERR_NONE;
 }
 

@@ -2,8 +2,8 @@
  * The pool: which workers there are, who may use how much memory, when a process is replaced.
  *
  * Memory: a worker reads its source's header and announces what the work will take. Announcements
- * are granted in the order they came while their sum stays within the budget; one that is larger
- * than the whole budget is granted when nothing else holds any. So none starves.
+ * are granted in the order they came while their sum stays within the budget, so none starves. What
+ * could never fit does not get here: fn_request.memory_bytes_max is at most the budget.
  *
  * Replacement: at once after an invocation or a planned end; after WORKER_BACKOFF_MS, doubling,
  * when a worker ends again and again without having done any work.
@@ -52,7 +52,7 @@ grant_waiting(struct runtime *rt)
     while (rt->waiting != NULL) {
         struct worker *w = rt->waiting;
         int64_t room = rt->options.memory_budget_bytes - rt->granted;
-        if (w->wanted > room && rt->granted > 0)
+        if (w->wanted > room && rt->granted > 0) /* alone, anything that was let ask may run */
             return;
         rt->waiting = w->next_waiting;
         if (rt->waiting == NULL)

@@ -227,12 +227,12 @@ heif_pixels(const uint8_t *rgb, int w, int h, int bits)
     return im;
 }
 
-/* x265 forgets a little at its end. Read by the leak sanitizer where there is one. */
+/* x265 and libimagequant forget a little at their end. Read by the leak sanitizer where there is one. */
 const char *__lsan_default_suppressions(void);
 const char *
 __lsan_default_suppressions(void)
 {
-    return "leak:libx265\n";
+    return "leak:libx265\nleak:libimagequant\n";
 }
 
 /* {NULL, 0}: this machine's libheif has no encoder for that. */

@@ -111,7 +111,7 @@ static void
 read_jpeg(struct slice s)
 {
     struct jpeg_facts f;
-    if (jpeg_read(s, 10, &f) == ERR_NONE)
+    if (jpeg_read(s, 99, 10, &f) == ERR_NONE)
         assert_true(f.scans <= 11 && f.coefficient_bytes >= 0);
 }
 
@@ -210,25 +210,32 @@ test_jpeg(void **state)
     (void)state;
     struct jpeg_facts f;
     /* Baseline, all components in one scan: streams by. */
-    assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc0") SOS3 EOI), 9, &f), ERR_NONE);
+    assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc0") SOS3 EOI), 99, 9, &f), ERR_NONE);
     assert_false(f.buffered);
     assert_int_equal(f.coefficient_bytes, 0);
+    assert_int_equal(f.blocks, 3 * 2 * 6);
+    assert_false(f.arithmetic);
+    /* Segments are read one by one before anything else: there is a limit. */
+    assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc9") SOS3 EOI), 2, 9, &f), ERR_NONE);
+    assert_true(f.arithmetic);
+    assert_int_equal(jpeg_read(SLICE_LIT("\xff\xe1\0\2" SOF("\xc9") SOS3 EOI), 2, 9, &f),
+                     ERR_RANGE);
     /* Baseline, a scan per component. 48x32 at 4:2:0: 3x2 MCUs of 6 blocks of 64 x 2 bytes. */
-    assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc0") SOS SOS SOS EOI), 9, &f), ERR_NONE);
+    assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc0") SOS SOS SOS EOI), 99, 9, &f), ERR_NONE);
     assert_true(f.buffered);
     assert_int_equal(f.scans, 3);
     assert_int_equal(f.coefficient_bytes, 3 * 2 * 6 * 128);
     /* Progressive; a marker inside a segment counts for nothing, nor what follows the end. */
     assert_int_equal(
-        jpeg_read(SLICE_LIT(SOF("\xc2") SOS3 "\xff\xfe\x00\x06\xff\xda\xff\xda" SOS EOI SOS), 9,
+        jpeg_read(SLICE_LIT(SOF("\xc2") SOS3 "\xff\xfe\x00\x06\xff\xda\xff\xda" SOS EOI SOS), 99, 9,
                   &f),
         ERR_NONE);
     assert_int_equal(f.scans, 2);
     /* Counting stops behind the maximum. */
-    assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc2") SOS SOS SOS SOS SOS), 3, &f), ERR_NONE);
+    assert_int_equal(jpeg_read(SLICE_LIT(SOF("\xc2") SOS SOS SOS SOS SOS), 99, 3, &f), ERR_NONE);
     assert_int_equal(f.scans, 4);
-    assert_int_equal(jpeg_read(SLICE_LIT("\xff\xd8" SOS), 3, &f), ERR_INVALID);
-    assert_int_equal(jpeg_read(SLICE_LIT("\xff\xd8"), 3, &f), ERR_INVALID);
+    assert_int_equal(jpeg_read(SLICE_LIT("\xff\xd8" SOS), 99, 3, &f), ERR_INVALID);
+    assert_int_equal(jpeg_read(SLICE_LIT("\xff\xd8"), 99, 3, &f), ERR_INVALID);
 }
 
 /* ---- WebP ---- */

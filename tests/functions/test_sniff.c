@@ -1,5 +1,6 @@
 /* What a file is by its first bytes; names and claims have no say. */
 #include "functions/sniff.h"
+#include "functions/tiff.h"
 #include "base/chk.h"
 #include "tests/functions/pictures.h"
 #include "tests/functions/tiffs.h"
@@ -205,6 +206,33 @@ test_raw(void **state)
 }
 
 static void
+test_pages(void **state)
+{
+    (void)state;
+    static const struct tiffs one = {.make = NULL}, two = {.next_photometric = 2},
+                              loop = {.big = true, .loop = true};
+    static const struct {
+        const struct tiffs *file;
+        int pages;
+    } counts[] = {{&one, 1}, {&two, 2}, {&loop, 10}};
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        struct slice file = tiffs_make(counts[i].file);
+        assert_int_equal(tiff_pages(file, 9), counts[i].pages);
+        for (size_t n = 0; n < file.n; n++)
+            assert_true(tiff_pages(slice_of(file.p, n), 9) <= 10);
+        free((void *)(uintptr_t)file.p);
+    }
+    /* 64-bit offsets: two empty directories; then the second leads to the first. */
+    char big[16 + 2 * 16] = "II+\0\x08\0\0\0\x10";
+    big[24] = 32;
+    assert_int_equal(tiff_pages(slice_of(big, sizeof(big)), 9), 2);
+    big[40] = 16;
+    assert_int_equal(tiff_pages(slice_of(big, sizeof(big)), 9), 10);
+    memset(big + 16, 0xff, 8); /* more entries than there are bytes in the world */
+    assert_int_equal(tiff_pages(slice_of(big, sizeof(big)), 9), 1);
+}
+
+static void
 test_names(void **state)
 {
     (void)state;
@@ -226,7 +254,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),       cmocka_unit_test(test_real_files),
         cmocka_unit_test(test_short_reads), cmocka_unit_test(test_raw),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_pages),       cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -429,13 +429,13 @@ restart_with(struct rig *r, enum conf_id id, const char *value)
     rig_start(r);
 }
 
-/* Every picture is larger than the whole budget: one at a time, and none waits for ever. */
+/* Room for one picture: one at a time, and none waits for ever. */
 static void
 memory_budget_starves_nobody(void **state)
 {
     struct rig *r = *state;
     NEED_WORKER(r);
-    restart_with(r, CONF_PIXEL_MEMORY, "1048576");
+    restart_with(r, CONF_PIXEL_MEMORY, "7000000");
     for (int i = 0; i < 6; i++) {
         char name[16];
         snprintf(name, sizeof name, "m%d", i);
@@ -444,6 +444,22 @@ memory_budget_starves_nobody(void **state)
     assert_true(rig_wait(r, rig_queue_empty, NULL));
     assert_int_equal(rig_count(r, "photos-derived", ""), 18);
     assert_int_equal(rig_counts(r).retried, 0);
+}
+
+/* A picture that needs more than all may use together: failed with its reason, at once. */
+static void
+memory_budget_refuses_what_never_fits(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    restart_with(r, CONF_PIXEL_MEMORY, "1048576");
+    rig_put_file(r, "photos", "huge", "samples/parrots.png");
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+    const char *why = rig_attr(r, "photos", "huge", "state.small");
+    if (strncmp(why, "failed: memory budget: decoding takes ", 38) != 0)
+        fail_msg("%s", why);
+    assert_int_equal(rig_counts(r).retried, 0);
+    assert_int_equal(rig_counts(r).dead, 0);
 }
 
 static void
@@ -562,6 +578,7 @@ main(void)
         T(many_writers_one_key),
         T(reserved_concurrency_holds),
         T(memory_budget_starves_nobody),
+        T(memory_budget_refuses_what_never_fits),
         T(tired_workers_are_replaced),
         T(live_before_backlog),
         cmocka_unit_test(missing_program_is_told),
