@@ -227,7 +227,7 @@ heif_pixels(const uint8_t *rgb, int w, int h, int bits)
     return im;
 }
 
-/* x265 and libimagequant forget a little at their end. Read by the leak sanitizer where there is one. */
+/* x265 and libimagequant forget a little at their end; the leak sanitizer asks for this. */
 const char *__lsan_default_suppressions(void);
 const char *
 __lsan_default_suppressions(void)
