@@ -1,7 +1,6 @@
 /*
- * The request helpers by themselves, then a real server on a port the kernel chose, driven by plain
- * sockets. The service below does what its path says. cmocka's asserts belong to the test's own
- * thread; on HTTP threads CHK() stands in.
+ * A real server on a port the kernel chose, driven by plain sockets. The service below does what
+ * its path says. cmocka's asserts belong to the test's own thread; on HTTP threads CHK() stands in.
  */
 #include "base/chk.h"
 #include "base/clock.h"
@@ -299,71 +298,6 @@ reset_seen(void)
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
-/* ---- helpers ---- */
-
-static void
-test_unescape(void **state)
-{
-    (void)state;
-    struct arena *a = arena_new(1 << 16);
-    struct slice s = http_unescape(a, SLICE_LIT("/a%20b%2Fc+d%00e%2561"), false);
-    assert_true(slice_eq(s, SLICE_LIT("/a b/c+d\0e%61")));
-    s = http_unescape(a, SLICE_LIT("a+b%2b"), true);
-    assert_true(slice_eqs(s, "a b+"));
-    s = http_unescape(a, SLICE_NONE, true);
-    assert_true(s.p != NULL && s.n == 0);
-    const char *malformed[] = {"%", "%4", "a%", "%4g", "%g4", "%%41", "% 41", "%-1"};
-    for (size_t i = 0; i < ARRAY_LEN(malformed); i++)
-        assert_null(http_unescape(a, slice_str(malformed[i]), false).p);
-    arena_free(&a);
-
-    struct buf b;
-    buf_init(&b, 1000);
-    http_escape(&b, SLICE_LIT("a/b c~-._+\xc3\xa9%\0"), true);
-    assert_string_equal(b.p, "a/b%20c~-._%2B%C3%A9%25%00");
-    buf_reset(&b);
-    http_escape(&b, SLICE_LIT("a/b"), false);
-    assert_string_equal(b.p, "a%2Fb");
-    buf_fini(&b);
-}
-
-static void
-test_query(void **state)
-{
-    (void)state;
-    struct arena *a = arena_new(1 << 16);
-    struct http_request r = {
-        .arena = a, .raw_query = SLICE_LIT("acl&&prefix=a%26b+c&empty=&eq=a=b&%61b=1&acl=2")};
-    assert_int_equal(http_parse_query(&r), ERR_NONE);
-    assert_int_equal(r.param_count, 6);
-    assert_true(http_has_param(&r, "acl") && http_param(&r, "acl").n == 0);
-    assert_true(slice_eqs(http_param(&r, "prefix"), "a&b c"));
-    assert_true(http_param(&r, "empty").p != NULL && http_param(&r, "empty").n == 0);
-    assert_true(slice_eqs(http_param(&r, "eq"), "a=b"));
-    assert_true(slice_eqs(http_param(&r, "ab"), "1"));
-    assert_false(http_has_param(&r, "ACL"));
-    assert_null(http_param(&r, "nothing").p);
-
-    struct http_request broken = {.arena = a, .raw_query = SLICE_LIT("a=%zz")};
-    assert_int_equal(http_parse_query(&broken), ERR_INVALID);
-    char many[HTTP_QUERY_MAX * 2 + 2];
-    for (size_t i = 0; i < sizeof many; i += 2)
-        memcpy(many + i, "a&", 2);
-    struct http_request full = {.arena = a, .raw_query = slice_of(many, HTTP_QUERY_MAX * 2)};
-    assert_int_equal(http_parse_query(&full), ERR_NONE);
-    struct http_request over = {.arena = a, .raw_query = slice_of(many, sizeof many)};
-    assert_int_equal(http_parse_query(&over), ERR_INVALID);
-    arena_free(&a);
-
-    struct http_field fields[] = {{SLICE_LIT("Content-Type"), SLICE_LIT("a/b")},
-                                  {SLICE_LIT("X"), SLICE_LIT("1")},
-                                  {SLICE_LIT("x"), SLICE_LIT("2")}};
-    struct http_request f = {.fields = fields, .field_count = 3};
-    assert_true(slice_eqs(http_field(&f, "content-TYPE"), "a/b"));
-    assert_true(slice_eqs(http_field(&f, "x"), "1"));
-    assert_null(http_field(&f, "y").p);
-}
-
 /* ---- one after another on one connection ---- */
 
 static void
@@ -524,7 +458,59 @@ test_suspend(void **state)
     assert_int_equal(atomic_load(&seen.begun), atomic_load(&seen.gone));
 }
 
+/* Clients that end their side behind the request, and are told nevertheless; then the end. */
+static void
+test_half_close(void **state)
+{
+    (void)state;
+    reset_seen();
+    struct http_server *s = start(NULL);
+    int fds[16];
+    for (int round = 0; round < 10; round++) {
+        int ended = atomic_load(&seen.ended);
+        atomic_store(&seen.hold, true);
+        for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+            fds[i] = raw_dial(http_address(s));
+            raw_say(fds[i], "PUT /later HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
+            raw_say(fds[i], i % 2 == 0 ? "" : GET("/hello"));
+            shutdown(fds[i], SHUT_WR);
+        }
+        wait_for(&seen.ended, ended + (int)ARRAY_LEN(fds));
+        pthread_mutex_lock(&seen.lock);
+        atomic_store(&seen.hold, false);
+        pthread_cond_broadcast(&seen.change);
+        pthread_mutex_unlock(&seen.lock);
+        for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+            raw_expect(fds[i], 200, "late");
+            if (i % 2 != 0)
+                raw_expect(fds[i], 200, "hello");
+            raw_expect_closed(fds[i]);
+        }
+    }
+    http_stop(&s);
+    assert_int_equal(atomic_load(&seen.begun), atomic_load(&seen.gone));
+}
+
 /* ---- bodies ---- */
+
+/* There is nothing to continue with, and another request behind. */
+static void
+test_expect_without_body(void **state)
+{
+    (void)state;
+    reset_seen();
+    struct http_server *s = start(NULL);
+    int fd = raw_dial(http_address(s));
+    raw_say(fd, "GET /1 HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n" GET("/2"));
+    raw_expect(fd, 200, "/1");
+    raw_expect(fd, 200, "/2");
+    raw_say(fd, "PUT /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nExpect: 100-continue\r\n"
+                "Expect: 100-continue\r\n\r\n" GET("/later"));
+    raw_expect(fd, 200, "");
+    raw_expect(fd, 200, "late");
+    close(fd);
+    http_stop(&s);
+}
 
 static void
 test_expect_continue(void **state)
@@ -862,12 +848,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unescape),
-        cmocka_unit_test(test_query),
         cmocka_unit_test(test_keep_alive),
         cmocka_unit_test(test_pipelined),
         cmocka_unit_test(test_before_reply),
         cmocka_unit_test(test_suspend),
+        cmocka_unit_test(test_half_close),
+        cmocka_unit_test(test_expect_without_body),
         cmocka_unit_test(test_expect_continue),
         cmocka_unit_test(test_early_reply),
         cmocka_unit_test(test_truncated_upload),

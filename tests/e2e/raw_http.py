@@ -327,6 +327,8 @@ conformance.table(names, "head that is sound", [
     ("absolute form", "GET http://{A}/_/health HTTP/1.1\r\n{H}\r\n{INNER}", "200 200"),
     ("asterisk of OPTIONS", "OPTIONS * HTTP/1.1\r\n{H}\r\n{INNER}", "400 200|403 200"),
     ("a line end before the request", "\r\n\r\nGET /_/health HTTP/1.1\r\n{H}\r\n{INNER}", "200 200"),
+    ("an upgrade nobody offers", "GET /_/health HTTP/1.1\r\n{H}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+     "HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n{INNER}", "200 200"),
     ("HTTP/1.2 is answered as 1.1", "GET /_/health HTTP/1.2\r\n{H}\r\n{INNER}", "200 200|505"),
     ("lower-case method", "put {PUT} HTTP/1.1\r\n{H}Content-Length: 2\r\n\r\nab{INNER}", "405 200|403 200"),
     ("unknown method", "BREW {B} HTTP/1.1\r\n{H}\r\n{INNER}", "405 200|403 200"),

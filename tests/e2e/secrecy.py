@@ -7,6 +7,7 @@ each secret, in every form it could leak in, is looked for.
 """
 import base64
 import glob
+import json
 import os
 import stat
 import subprocess
@@ -16,10 +17,12 @@ sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
 import conformance
 import darkroom
 from conformance import MAIN, OTHER, exchange, presign, sign
-from darkroom import contains, equal, true
+from darkroom import contains, equal, true, until
 
 TOKEN = "metrics-token-3f9a7c2e51"
 URL_KEY = "5f" * 31 + "a7"
+HOOK = "webhook-secret-77c1b2d0e5f4"
+NOWHERE = "127.0.0.1:1"  # nothing listens there: every delivery fails, and is told of
 answers = []
 
 
@@ -37,7 +40,7 @@ def forms(secret):
 
 
 def secrets_of(s):
-    return [s.secret, MAIN["secret_access_key"], OTHER["secret_access_key"], TOKEN, URL_KEY]
+    return [s.secret, MAIN["secret_access_key"], OTHER["secret_access_key"], TOKEN, URL_KEY, HOOK]
 
 
 def look(text, secrets, where):
@@ -72,6 +75,9 @@ def signed(s, account, method, target, body=b"", spoil=None, **how):
 
 def load(s):
     me = root(s)
+    body = json.dumps({"bucket": "photos", "prefix": "secrets/", "url": "http://%s/x" % NOWHERE, "secret": HOOK}).encode()
+    made = s.signed("POST", "/_/webhooks", body)  # the one answer that may hold it
+    true(made.status < 300, "a webhook: %d %r" % (made.status, made.body[:200]))
     s.put_settled("secrets/a.jpg", darkroom.sample("grey.jpg"))
     for account in (me, MAIN, OTHER):
         swapped = dict(account, secret_access_key="not-" + account["secret_access_key"][::-1])
@@ -90,6 +96,11 @@ def load(s):
         signed(s, account, "POST", "/", b"{}", service="dynamodb")
     for token in (TOKEN, "wrong", ""):
         ask(s, "GET", "/_/metrics", headers={"Authorization": "Bearer " + token})
+    until(lambda: b"attempts" in signed(s, me, "GET", "/_/webhooks").body, "the webhook is listed")
+    until(lambda: "webhook_failed" in s.log(), "a delivery was tried and told of")
+    signed(s, me, "POST", "/_/webhooks", body.replace(b"photos", b"no such"))
+    signed(s, me, "POST", "/_/webhooks", body.replace(NOWHERE.encode(), b"127.0.0.1:2"))
+    signed(s, me, "POST", "/_/webhooks", body[:-9])
     reply = signed(s, me, "POST", "/_/sign-url", b'{"bucket": "photos", "key": "secrets/a.jpg", "w": 33}')
     ask(s, "GET", "/_/img/photos/secrets/a.jpg?w=40&exp=4000000000&sig=" + "0" * 64)
     ask(s, "GET", "/_/img/photos/secrets/a.jpg?w=40&exp=1&sig=x")
@@ -97,7 +108,7 @@ def load(s):
         b"--B\r\nContent-Disposition: form-data; name=\"AWSAccessKeyId\"\r\n\r\nMAINKEY\r\n--B\r\nContent-Disposition: form-data; " \
         b"name=\"signature\"\r\n\r\nAAAA\r\n--B\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--B--\r\n"
     ask(s, "POST", "/photos", form, {"Content-Type": "multipart/form-data; boundary=B"})
-    for words in (["status"], ["explain", "s3://photos/secrets/a.jpg"], ["ls", "s3://photos/"], ["functions", "list"], ["nonsense"]):
+    for words in (["status"], ["explain", "s3://photos/secrets/a.jpg"], ["ls", "s3://photos/"], ["functions", "list"], ["webhooks", "list"], ["nonsense"]):
         done = s.cli(*words)
         answers.append(done.stdout + done.stderr)
     return reply
@@ -267,5 +278,6 @@ def test_a_directory_that_cannot_be_narrowed_is_refused(s):
     contains(done.stderr, "open to others", "the complaint")
 
 
-darkroom.run(globals(), config={"accounts": [MAIN, OTHER], "log": {"level": "debug"}, "metrics": {"token": TOKEN}},
+darkroom.run(globals(), config={"accounts": [MAIN, OTHER], "log": {"level": "debug"}, "metrics": {"token": TOKEN},
+                             "webhook": {"hosts": NOWHERE}},
              env={"DARKROOM_URL_KEYS": URL_KEY})
