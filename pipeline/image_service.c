@@ -79,7 +79,8 @@ permitted(struct image_request *iq)
     }
     if (a->result == AUTH_OK || a->result == AUTH_ANONYMOUS)
         return true;
-    STAT_INC(auth_failures_total);
+    if (a->result == AUTH_NEEDS_BODY)
+        STAT_INC(auth_failures_total); /* all others are counted */
     image_refuse(iq, auth_status(a->result) == 400 ? ERR_INVALID : ERR_DENIED,
                  a->result == AUTH_NEEDS_BODY ? NULL : auth_message(a->result));
     return false;

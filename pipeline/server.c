@@ -15,12 +15,9 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "metadata/ddb_service.h"
 #include "objectstore/lifecycle_run.h"
-#include "pipeline/admin_service.h"
 #include "pipeline/datadir.h"
-#include "pipeline/event_stream.h"
-#include "pipeline/image_service.h"
+#include "pipeline/router.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -33,13 +30,10 @@
 #define STOP_TICK_MS 10
 #define FDS_RESERVED 512 /* descriptors for storage and workers */
 
-enum sigv2 { SIGV2_OFF, SIGV2_LOOPBACK, SIGV2_ON };
-
 struct server {
     uint32_t magic;
     const struct conf *conf;
     struct accounts *accounts;
-    struct auth_limit *auth_limit; /* NULL: no limit */
     struct datadir dir;
     struct image_url_keys url_keys;
     struct db *db;
@@ -47,13 +41,8 @@ struct server {
     struct webhooks *webhooks;
     struct store *store;
     struct lifecycle_runner *lifecycle;
-    struct s3_service *s3;
-    struct ddb_service *ddb;
-    struct admin_service *admin;
-    struct image_service *images;
-    struct event_streams *events;
+    struct router router; /* has the services */
     struct http_server *http;
-    enum sigv2 sigv2;
     char host[256]; /* to listen on */
     int port;
     bool loopback;   /* the listener */
@@ -89,66 +78,13 @@ listen_parse(struct server *s, struct buf *why)
     return ERR_NONE;
 }
 
-static enum sigv2
-sigv2_parse(const char *text)
-{
-    if (strcmp(text, "off") == 0)
-        return SIGV2_OFF;
-    return strcmp(text, "on") == 0 ? SIGV2_ON : SIGV2_LOOPBACK;
-}
-
 /* ---- requests ---- */
 
-static bool
-sigv2_allowed(const struct server *s, const struct http_request *r)
-{
-    if (s->sigv2 != SIGV2_LOOPBACK)
-        return s->sigv2 == SIGV2_ON;
-    /* A proxy on this machine would make the whole world look local. */
-    return s->loopback && http_field(r, "Forwarded").p == NULL &&
-           http_field(r, "X-Forwarded-For").p == NULL;
-}
-
-static struct auth_options
-auth_options_of(const struct server *s)
-{
-    return (struct auth_options){
-        .accounts = s->accounts, .domain = conf_str(s->conf, CONF_DOMAIN), .limit = s->auth_limit};
-}
-
-/* One port serves all: the signature's scope says which protocol, else X-Amz-Target, else the path.
- */
 static void
 route(void *arg, struct http_request *r)
 {
     struct server *s = arg;
-    struct auth_options options = auth_options_of(s);
-    options.v2_allowed = sigv2_allowed(s, r);
-    options.now_ms = clock_wall_ms();
-    if (auth_check(r, &options) != ERR_NONE) {
-        http_reply(r, 503, SLICE_NONE);
-        return;
-    }
-    struct slice scope = r->auth->service;
-    bool is_admin_path =
-        slice_starts(r->path, SLICE_LIT("/_/")) && !s3_host_is_bucket(s->s3, r->host);
-    if (slice_eqs(scope, "dynamodb") ||
-        (scope.n == 0 && http_field(r, "X-Amz-Target").p != NULL && !is_admin_path)) {
-        r->service = &ddb_http_service;
-        r->service_arg = s->ddb;
-    } else if (is_admin_path && slice_starts(r->path, SLICE_LIT(IMAGE_URL_PATH))) {
-        r->service = &image_http_service;
-        r->service_arg = s->images;
-    } else if (is_admin_path && slice_eqs(r->path, EVENT_STREAM_PATH)) {
-        r->service = &event_stream_http_service;
-        r->service_arg = s->events;
-    } else if (is_admin_path) {
-        r->service = &admin_http_service;
-        r->service_arg = s->admin;
-    } else {
-        r->service = &s3_http_service;
-        r->service_arg = s->s3;
-    }
+    router_route(&s->router, r);
 }
 
 struct held {
@@ -241,7 +177,8 @@ static void
 open_services(struct server *s)
 {
     int64_t failures_max = conf_int(s->conf, CONF_AUTH_FAILURES);
-    s->auth_limit = failures_max > 0 ? auth_limit_new(failures_max) : NULL;
+    s->router = (struct router){.conf = s->conf, .accounts = s->accounts, .loopback = s->loopback};
+    s->router.auth_limit = failures_max > 0 ? auth_limit_new(failures_max) : NULL;
     struct s3_options s3 = {.store = s->store,
                             .db = s->db,
                             .accounts = s->accounts,
@@ -259,23 +196,23 @@ open_services(struct server *s)
                                   .pipeline = s->pipeline,
                                   .webhooks = s->webhooks,
                                   .conf = s->conf,
-                                  .auth = auth_options_of(s),
+                                  .auth = router_auth(&s->router),
                                   .open_metrics = s->loopback,
                                   .url_keys = &s->url_keys};
-    s->s3 = s3_service_new(&s3);
-    s->ddb = ddb_service_new(&ddb);
-    s->admin = admin_service_new(&admin);
+    s->router.s3 = s3_service_new(&s3);
+    s->router.ddb = ddb_service_new(&ddb);
+    s->router.admin = admin_service_new(&admin);
     struct image_options images = {.db = s->db,
                                    .store = s->store,
                                    .registry = pipeline_registry(s->pipeline),
-                                   .s3 = s->s3,
+                                   .s3 = s->router.s3,
                                    .desk = pipeline_desk(s->pipeline),
                                    .notifier = pipeline_notifier(s->pipeline),
                                    .keys = &s->url_keys};
-    s->images = image_service_new(&images);
+    s->router.images = image_service_new(&images);
     struct event_streams_options events = {
         .db = s->db, .store = s->store, .notifier = pipeline_notifier(s->pipeline)};
-    s->events = event_streams_new(&events);
+    s->router.events = event_streams_new(&events);
 }
 
 int
@@ -285,7 +222,6 @@ server_open(struct server **out, const struct conf *conf, struct accounts *accou
     struct server *s = chk_calloc(1, sizeof *s);
     *s = (struct server){
         .magic = SERVER_MAGIC, .conf = conf, .accounts = accounts, .dir = {.lock_fd = -1}};
-    s->sigv2 = sigv2_parse(conf_str(conf, CONF_AUTH_SIGV2));
     int err = listen_parse(s, why);
     if (err == ERR_NONE)
         err = datadir_open(&s->dir, conf_str(conf, CONF_DATA), why);
@@ -477,7 +413,7 @@ server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
     if (s->http != NULL) {
         http_quiesce(s->http);
         pipeline_end_waits(s->pipeline);
-        event_streams_stop(s->events);
+        event_streams_stop(s->router.events);
         bool clean = requests_ended(s, deadline_ms, hurry, arg);
         int64_t left_ms = deadline_ms - clock_mono_ms();
         pipeline_stop(s->pipeline, hurry(arg) || left_ms < 0 ? 0 : left_ms);
@@ -499,12 +435,12 @@ server_free(struct server **sp)
         return;
     CHK_MAGIC(s, SERVER_MAGIC);
     CHK(s->http == NULL && s->lifecycle == NULL);
-    event_streams_free(&s->events);
-    image_service_free(&s->images);
-    admin_service_free(&s->admin);
-    ddb_service_free(&s->ddb);
-    s3_service_free(&s->s3);
-    auth_limit_free(&s->auth_limit);
+    event_streams_free(&s->router.events);
+    image_service_free(&s->router.images);
+    admin_service_free(&s->router.admin);
+    ddb_service_free(&s->router.ddb);
+    s3_service_free(&s->router.s3);
+    auth_limit_free(&s->router.auth_limit);
     store_close(&s->store);
     db_close(&s->db);
     pipeline_close(&s->pipeline);
