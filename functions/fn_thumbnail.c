@@ -71,6 +71,11 @@ fn_thumbnail_run(const struct fn_job *job, const struct fn_call *call, struct fn
         answer->reason = SLICE_LIT("the function's configuration cannot be read");
         return;
     }
+    if (list.fail_damaged && image_damaged(job->image)) {
+        answer->status = FN_FAILED;
+        answer->reason = SLICE_LIT("damaged: the file cannot be read to its end without errors");
+        return;
+    }
     if (list.count == 0)
         return;
     answer->outputs = arena_alloc(job->arena, list.count * sizeof(*answer->outputs));

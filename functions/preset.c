@@ -17,6 +17,7 @@
 /* Raise it when the same preset gives other bytes than before: stored thumbnails become stale. */
 #define PRESET_REVISION 1
 #define EXTRAS_MAX 96
+#define FAIL_DAMAGED "fail_damaged\n" /* the first line, where it is wanted */
 
 const char *const preset_fit_names[] = {"cover", "contain", "inside", NULL};
 const char *const preset_format_names[] = {"webp", "jpeg", "png", "avif", NULL};
@@ -192,6 +193,8 @@ preset_name_is_variant(struct slice name)
 void
 preset_config_write(const struct preset_list *list, bool followups, struct buf *out)
 {
+    if (list->fail_damaged)
+        buf_puts(out, FAIL_DAMAGED);
     for (size_t i = 0; i < list->count; i++) {
         const struct preset *p = &list->presets[i];
         char extras[EXTRAS_MAX];
@@ -290,6 +293,9 @@ preset_config_read(struct slice config, struct preset_list *list)
     *list = (struct preset_list){0};
     if (config.n > 0 && config.p[config.n - 1] != '\n')
         return ERR_INVALID;
+    list->fail_damaged = slice_starts(config, SLICE_LIT(FAIL_DAMAGED));
+    if (list->fail_damaged)
+        config = slice_skip(config, sizeof(FAIL_DAMAGED) - 1);
     while (config.n > 0) {
         struct slice rest, line = slice_cut(config, '\n', &rest);
         if (list->count == PRESETS_MAX)

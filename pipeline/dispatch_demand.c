@@ -231,6 +231,7 @@ void
 demand_config(const struct task *t, struct buf *out)
 {
     struct preset_list list = {.presets = {t->demand->spec.preset}, .count = 1};
+    list.fail_damaged = t->functions[0]->native.presets.fail_damaged;
     preset_config_write(&list, preset_is_followup(&list.presets[0]), out);
 }
 

@@ -5,6 +5,7 @@
 #include "objectstore/store.h"
 
 #define NATIVE_PRESETS_TEXT_MAX (8u << 10)
+#define NATIVE_WORD_SHOWN 32 /* of a wrong value, in its refusal */
 
 enum native_kind
 native_kind_of(struct slice name)
@@ -79,6 +80,18 @@ table_set(struct native_config *c, struct slice value, struct buf *why)
     return ERR_NONE;
 }
 
+/* What becomes of files that are damaged but readable. */
+static int
+damaged_set(struct native_config *c, struct slice value, struct buf *why)
+{
+    c->presets.fail_damaged = slice_eqs(value, "fail");
+    if (c->presets.fail_damaged || slice_eqs(value, "accept"))
+        return ERR_NONE;
+    buf_printf(why, "DAMAGED is \"%.*s\"; it may be accept or fail.",
+               (int)(value.n < NATIVE_WORD_SHOWN ? value.n : NATIVE_WORD_SHOWN), value.p);
+    return ERR_INVALID;
+}
+
 int
 native_config_parse(enum native_kind kind, struct slice environment, struct native_config *out,
                     struct buf *why)
@@ -103,6 +116,7 @@ native_config_parse(enum native_kind kind, struct slice environment, struct nati
     }
     struct slice presets = json_get_str(root, "PRESETS");
     struct slice derived = json_get_str(root, "DERIVED_BUCKET");
+    struct slice damaged = json_get_str(root, "DAMAGED");
     struct slice table = json_get_str(root, "TABLE");
     if (err == ERR_NONE && kind == NATIVE_THUMBNAIL) {
         err =
@@ -111,6 +125,8 @@ native_config_parse(enum native_kind kind, struct slice environment, struct nati
             preset_defaults(&out->presets);
         else if (err == ERR_NONE)
             err = preset_parse(presets, &out->presets, why);
+        if (err == ERR_NONE && damaged.p != NULL)
+            err = damaged_set(out, damaged, why);
     }
     if (err == ERR_NONE && kind == NATIVE_METADATA)
         err = table_set(out, table.p == NULL ? SLICE_LIT(NATIVE_TABLE_DEFAULT) : table, why);

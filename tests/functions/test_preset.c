@@ -412,6 +412,16 @@ test_config(void **state)
     assert_int_equal(preset_config_read(buf_slice(&b), &again), ERR_NONE);
     assert_int_equal(again.count, 1);
     assert_memory_equal(&again.presets[0], &l.presets[1], sizeof(struct preset));
+    assert_false(again.fail_damaged);
+    l.fail_damaged = true;
+    buf_reset(&b);
+    preset_config_write(&l, true, &b);
+    assert_int_equal(preset_config_read(buf_slice(&b), &again), ERR_NONE);
+    assert_true(again.fail_damaged);
+    assert_int_equal(again.count, 1);
+    l.fail_damaged = false;
+    buf_reset(&b);
+    preset_config_write(&l, true, &b);
     /* No beginning of it but whole lines can be read. */
     for (size_t n = 1; n + 1 < b.n; n++)
         if (preset_config_read(slice_of(b.p, n), &again) == ERR_NONE)

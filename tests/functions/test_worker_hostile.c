@@ -109,12 +109,50 @@ test_raw_and_tiff(void **state)
     free((void *)(uintptr_t)files[1].p);
 }
 
+/* A JPEG that breaks off: what is there is taken and marked, or it fails where that is wanted. The
+ * facts of it are told in both cases. */
+static void
+test_damaged(void **state)
+{
+    (void)state;
+    static const char strict[] = "fail_damaged\nsmall 16 16 cover webp 80 centre\n";
+    struct worker w;
+    struct fn_result res;
+    struct slice cut = slice_of(picture_jpeg, sizeof(picture_jpeg) - 20);
+    worker_start(&w);
+    struct fn_request req = request_for(cut.n);
+    invoke(&w, &req, cut, &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_OK);
+    assert_int_equal(answer_of(&res, "thumbnail")->outputs[0].status, FN_OK);
+    assert_attr(answer_of(&res, "metadata"), "damaged", "T");
+    fn_result_close(&res);
+
+    req = request_for(cut.n);
+    req.calls[0].config = SLICE_LIT(strict);
+    invoke(&w, &req, cut, &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_FAILED);
+    assert_true(slice_starts(answer_of(&res, "thumbnail")->reason, SLICE_LIT("damaged: ")));
+    assert_int_equal(answer_of(&res, "thumbnail")->output_count, 0);
+    assert_int_equal(answer_of(&res, "metadata")->status, FN_OK);
+    assert_attr(answer_of(&res, "metadata"), "damaged", "T");
+    fn_result_close(&res);
+
+    req = request_for(sizeof(picture_jpeg));
+    req.calls[0].config = SLICE_LIT(strict);
+    invoke(&w, &req, PICTURE(picture_jpeg), &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->outputs[0].status, FN_OK);
+    assert_attr(answer_of(&res, "metadata"), "damaged", "F");
+    fn_result_close(&res);
+    worker_stop(&w);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_by_name),
         cmocka_unit_test(test_raw_and_tiff),
+        cmocka_unit_test(test_damaged),
     };
     if (!find_program()) {
         fprintf(stderr, "no darkroom-worker above this program: build it first\n");

@@ -111,6 +111,9 @@ environments(void **state)
     assert_int_equal(rig_environment(r, "thumbnail", "[]"), ERR_INVALID);
     assert_int_equal(rig_environment(r, "thumbnail", "{\"PRESETS\":7}"), ERR_INVALID);
     assert_int_equal(rig_environment(r, "thumbnail", "{\"PRESETS\":\"nonsense\"}"), ERR_INVALID);
+    assert_int_equal(rig_environment(r, "thumbnail", "{\"DAMAGED\":\"ignore\"}"), ERR_INVALID);
+    assert_non_null(strstr(r->why.p, "DAMAGED is \"ignore\"; it may be accept or fail."));
+    assert_int_equal(rig_environment(r, "thumbnail", "{\"DAMAGED\":\"fail\"}"), ERR_NONE);
     assert_int_equal(rig_environment(r, "thumbnail", "{\"DERIVED_BUCKET\":\"A{bucket}\"}"),
                      ERR_INVALID);
     assert_int_equal(rig_environment(r, "metadata", "{\"TABLE\":\"x\"}"), ERR_INVALID);
