@@ -51,7 +51,7 @@ struct preset {
 struct preset_list {
     struct preset presets[PRESETS_MAX];
     size_t count;
-    bool fail_damaged; /* files that cannot be read to their end fail; else what is there is taken */
+    bool fail_damaged; /* files that break off fail; else what is there is taken */
 };
 
 /* small 160x160 cover, medium 640x640 inside, large 1600x1600 inside, all WebP q80. */
