@@ -57,6 +57,34 @@ out:
     buf_fini(&why);
 }
 
+/* The largest picture that is not made yet: smaller ones are made of larger ones. */
+static size_t
+largest_left(const struct fn_job *job, const struct preset_list *list, const bool *done)
+{
+    size_t best = 0;
+    double scale = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        double s = done[i] ? 0 : image_preset_scale(job->image, &list->presets[i]);
+        if (s > scale) {
+            scale = s;
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void
+make_all(const struct fn_job *job, const struct preset_list *list, struct fn_answer *answer)
+{
+    bool done[PRESETS_MAX] = {false};
+    for (size_t n = 0; n < list->count; n++) {
+        size_t i = largest_left(job, list, done);
+        make_one(job, &list->presets[i], &answer->outputs[i]);
+        done[i] = true;
+    }
+    answer->output_count = list->count;
+}
+
 void
 fn_thumbnail_run(const struct fn_job *job, const struct fn_call *call, struct fn_answer *answer)
 {
@@ -86,6 +114,5 @@ fn_thumbnail_run(const struct fn_job *job, const struct fn_call *call, struct fn
     }
     if (hint_focal(job->req->source_hints, &x, &y))
         image_set_focal(job->image, x, y);
-    for (; answer->output_count < list.count; answer->output_count++)
-        make_one(job, &list.presets[answer->output_count], &answer->outputs[answer->output_count]);
+    make_all(job, &list, answer);
 }

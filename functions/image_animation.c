@@ -91,12 +91,13 @@ make_frame(const struct image *im, VipsImage *all, int i, const struct preset *p
     struct preset still = *p;
     VipsImage *part = NULL;
     still.focus = PRESET_CENTRE;
-    frame.base = NULL;
+    frame.base = frame.smaller = NULL;
     if (vips_extract_area(all, &part, 0, i * im->stored_height, im->stored_width, im->stored_height,
                           NULL) != 0 ||
         image_finish(im, &part, &frame.base) != 0)
         return -1;
     int rc = image_shape(&frame, &still, out);
+    g_clear_object(&frame.smaller);
     g_clear_object(&frame.base);
     return rc;
 }

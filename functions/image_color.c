@@ -1,43 +1,9 @@
 /*
- * Colour and size of pictures in memory or streaming by.
+ * Colour of pictures in memory or streaming by.
  */
 #include "functions/image_priv.h"
 #include "functions/image_icc.h"
 #include "base/err.h"
-
-/* ---- size ---- */
-
-/* vips_resize() with both factors from the wanted size, so that it cannot round elsewhere. */
-static int
-resize_plain(VipsImage *in, int width, int height, VipsImage **out)
-{
-    double x = (double)width / vips_image_get_width(in);
-    double y = (double)height / vips_image_get_height(in);
-    return vips_resize(in, out, x, "vscale", y, "kernel", VIPS_KERNEL_LANCZOS3, NULL);
-}
-
-int
-image_resize(VipsImage *in, int width, int height, VipsImage **out)
-{
-    if (width == vips_image_get_width(in) && height == vips_image_get_height(in)) {
-        *out = g_object_ref(in);
-        return 0;
-    }
-    if (!vips_image_hasalpha(in))
-        return resize_plain(in, width, height, out);
-    /* A transparent pixel's colour must not bleed: weigh colours by alpha while resizing. */
-    VipsBandFormat format = vips_image_get_format(in);
-    VipsImage *t[4] = {NULL};
-    int rc = -1;
-    if (vips_premultiply(in, &t[0], NULL) == 0 && vips_cast(t[0], &t[1], format, NULL) == 0 &&
-        resize_plain(t[1], width, height, &t[2]) == 0 && vips_unpremultiply(t[2], &t[3], NULL) == 0)
-        rc = vips_cast(t[3], out, format, NULL);
-    for (size_t i = 0; i < G_N_ELEMENTS(t); i++)
-        g_clear_object(&t[i]);
-    return rc;
-}
-
-/* ---- colour ---- */
 
 static bool
 is_grey(const VipsImage *in)

@@ -25,11 +25,11 @@
  * enlarged picture is taken away first: 1 x 8000 pixels for a box of 8000 x 8000 are not made wide.
  */
 static int
-scaled(const struct image *im, const struct preset *p, VipsImage **out)
+scaled(struct image *im, const struct preset *p, VipsImage **out)
 {
     double scale = image_fit_scale(im, p);
     if (scale <= 1 || p->fit != PRESET_COVER)
-        return image_resize(im->base, (int)fmax(1, lrint(im->facts.width * scale)),
+        return image_scaled(im, (int)fmax(1, lrint(im->facts.width * scale)),
                             (int)fmax(1, lrint(im->facts.height * scale)), out);
     VipsImage *part = NULL;
     int rc = image_crop(im, im->base, (int)fmax(1, lrint(p->width / scale)),
@@ -136,7 +136,7 @@ crop(const struct image *im, VipsImage *in, const struct preset *p, VipsImage **
 }
 
 int
-image_shape(const struct image *im, const struct preset *p, VipsImage **out)
+image_shape(struct image *im, const struct preset *p, VipsImage **out)
 {
     VipsImage *t[5] = {NULL};
     int rc = -1;

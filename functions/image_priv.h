@@ -20,6 +20,7 @@ struct image {
     int64_t bytes_min;               /* no whole file of this size and format is smaller; or 0 */
     VipsImage *header;               /* opened, no pixel decoded yet */
     VipsImage *base;                 /* after image_decode() */
+    VipsImage *smaller;              /* the last that image_scaled() made of it, or NULL */
     int64_t pixels_total_max;        /* image_limits */
     int64_t animation_bytes;         /* image_expect() */
     bool damaged;
@@ -43,8 +44,20 @@ int image_guard(struct image *im, struct buf *why);
 /* From the picture to the preset's size; above 1 only for presets that enlarge. */
 double image_fit_scale(const struct image *im, const struct preset *p);
 
+struct image_extent {
+    double width, height;
+};
+
 /* Exactly width x height; alpha is weighed. */
 int image_resize(VipsImage *in, int width, int height, VipsImage **out);
+
+/* The same of a picture that was this large before the last pixels, less than one a side, went. */
+int image_resize_part(VipsImage *in, struct image_extent whole, int width, int height,
+                      VipsImage **out);
+
+/* The whole base at this size. Of what is at hand, the base and the last one made, it is made of
+ * the smaller that is still twice as large: ask for the largest first. */
+int image_scaled(struct image *im, int width, int height, VipsImage **out);
 
 /* A part of at most width x height: around the focal point, else by `focus`. A side that the
  * picture does not fill is left as it is. */
@@ -54,7 +67,7 @@ int image_crop(const struct image *im, VipsImage *in, int width, int height,
 /* Colour, orientation, no metadata: what makes a base of pixels as loaded; consumes `*in`. */
 int image_finish(const struct image *im, VipsImage **in, VipsImage **out);
 /* All that a preset does to the pixels of a base, in order. */
-int image_shape(const struct image *im, const struct preset *p, VipsImage **out);
+int image_shape(struct image *im, const struct preset *p, VipsImage **out);
 
 /* Whether this preset wants more than the first frame of this picture. */
 bool image_is_animated(const struct image *im, const struct preset *p);

@@ -15,7 +15,7 @@
 #include <stdio.h>
 
 /* Raise it when the same preset gives other bytes than before: stored thumbnails become stale. */
-#define PRESET_REVISION 1
+#define PRESET_REVISION 2
 #define EXTRAS_MAX 96
 #define FAIL_DAMAGED "fail_damaged\n" /* the first line, where it is wanted */
 
