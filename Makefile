@@ -188,11 +188,17 @@ test: ## Everything CI runs
 
 demo: all ## PUT the sample pictures, show their thumbnails and rows
 	@samples/demo.sh
+samples-sheet: all ## The sample pictures beside their thumbnails, to look at: build/samples-sheet
+	@tools/deps.sh test
+	@samples/sheet.py
 run: all ## Serve in the foreground
 	@./darkroomd
 bench: all ## Ratios against peers, measured in this run
 	@tools/deps.sh bench
 	@tests/bench/run.sh
+bench-images: all ## Thumbnails against libjpeg-turbo, sharp, libvips and ImageMagick: PHOTOS=DIR
+	@tools/deps.sh bench
+	@tests/bench/run.sh images
 
 format: ## clang-format all sources
 	@clang-format -i $$(git ls-files '*.c' '*.h' | grep -v _list.h)
@@ -212,7 +218,8 @@ help: ## This list
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
         check-structure check-e2e check-crash soak-kill9 \
-        soak-powercut soak-large soak-pictures test demo run bench format install clean help
+        soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-images format \
+        install clean help
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

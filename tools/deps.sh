@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the Debian packages that are missing: deps.sh build | test | bench
+# Installs the Debian packages that are missing: deps.sh build | test | bench | peer PACKAGE...
 # Does nothing (and needs no network and no root) when all are there.
 set -u
 
@@ -14,8 +14,9 @@ case "${1:-}" in
 build) want=$build ;;
 test) want="$build $test" ;;
 bench) want="$build $bench" ;;
+peer) want="${*:2}" ;;
 *)
-    echo "usage: tools/deps.sh build|test|bench" >&2
+    echo "usage: tools/deps.sh build|test|bench|peer PACKAGE..." >&2
     exit 2
     ;;
 esac

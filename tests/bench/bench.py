@@ -6,6 +6,7 @@ import time
 
 import figures
 import get
+import images
 import jpeg
 import listing
 import memory
@@ -13,11 +14,12 @@ import put
 import ready
 
 LINES = {"put": put.run, "get": get.run, "ready": ready.run, "list": listing.run,
-         "memory": memory.run, "jpeg": jpeg.run}
+         "memory": memory.run, "jpeg": jpeg.run, "images": images.run}
+USUAL = [name for name in LINES if name != "images"]  # that one brings peers and is a target alone
 
 
 def main():
-    wanted = sys.argv[1:] or list(LINES)
+    wanted = sys.argv[1:] or USUAL
     unknown = [name for name in wanted if name not in LINES]
     if unknown:
         print("bench: no such line: %s (there are %s)" % (" ".join(unknown), " ".join(LINES)))

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHILD_SOCK 3
@@ -159,6 +160,29 @@ bench_worker_rss_bytes(const struct bench_worker *w)
     proc_read(w->pid, "statm", text, sizeof text);
     char *resident = strchr(text, ' ');
     return resident == NULL ? 0 : strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE);
+}
+
+static int64_t
+clock_us(clockid_t clock)
+{
+    struct timespec t;
+    CHK(clock_gettime(clock, &t) == 0);
+    return t.tv_sec * (int64_t)1000000 + t.tv_nsec / 1000;
+}
+
+int64_t
+bench_worker_cpu_us(const struct bench_worker *w)
+{
+    clockid_t clock;
+    wait_asleep(w->pid);
+    CHK(clock_getcpuclockid(w->pid, &clock) == 0);
+    return clock_us(clock);
+}
+
+int64_t
+bench_cpu_us(void)
+{
+    return clock_us(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 void

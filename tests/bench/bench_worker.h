@@ -24,9 +24,13 @@ void bench_worker_invoke(struct bench_worker *w, const char *path, const struct 
                          size_t call_count, struct arena *a, struct fn_result *result);
 /* Once it waits for the next request. */
 int64_t bench_worker_rss_bytes(const struct bench_worker *w);
+/* Processor time of the worker so far, once it waits for the next request. */
+int64_t bench_worker_cpu_us(const struct bench_worker *w);
 /* Closes the socket, which ends the worker, and collects it. */
 void bench_worker_stop(struct bench_worker *w);
 
+/* Processor time of this process so far. */
+int64_t bench_cpu_us(void);
 /* For a program of this kind: the message and exit code 1. */
 _Noreturn void bench_die(const char *what, const char *detail);
 

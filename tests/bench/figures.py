@@ -35,7 +35,8 @@ def server(**options):
 
 
 def background(args, **options):
-    p = subprocess.Popen(args, stdin=subprocess.DEVNULL, **options)
+    options.setdefault("stdin", subprocess.DEVNULL)
+    p = subprocess.Popen(args, **options)
     started.append(p)
     return p
 

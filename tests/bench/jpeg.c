@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,15 +26,6 @@ struct photo {
     const char *path;
     struct slice bytes;
 };
-
-static int64_t
-cpu_us(void)
-{
-    struct rusage u;
-    CHK(getrusage(RUSAGE_SELF, &u) == 0);
-    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * (int64_t)1000000 + u.ru_utime.tv_usec +
-           u.ru_stime.tv_usec;
-}
 
 static void
 photo_open(struct photo *p, const char *path)
@@ -72,11 +62,11 @@ worker_us(struct bench_worker *w, const char *path, struct slice preset, size_t 
 static int64_t
 floor_us(const struct photo *p, int64_t *bytes)
 {
-    int64_t before = cpu_us();
+    int64_t before = bench_cpu_us();
     *bytes = (int64_t)floor_jpeg(p->bytes, SIDE, QUALITY);
     if (*bytes == 0)
         bench_die("libjpeg-turbo cannot read", p->path);
-    return cpu_us() - before;
+    return bench_cpu_us() - before;
 }
 
 static int

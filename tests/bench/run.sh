@@ -1,5 +1,5 @@
 #!/bin/bash
-# Ratios against peers, measured in this run:  tests/bench/run.sh [put|get|ready|list|memory|jpeg]...
+# Ratios against peers, measured in this run:  tests/bench/run.sh [put|get|ready|list|memory|jpeg|images]...
 #
 # Every figure line says what, ours, the peer or the reference, their ratio, the bar it is held to,
 # and whether it holds. Exit code 0 when all was measured, whatever the figures say.
@@ -25,6 +25,13 @@ libs="build/gcc/libfunctions.a build/gcc/libbase.a -lcrypto -lm"
 gcc $flags -o $out/load tests/bench/load.c $libs
 gcc $flags -o $out/peer_syncfile tests/bench/peer_syncfile.c $libs
 gcc $flags -o $out/memory tests/bench/memory.c tests/bench/bench_worker.c $libs
+vips=$(pkg-config --cflags vips | sed 's/-I/-isystem /g')
+images_o=$(ls build/gcc/functions/image*.o)
+gcc $flags $vips -o $out/images tests/bench/images.c tests/bench/images_plain.c \
+    tests/bench/bench_worker.c tests/bench/floor_jpeg.c $images_o $libs -lturbojpeg \
+    $(pkg-config --libs vips)
+gcc $flags $vips -o $out/images_loop tests/bench/images_loop.c tests/bench/bench_worker.c $libs \
+    $(pkg-config --libs vips)
 gcc $flags -o $out/jpeg tests/bench/jpeg.c tests/bench/bench_worker.c tests/bench/floor_jpeg.c \
     $libs -lturbojpeg
 
