@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/stat.h"
+#include "pipeline/image_accept.h"
 #include "pipeline/image_priv.h"
 #include "pipeline/native_item.h"
 #include "pipeline/placeholder.h"
@@ -148,9 +149,12 @@ read_thumbhash(const struct image_request *iq, const struct image_view *v, struc
 static bool
 reply_placeholder(struct image_request *iq, const struct image_view *v)
 {
+    static const enum preset_format format = PRESET_PNG;
     struct placeholder p;
     struct slice hash;
     struct buf png;
+    if (iq->q.any_format && image_accept_choose(iq->r, &format, 1) < 0)
+        return false;
     if (read_thumbhash(iq, v, &hash) != ERR_NONE || placeholder_decode(hash, &p) != ERR_NONE)
         return false;
     buf_init(&png, PLACEHOLDER_PNG_MAX);

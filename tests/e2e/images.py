@@ -241,6 +241,9 @@ def test_pending(s):
         picture = darkroom.picture(reply.body)
         true(max(picture.size) <= 32 and picture.width > picture.height, "placeholder: %s" % (picture.size,))
         is_colour(reply.body, GREEN, "placeholder")
+        auto = img("later.png", preset="small", placeholder=1, fm="auto")
+        equal(s.get(auto, Accept="image/*").status, 200, "a placeholder that is accepted")
+        is_miss(s.get(auto, Accept="image/webp"), 202, "a placeholder that is not accepted")
     until(lambda: s.get(img("later.png", preset="small")).status == 200, "later.png")
     reply = s.get(img("later.png", preset="small", placeholder=1))
     is_picture(reply, "webp", (160, 100), "once it is ready")  # nothing is enlarged
@@ -351,6 +354,24 @@ def test_nobody_goes_back_in_time(s):
         finally:
             stop.set()
     darkroom.at_once(len(targets) + 1, lambda i: write() if i == len(targets) else read(i))
+
+
+def test_reconfigured(s):
+    """Thumbnails stay until a reprocess, as they are, and are not to be kept."""
+    ready(s, "conf.png", GREEN)
+    changed = [dict(p, width=50, height=50) if p["name"] == "medium" else p for p in PRESETS]
+    environment = {"DERIVED_BUCKET": "{bucket}-derived", "PRESETS": json.dumps(changed)}
+    target = img("conf.png", preset="medium", v=1)
+    functions_set(s, "thumbnail", environment=environment)
+    reply = s.get(target)
+    is_picture(reply, "webp", (400, 300), "as it was configured before")
+    equal(reply.headers["cache-control"], "no-cache", "Cache-Control")
+    true("x-darkroom-state" not in reply.headers, "a state, although nothing is under way")
+    equal(s.cli("reprocess", "s3://photos/conf.png").returncode, 0, "reprocess")
+    reply = s.get(target)
+    is_picture(reply, "webp", (50, 38), "as it is configured now")
+    contains(reply.headers["cache-control"], "immutable", "Cache-Control")
+    functions_set(s, "thumbnail", environment=dict(environment, PRESETS=json.dumps(PRESETS)))
 
 
 def test_deleted(s):
