@@ -108,7 +108,7 @@ PLANTS := $(foreach p,no_sync no_fsync early_ack early_read,$(OUT)/plant-$(p)/da
 UNIT_SRC := $(wildcard tests/base/test_*.c tests/objectstore/test_*.c tests/metadata/test_*.c \
               tests/functions/test_*.c tests/pipeline/test_*.c)
 UNIT_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(UNIT_SRC))
-TEST_HELP := $(call obj,$(wildcard tests/lib/*.c) $(FRONT_SRC))
+TEST_HELP := $(call obj,$(filter-out tests/lib/badworker.c,$(wildcard tests/lib/*.c)) $(FRONT_SRC))
 TEST_LIBS = $(SERVER_LIBS) $(LIB_CMOCKA)
 
 $(OUT)/tests/%: $(OUT)/tests/%.o $(TEST_HELP) $(LIBS)
@@ -122,7 +122,14 @@ $(OUT)/tests/functions/test_image%: $(OUT)/tests/functions/test_image%.o $(TEST_
 	@$(CC) $(LDFLAGS) -o $@ $< $(TEST_HELP) $(WORKER_OBJ) $(LIBS) $(WORKER_LIBS) $(TEST_LIBS) \
 	    -ljpeg -lheif
 
-unit-programs: $(UNIT_BIN)
+# A worker program that misbehaves on purpose, in the real worker's sandbox if it is asked to.
+BADWORKER := $(OUT)/tests/lib/badworker
+$(BADWORKER): $(call obj,tests/lib/badworker.c functions/sandbox.c) $(OUT)/libfunctions.a \
+		$(OUT)/libbase.a
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB_SECCOMP) $(LIB_CRYPTO) -lm
+
+unit-programs: $(UNIT_BIN) $(BADWORKER)
 
 # Fuzz targets: everything instrumented by clang, see tests/fuzz/fuzz.h.
 FUZZ_SAN := fuzzer-no-link,address,undefined
@@ -150,7 +157,7 @@ check-unit: ## Unit tests with sanitizers on; seconds
 check-structure: all ## Headers alone, include graph, forbidden links and calls
 	@tests/run structure
 
-check-e2e: all ## The three programs with real clients
+check-e2e: all $(BADWORKER) ## The three programs with real clients
 	@tools/deps.sh test
 	@tests/run e2e
 

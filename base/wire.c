@@ -147,8 +147,8 @@ wire_send(int sock, const struct wire_msg *m)
 
 /* ---- reading ---- */
 
-static void
-forget(struct wire_reader *r)
+void
+wire_reader_clear(struct wire_reader *r)
 {
     for (int i = 0; i < r->fd_count; i++) {
         if (r->fds[i] >= 0)
@@ -169,7 +169,7 @@ wire_reader_init(struct wire_reader *r)
 void
 wire_reader_fini(struct wire_reader *r)
 {
-    forget(r);
+    wire_reader_clear(r);
     free(r->bytes);
     r->bytes = NULL;
 }
@@ -230,10 +230,10 @@ int
 wire_recv(int sock, struct wire_reader *r)
 {
     CHK(r->bytes != NULL);
-    forget(r);
+    wire_reader_clear(r);
     r->err = receive(sock, r);
     if (r->err != ERR_NONE)
-        forget(r);
+        wire_reader_clear(r);
     return r->err;
 }
 

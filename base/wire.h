@@ -48,6 +48,9 @@ struct wire_reader {
 int wire_reader_init(struct wire_reader *r);
 /* Closes descriptors nobody took. */
 void wire_reader_fini(struct wire_reader *r);
+/* Forgets the message at hand and closes its untaken descriptors now: a reader that waits long for
+ * the next one must not hold what its peer sent. */
+void wire_reader_clear(struct wire_reader *r);
 /* One recvmsg() (close-on-exec); forgets the last message and closes its untaken descriptors.
  * ERR_CLOSED at end of file, ERR_BUSY when nothing waits on a non-blocking socket, ERR_INVALID for
  * a truncated packet, truncated descriptors, foreign ancillary data or another WIRE_VERSION. */

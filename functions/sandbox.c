@@ -89,6 +89,11 @@ sandbox_prepare(const struct sandbox *s)
     setpriority(PRIO_PROCESS, 0, NICENESS);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* the write fails with EFBIG instead */
+    /* A service manager tells every process of the server to end, but it is the server that says
+     * when: what runs may finish. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
 }
 
 /* A change of user makes the process inspectable again and forgets its death signal. */

@@ -576,6 +576,7 @@ drop_loaded(struct dispatch *d)
     demand_drop(d);
 }
 
+/* Also once more, with another grace. */
 static void
 stop_begin(struct dispatch *d, int64_t grace_ms)
 {
@@ -591,7 +592,7 @@ on_wake(uv_async_t *async)
     lock_take(&d->lock);
     struct task *inbox = d->inbox;
     struct dispatch_demand *asked = d->asked;
-    bool stop = d->stop_asked && !d->stopping;
+    bool stop = d->grace_asked;
     bool fed = d->feed_done && d->fed > 0;
     int64_t grace_ms = d->grace_ms;
     bool news = d->committed || inbox != NULL || asked != NULL || fed || stop || d->again;
@@ -601,7 +602,7 @@ on_wake(uv_async_t *async)
     d->asked_tail = &d->asked;
     d->feed_sent = d->feed_sent && !d->feed_done;
     d->wake_sent = d->wake_sent && !d->wake_done;
-    d->committed = d->feed_done = d->wake_done = false;
+    d->committed = d->feed_done = d->wake_done = d->grace_asked = false;
     lock_release(&d->lock);
 
     while (inbox != NULL) {
@@ -697,6 +698,7 @@ thread_main(void *arg)
         .memory_mb = memory_of_functions(d),
         .recycle_invocations = (int)conf_int(c, CONF_WORKER_INVOCATIONS),
         .recycle_rss_bytes = conf_int(c, CONF_WORKER_RSS),
+        .hello_ms_max = RUNTIME_HELLO_MS_MAX,
         .memory_budget_bytes = conf_int(c, CONF_PIXEL_MEMORY),
         .on_idle = on_idle,
         .on_down = on_down,
@@ -733,10 +735,33 @@ dispatch_start(struct dispatch *d)
     d->wake.data = d->tick.data = d->delayed.data = d->grace.data = d;
     lock_take(&d->lock); /* others look already */
     d->open = true;
-    d->stop_asked = false;
+    d->stop_asked = d->grace_asked = false;
     lock_release(&d->lock);
     CHK(pthread_create(&d->thread, NULL, thread_main, d) == 0);
     return ERR_NONE;
+}
+
+void
+dispatch_stop_begin(struct dispatch *d, int64_t grace_ms)
+{
+    CHK_MAGIC(d, DISPATCH_MAGIC);
+    lock_take(&d->lock);
+    d->stop_asked = true;
+    d->grace_asked = true;
+    d->grace_ms = grace_ms;
+    if (d->open)
+        uv_async_send(&d->wake);
+    lock_release(&d->lock);
+}
+
+bool
+dispatch_is_quiet(struct dispatch *d)
+{
+    CHK_MAGIC(d, DISPATCH_MAGIC);
+    lock_take(&d->lock);
+    bool quiet = !d->open;
+    lock_release(&d->lock);
+    return quiet;
 }
 
 void
@@ -745,11 +770,7 @@ dispatch_stop(struct dispatch *d, int64_t grace_ms)
     CHK_MAGIC(d, DISPATCH_MAGIC);
     if (d->pool == NULL)
         return;
-    lock_take(&d->lock);
-    d->stop_asked = true;
-    d->grace_ms = grace_ms;
-    uv_async_send(&d->wake);
-    lock_release(&d->lock);
+    dispatch_stop_begin(d, grace_ms);
     CHK(pthread_join(d->thread, NULL) == 0);
     CHK(uv_loop_close(&d->loop) == 0);
     pool_free(&d->pool);

@@ -25,6 +25,11 @@ int dispatch_new(struct dispatch **out, const struct dispatch_options *options);
 /* Before dispatch_start(); the registry is bound to its store by then. */
 void dispatch_bind(struct dispatch *d, struct registry *registry, struct queue *queue);
 int dispatch_start(struct dispatch *d);
+/* The first half of dispatch_stop(): asks for it and returns. Asked again, the new grace counts
+ * from then on. */
+void dispatch_stop_begin(struct dispatch *d, int64_t grace_ms);
+/* Nothing runs any more: dispatch_stop() has only processes to collect. */
+bool dispatch_is_quiet(struct dispatch *d);
 /* No new leases; waits for running invocations at most `grace_ms`, kills the rest; the queue stays.
  * Every demand has ended before it returns. */
 void dispatch_stop(struct dispatch *d, int64_t grace_ms);

@@ -94,6 +94,7 @@ struct dispatch {
     struct lock lock; /* guards from here on */
     bool open;        /* `wake` may be signalled */
     bool stop_asked;
+    bool grace_asked; /* stop_asked or a new grace_ms, that the loop has not seen yet */
     int64_t grace_ms;
     bool committed; /* since the loop last looked */
     bool wake_done, feed_done;

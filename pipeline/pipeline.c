@@ -90,6 +90,20 @@ pipeline_end_waits(struct pipeline *p)
 }
 
 void
+pipeline_stop_begin(struct pipeline *p, int64_t grace_ms)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    dispatch_stop_begin(p->dispatch, grace_ms);
+}
+
+bool
+pipeline_is_quiet(struct pipeline *p)
+{
+    CHK_MAGIC(p, PIPELINE_MAGIC);
+    return dispatch_is_quiet(p->dispatch);
+}
+
+void
 pipeline_stop(struct pipeline *p, int64_t grace_ms)
 {
     CHK_MAGIC(p, PIPELINE_MAGIC);

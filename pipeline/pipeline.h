@@ -32,6 +32,9 @@ int pipeline_start(struct pipeline *p);
 /* Ends whatever waits for an object (NOTIFIER_STOPPED); nobody is told of anything any more. Before
  * pipeline_stop(), so that requests that wait for results can end first; also part of it. */
 void pipeline_end_waits(struct pipeline *p);
+/* The first half of pipeline_stop(): asks running invocations to finish within `grace_ms`. */
+void pipeline_stop_begin(struct pipeline *p, int64_t grace_ms);
+bool pipeline_is_quiet(struct pipeline *p);
 /* Waits at most `grace_ms` for running invocations. */
 void pipeline_stop(struct pipeline *p, int64_t grace_ms);
 /* The commit hooks live here: after db_close(). */

@@ -7,8 +7,8 @@
  *   -------> STARTING -----> IDLE -----------------> ADMITTING ----> RUNNING
  *               |            |  ^                      |    |          |  |
  *               |            |  +------- RESULT -------+----|----------+  |
- *      time-out |    recycle |                              |             |
- *          exit |            v       kill, exit, recycle    |             |
+ *     time-out, |    recycle |                              |             |
+ *  exit, closed |            v   kill, exit, closed socket, recycle       |
  *               +--------> DYING <--------------------------+-------------+
  *                            |  exit collected, handles closed
  *                            v
@@ -87,6 +87,7 @@ struct runtime_options {
     int memory_mb; /* the largest of the functions': the process's own limit */
     int recycle_invocations;
     int64_t recycle_rss_bytes;
+    int64_t hello_ms_max;        /* a worker that has not said hello by then is killed */
     int64_t memory_budget_bytes; /* of all running invocations, as they announce it */
     void (*on_idle)(void *arg);  /* a worker became free */
     void (*on_down)(void *arg);  /* a worker's process is gone */

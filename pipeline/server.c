@@ -390,40 +390,59 @@ server_url(const struct server *s)
 
 /* ---- stopping ---- */
 
-/* Waits for the last request; true when none is left. */
+/* The time for a graceful end. A second signal, which is told once, ends it for good. */
+struct patience {
+    int64_t deadline_ms;
+    bool (*hurry)(void *arg);
+    void *arg;
+    bool over;
+};
+
 static bool
-requests_ended(struct server *s, int64_t deadline_ms, bool (*hurry)(void *arg), void *arg)
+patience_over(struct patience *p)
 {
-    while (http_active(s->http) > 0) {
-        if (clock_mono_ms() >= deadline_ms || hurry(arg))
-            return false;
+    p->over = p->over || clock_mono_ms() >= p->deadline_ms || p->hurry(p->arg);
+    return p->over;
+}
+
+static int64_t
+patience_left_ms(struct patience *p)
+{
+    int64_t left_ms = p->deadline_ms - clock_mono_ms();
+    return patience_over(p) || left_ms < 0 ? 0 : left_ms;
+}
+
+static void
+stop_serving(struct server *s, struct patience *p)
+{
+    http_quiesce(s->http);
+    pipeline_end_waits(s->pipeline);
+    event_streams_stop(s->router.events);
+    while (http_active(s->http) > 0 && !patience_over(p))
         poll(NULL, 0, STOP_TICK_MS);
-    }
-    return true;
+    if (http_active(s->http) > 0)
+        log_line(LOG_WARN, "requests_cut", "active=%d", http_active(s->http));
+    pipeline_stop_begin(s->pipeline, patience_left_ms(p));
+    while (!pipeline_is_quiet(s->pipeline) && !patience_over(p))
+        poll(NULL, 0, STOP_TICK_MS);
+    pipeline_stop(s->pipeline, patience_left_ms(p));
+    http_stop(&s->http);
+    datadir_remove_endpoint(&s->dir);
 }
 
 void
 server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
 {
     CHK_MAGIC(s, SERVER_MAGIC);
-    int64_t grace_ms = conf_int(s->conf, CONF_SHUTDOWN);
-    int64_t deadline_ms = clock_mono_ms() + grace_ms;
+    struct patience p = {.deadline_ms = clock_mono_ms() + conf_int(s->conf, CONF_SHUTDOWN),
+                         .hurry = hurry,
+                         .arg = arg};
     lifecycle_run_stop(&s->lifecycle);
     webhooks_stop(s->webhooks);
-    if (s->http != NULL) {
-        http_quiesce(s->http);
-        pipeline_end_waits(s->pipeline);
-        event_streams_stop(s->router.events);
-        bool clean = requests_ended(s, deadline_ms, hurry, arg);
-        int64_t left_ms = deadline_ms - clock_mono_ms();
-        pipeline_stop(s->pipeline, hurry(arg) || left_ms < 0 ? 0 : left_ms);
-        if (!clean)
-            log_line(LOG_WARN, "requests_cut", "active=%d", http_active(s->http));
-        http_stop(&s->http);
-        datadir_remove_endpoint(&s->dir);
-    } else {
+    if (s->http != NULL)
+        stop_serving(s, &p);
+    else
         pipeline_stop(s->pipeline, 0);
-    }
 }
 
 void

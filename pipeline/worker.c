@@ -3,9 +3,13 @@
  * in runtime.h. What it sends is checked against its state first, then by the readers of fn.c.
  *
  * A process has three handles: the process itself, its socket, its standard error. DYING begins
- * with SIGKILL or with the end seen on any of them, and is over when the exit was collected and all
- * three handles are closed; the invocation ends there and not before, so that its reason can hold
- * how the process ended and what it last wrote.
+ * with SIGKILL, with the exit or with the end of its socket, and is over when the exit was
+ * collected and all three handles are closed; the invocation ends there and not before, so that its
+ * reason can hold how the process ended and what it last wrote.
+ *
+ * Each worker is the head of a session of its own: a signal from the server's terminal is not for
+ * it, and whatever it may have started is killed with it (where seccomp keeps it from starting
+ * anything, that is a second wall).
  */
 #include "base/chk.h"
 #include "base/clock.h"
@@ -27,6 +31,7 @@
 #define WORKER_NICE 5
 #define HELLO_ARENA_BYTES (64u << 10)
 #define ENVIRONMENT_MAX 16
+#define DRAIN_BYTES_MAX (1 << 20) /* more than a pipe holds */
 
 static const unsigned allowed[WORKER_STATE_COUNT] = {
     [WORKER_DOWN] = 1u << WORKER_STARTING,
@@ -152,17 +157,28 @@ tail_put(struct worker *w, const char *p, size_t n)
     w->tail_n += n;
 }
 
-/* What is left in the pipe after the process is gone. */
+/* What is left in the pipe after the process is gone. Not without end: a process that it started
+ * may still write. */
 static void
 tail_drain(struct worker *w)
 {
     char step[1024];
     uv_os_fd_t fd;
-    ssize_t n;
+    ssize_t n, all = 0;
     if (uv_fileno((uv_handle_t *)&w->errors, &fd) != 0)
         return;
-    while ((n = read(fd, step, sizeof step)) > 0)
+    while (all < DRAIN_BYTES_MAX && (n = read(fd, step, sizeof step)) > 0) {
         tail_put(w, step, (size_t)n);
+        all += n;
+    }
+}
+
+/* The process and all that it started. Also right after its exit was collected: then its number is
+ * still that of the group, while any process is left in it. */
+static void
+kill_session(const uv_process_t *process)
+{
+    kill(-process->pid, SIGKILL);
 }
 
 static void
@@ -183,6 +199,7 @@ on_process_exit(uv_process_t *process, int64_t status, int signum)
     struct worker *w = process->data;
     bool was_working = w->inv != NULL;
     w->has_process = false;
+    kill_session(process);
     tail_drain(w);
     if (w->state != WORKER_DYING) {
         worker_set(w, WORKER_DYING);
@@ -201,21 +218,30 @@ on_process_exit(uv_process_t *process, int64_t status, int signum)
     close_handles(w);
 }
 
-void
-worker_kill(struct worker *w, enum invoke_outcome fate, const char *reason)
+/* From here on it is neither heard nor told anything, and holds nothing of the memory budget. */
+static void
+begin_dying(struct worker *w, enum invoke_outcome fate)
 {
-    if (w->state == WORKER_DYING || w->state == WORKER_DOWN)
-        return;
     worker_set(w, WORKER_DYING);
     w->fate = fate;
-    snprintf(w->fate_reason, sizeof w->fate_reason, "%s", reason);
     uv_timer_stop(&w->timer);
     uv_poll_stop(&w->poll);
     runtime_release(w->rt, w);
+}
+
+void
+worker_kill(struct worker *w, enum invoke_outcome fate, const char *reason)
+{
+    if (w->state == WORKER_DYING && w->has_process)
+        kill_session(&w->process); /* its fate is known, but it need not have come */
+    if (w->state == WORKER_DYING || w->state == WORKER_DOWN)
+        return;
+    begin_dying(w, fate);
+    snprintf(w->fate_reason, sizeof w->fate_reason, "%s", reason);
     if (fate == INVOKE_TIMEOUT || fate == INVOKE_MEMORY || fate == INVOKE_BAD_ANSWER)
         STAT_INC(workers_killed_total);
     if (w->has_process)
-        uv_process_kill(&w->process, SIGKILL);
+        kill_session(&w->process);
 }
 
 void
@@ -315,33 +341,40 @@ on_message(struct worker *w, struct wire_reader *reader)
     worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a message out of turn");
 }
 
-/* A worker may close its socket and live: libvips with a wrong descriptor, a hostile picture. */
 static void
 on_exit_late(uv_timer_t *timer)
 {
-    worker_kill(timer->data, INVOKE_CRASHED, "worker closed its connection");
+    struct worker *w = timer->data;
+    snprintf(w->fate_reason, sizeof w->fate_reason, "worker closed its connection");
+    kill_session(&w->process);
+}
+
+/* Its exit should follow and say why. But a worker may close its socket and live: libvips with a
+ * wrong descriptor, a hostile picture. */
+static void
+connection_lost(struct worker *w)
+{
+    begin_dying(w, INVOKE_CRASHED);
+    uv_timer_start(&w->timer, on_exit_late, EXIT_LATE_MS, 0);
 }
 
 static void
 on_readable(uv_poll_t *poll, int status, int events)
 {
     struct worker *w = poll->data;
+    struct wire_reader *reader = &w->rt->reader;
+    int err = ERR_NONE;
     (void)events;
-    while (status == 0 && w->state != WORKER_DYING) {
-        int err = wire_recv(w->sock, &w->rt->reader);
-        if (err == ERR_BUSY)
-            return;
-        if (err == ERR_NONE) {
-            on_message(w, &w->rt->reader);
-            continue;
-        }
-        if (err == ERR_CLOSED) {
-            uv_poll_stop(poll); /* the exit should follow and say why */
-            uv_timer_start(&w->timer, on_exit_late, EXIT_LATE_MS, 0);
-            return;
-        }
-        worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a malformed packet");
+    while (status == 0 && w->state != WORKER_DYING && err == ERR_NONE) {
+        err = wire_recv(w->sock, reader);
+        if (err == ERR_NONE)
+            on_message(w, reader);
+        else if (err == ERR_CLOSED)
+            connection_lost(w);
+        else if (err != ERR_BUSY)
+            worker_kill(w, INVOKE_BAD_ANSWER, "worker sent a malformed packet");
     }
+    wire_reader_clear(reader);
 }
 
 /* ---- starting ---- */
@@ -411,6 +444,7 @@ spawn(struct worker *w, int child_sock)
                                     .file = program,
                                     .args = args,
                                     .env = environment,
+                                    .flags = UV_PROCESS_DETACHED,
                                     .stdio = stdio,
                                     .stdio_count = ARRAY_LEN(stdio)};
     return uv_spawn(o->loop, &w->process, &options);
@@ -457,7 +491,7 @@ worker_start(struct worker *w)
     setpriority(PRIO_PROCESS, (id_t)w->process.pid, WORKER_NICE); /* PUTs come first */
     uv_poll_start(&w->poll, UV_READABLE, on_readable);
     uv_read_start((uv_stream_t *)&w->errors, on_alloc, on_stderr);
-    uv_timer_start(&w->timer, on_hello_late, RUNTIME_HELLO_MS_MAX, 0);
+    uv_timer_start(&w->timer, on_hello_late, (uint64_t)w->rt->options.hello_ms_max, 0);
 }
 
 /* ---- invoking ---- */
@@ -491,11 +525,10 @@ worker_invoke(struct worker *w, struct invocation *inv)
     wire_msg_fini(&m);
     close(inv->source_fd);
     inv->source_fd = -1;
-    /* Closed: it has just died, or only seems to; the deadline stands in any case. */
     uv_timer_start(&w->timer, on_deadline, (uint64_t)inv->timeout_ms, 0);
     runtime_watch_on(w->rt);
     if (err == ERR_CLOSED)
-        uv_timer_start(&w->timer, on_exit_late, EXIT_LATE_MS, 0);
+        connection_lost(w); /* it has just died, or only seems to */
     else if (err != ERR_NONE)
         worker_kill(w, INVOKE_CRASHED, "the request could not be sent to the worker");
 }

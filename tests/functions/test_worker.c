@@ -495,6 +495,25 @@ test_server_goes(void **state)
     worker_stop(&w);
 }
 
+/* A service manager that stops the server tells all of its processes: what runs may finish. */
+static void
+test_polite_signals(void **state)
+{
+    (void)state;
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+    struct worker w;
+    struct fn_result res;
+    struct slice source = PICTURE(picture_jpeg);
+    struct fn_request req = request_for(source.n);
+    worker_start(&w);
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+        assert_int_equal(kill(w.pid, signals[i]), 0);
+    invoke(&w, &req, source, &res);
+    assert_int_equal(answer_of(&res, "thumbnail")->status, FN_OK);
+    fn_result_close(&res);
+    worker_stop(&w);
+}
+
 /* What is no request, and a grant of something else, end the worker: both are bugs of its server.
  */
 static void
@@ -583,7 +602,7 @@ main(void)
         cmocka_unit_test(test_killed),         cmocka_unit_test(test_server_goes),
         cmocka_unit_test(test_wrong_messages), cmocka_unit_test(test_usage),
         cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_focal_hint),
-        cmocka_unit_test(test_keep_copyright),
+        cmocka_unit_test(test_keep_copyright), cmocka_unit_test(test_polite_signals),
     };
     if (!find_program()) {
         fprintf(stderr, "no darkroom-worker above this program: build it first\n");

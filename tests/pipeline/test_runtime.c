@@ -120,6 +120,7 @@ pool_open(struct pool *p)
                                 .memory_mb = 64,
                                 .recycle_invocations = 1000,
                                 .recycle_rss_bytes = INT64_MAX,
+                                .hello_ms_max = RUNTIME_HELLO_MS_MAX,
                                 .memory_budget_bytes = BUDGET,
                                 .on_idle = on_event,
                                 .on_down = on_event};
