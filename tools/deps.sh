@@ -8,7 +8,7 @@ build="gcc make pkg-config libc6-dev libvips-dev libmicrohttpd-dev libs3-dev lib
        curl ca-certificates bsdextrautils"
 test="libcmocka-dev clang libclang-rt-14-dev awscli python3-boto3 xfsprogs e2fsprogs strace s3cmd
       rclone git python3-pil libs3-2"
-bench="nginx-light wrk libturbojpeg0-dev python3-boto3"
+bench="nginx-light wrk libturbojpeg0-dev python3-boto3 python3-pil"
 
 case "${1:-}" in
 build) want=$build ;;

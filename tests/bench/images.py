@@ -133,7 +133,7 @@ def four_sizes(ours, paths, all_held):
             figures.line("  %s, %s, four calls / one" % (short(path), form), ms(got["four"]),
                          ms(got["apart"]), apart[-1])
         one, four = figures.median(alone), figures.median(apart)
-        held = all_held and form == "jpeg"  # WebP pays a third of its encoder again, whatever the sizes cost
+        held = all_held and form == "jpeg"  # WebP pays a third of its encoder again, whatever we do
         figures.line("%s at %s / the largest alone" % (form, sides(*SIDES)), "", None, one,
                      "<= %gx" % FOUR if held else None, one <= FOUR)
         figures.line("%s, four calls / one call for four" % form, "", None, four,
@@ -253,7 +253,8 @@ def seen(ours, paths):
             told.append("%s %s" % (name, " ".join(
                 "%s:%.2f" % pair for pair in zip(wanted, values))))
         print("    %-28s %s" % (short(path), "; ".join(told)), flush=True)
-    figures.line("butteraugli, the worst of all", "%.2f" % worst, bar="< %g" % SEEN, holds=worst < SEEN)
+    figures.line("butteraugli, the worst of all", "%.2f" % worst, bar="< %g" % SEEN,
+                 holds=worst < SEEN)
 
 
 def weight(ours, sharp, paths):
@@ -272,7 +273,7 @@ def run():
     paths = figures.photos("jpeg", endings=(".jpg", ".jpeg"))
     large = [path for path in paths if os.path.getsize(path) >= LARGE_BYTES]
     if not large:
-        print("  (no photos of ten megapixels here: times of single pictures are not held to their bars)")
+        print("  (no photos of ten megapixels here: their bars do not count for smaller ones)")
     paths = large or paths
     ours = Talker([os.path.join(figures.PROGRAMS, "images"),
                    os.path.join(figures.TOP, "darkroom-worker")])
