@@ -35,6 +35,7 @@ static struct {
     int items;
     int ambushes; /* so often an item comes after feed_read() looked and before it returned */
     bool ended;
+    bool endless; /* always more */
     atomic_int reads;
 } feed = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -90,7 +91,10 @@ feed_read(void *arg, int64_t offset, char *p, size_t n)
     CHK(n > 0);
     pthread_mutex_lock(&feed.lock);
     atomic_fetch_add(&feed.reads, 1);
-    if (feed.items > 0) {
+    if (feed.endless) {
+        memset(p, 'x', n);
+        got = (ptrdiff_t)n;
+    } else if (feed.items > 0) {
         feed.items--;
         *p = 'x';
         got = 1;
@@ -133,6 +137,7 @@ feed_reset(void)
 {
     feed.items = 0;
     feed.ended = false;
+    feed.endless = false;
     feed.ambushes = 0;
     atomic_store(&feed.reads, 0);
 }
@@ -458,6 +463,38 @@ client_leaves(void **state)
     http_stop(&s);
 }
 
+/* A client that does not read: the thread serves others, and the stream can be cut from outside. */
+static void
+full_socket(void **state)
+{
+    (void)state;
+    struct http_server *s = start(false);
+    feed_reset();
+    feed.endless = true;
+    int fd = raw_dial(http_address(s));
+    int other = raw_dial(http_address(s));
+    raw_say(fd, GET("/feed"));
+    int before;
+    do { /* until nothing more is asked for */
+        before = atomic_load(&feed.reads);
+        turn_the_thread(other);
+    } while (atomic_load(&feed.reads) != before || before == 0);
+    assert_true(feed_add(0, false)); /* a wake changes nothing */
+    turn_the_thread(other);
+    assert_int_equal(atomic_load(&feed.reads), before);
+    pthread_mutex_lock(&feed.lock);
+    http_stream_sever(feed.r);
+    pthread_mutex_unlock(&feed.lock);
+    int64_t until = clock_mono_ms() + RAW_WAIT_MS;
+    while (feed_add(0, false)) {
+        assert_true(clock_mono_ms() < until);
+        sched_yield();
+    }
+    close(fd);
+    close(other);
+    http_stop(&s);
+}
+
 static void
 stop_ends_streams(void **state)
 {
@@ -502,10 +539,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(in_end),           cmocka_unit_test(in_begin),
-        cmocka_unit_test(replies_are_held), cmocka_unit_test(waiting_stream_is_not_asked),
-        cmocka_unit_test(no_wake_is_lost),  cmocka_unit_test(wake_before_the_wait),
-        cmocka_unit_test(client_leaves),    cmocka_unit_test(stop_ends_streams),
+        cmocka_unit_test(in_end),
+        cmocka_unit_test(in_begin),
+        cmocka_unit_test(replies_are_held),
+        cmocka_unit_test(waiting_stream_is_not_asked),
+        cmocka_unit_test(no_wake_is_lost),
+        cmocka_unit_test(wake_before_the_wait),
+        cmocka_unit_test(client_leaves),
+        cmocka_unit_test(full_socket),
+        cmocka_unit_test(stop_ends_streams),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
