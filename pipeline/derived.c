@@ -11,9 +11,11 @@ keep_owner(struct store *s, struct db_conn *conn, struct arena *a, struct slice 
     struct slice source_owner;
     int64_t source_id = 0;
     int err = store_apply_bucket_get(s, conn, source, &source_id, a, &source_owner);
-    if (err == ERR_NONE && !slice_eq(source_owner, place->owner)) {
+    if (err == ERR_NOTFOUND || (err == ERR_NONE && !slice_eq(source_owner, place->owner))) {
         place->bucket_id = 0;
-        place->trouble = "the derived bucket belongs to another account";
+        place->trouble = err == ERR_NONE ? "the derived bucket belongs to another account"
+                                         : "the source's bucket does not exist";
+        err = ERR_NONE;
     }
     return err;
 }

@@ -1,6 +1,6 @@
 /*
  * One derived object: where the thumbnail function puts what it makes of a source, and the write of
- * object and provenance together. All inside apply(), after the caller's fence.
+ * object and provenance together.
  */
 #ifndef DARKROOM_PIPELINE_DERIVED_H
 #define DARKROOM_PIPELINE_DERIVED_H
@@ -16,7 +16,8 @@ struct derived_place {
 };
 
 /* Where objects made of those in bucket `source` go: a bucket that exists and has the same owner as
- * the source's. Only an error of the database is an error. `owner` lives in the arena. */
+ * the source's. Only an error of the database is an error. `owner` lives in the arena. Any
+ * connection. */
 int derived_place_find(struct store *s, struct db_conn *conn, struct arena *a,
                        const struct function *f, struct slice source, struct derived_place *out);
 
@@ -31,6 +32,7 @@ struct derived_spec {
     struct slice request_id;
 };
 
+/* Inside apply(), after the caller's fence. */
 int derived_apply_put(struct store *s, struct db_conn *conn, const struct derived_spec *spec);
 
 #endif

@@ -369,8 +369,11 @@ pump(struct dispatch *d)
     struct db_conn *conn = NULL;
     if (d->stopping)
         return;
+    bool paused = clock_mono_ms() < d->paused_until_ms;
+    if (paused)
+        demand_refuse(d);
     run_loaded(d);
-    if (clock_mono_ms() < d->paused_until_ms || (!events_room(d) && !demand_room(d)))
+    if (paused || (!events_room(d) && !demand_room(d)))
         return;
     int err = db_read_begin(d->options.db, &conn);
     if (err == ERR_NONE) {

@@ -5,6 +5,8 @@
  *   - nobody keeps them: what fails ends the demand, with a reason, and is not tried again
  *   - they do not take their key: a newer generation is the fence's business, when they load and
  *     when they commit
+ *   - while nothing can be stored (dispatch_pause()) they are refused: an event waits, but a
+ * request would cost a picture that nobody gets
  *   - one whose picture is there when it loads (made by an equal one that ended just before it was
  *     asked for) needs no worker
  *
@@ -25,6 +27,7 @@
 #define OP_BYTES 4096 /* rows that come with one operation, about */
 #define STOPPING SLICE_LIT("shutting down")
 #define NO_WORKER SLICE_LIT("no worker was free in time")
+#define NO_STORAGE SLICE_LIT("nothing can be stored at the moment")
 
 int
 dispatch_demand(struct dispatch *d, struct dispatch_demand *dd)
@@ -168,11 +171,23 @@ demand_expire(struct dispatch *d)
         finish(take_first(d), DEMAND_ERROR, NO_WORKER);
 }
 
+static void
+end_waiting(struct dispatch *d, struct slice reason)
+{
+    refuse_all(d, reason);
+    end_loaded(d, INT64_MAX, reason);
+}
+
 void
 demand_drop(struct dispatch *d)
 {
-    refuse_all(d, STOPPING);
-    end_loaded(d, INT64_MAX, STOPPING);
+    end_waiting(d, STOPPING);
+}
+
+void
+demand_refuse(struct dispatch *d)
+{
+    end_waiting(d, NO_STORAGE);
 }
 
 /* ---- LOADING ---- */
@@ -275,6 +290,8 @@ demand_not_committed(struct task *t, int err)
     const struct demand_result *r = &t->demand_result;
     char reason[128];
     log_line(LOG_WARN, "demand_not_committed", "error=%s", err_name(err));
+    if (err_is_storage(err))
+        dispatch_pause(t->d);
     if (r->end != DEMAND_STORED) {
         end_task(t, r->end, r->reason);
         return;
@@ -325,6 +342,7 @@ static void
 stored(struct task *t)
 {
     if (t->err != ERR_NONE) {
+        dispatch_pause(t->d); /* the bytes could not be kept */
         demand_not_committed(t, t->err);
         return;
     }

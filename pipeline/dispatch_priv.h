@@ -148,6 +148,8 @@ void demand_lease(struct dispatch *d, struct function_set *set);
 void demand_expire(struct dispatch *d);
 /* Shutdown: those that no worker has end now. */
 void demand_drop(struct dispatch *d);
+/* Paused: likewise. */
+void demand_refuse(struct dispatch *d);
 /* The config of a demand's call. */
 void demand_config(const struct task *t, struct buf *out);
 /* The invocation has begun, or could not be. */

@@ -12,8 +12,8 @@
  *   free size:  stored of this version? that one. Else a demand, unless it is known that the source
  *               is no picture, or the demand has said so
  *
- * A source that is missing is told to who may list the derived bucket, as S3 would of the derived
- * object (API_GetObject).
+ * A source that is missing, or that nothing is made of, is told to who may list the derived bucket,
+ * as S3 would of the derived object (API_GetObject).
  */
 #include "base/chk.h"
 #include "base/clock.h"
@@ -183,9 +183,9 @@ serve_of(struct image_request *iq, const struct image_view *v, const struct pool
 }
 
 static enum image_step
-answer_empty_pool(struct image_request *iq, const struct image_view *v, const struct pool *pool)
+answer_empty_pool(struct image_request *iq, const struct pool *pool)
 {
-    if (v->ready.derived_bucket[0] == '\0' || pool->err == ERR_NOPARENT)
+    if (pool->err == ERR_NOPARENT)
         image_refuse(iq, ERR_NOTFOUND, NO_PLACE);
     else if (pool->err == ERR_NOTFOUND)
         image_refuse(iq, ERR_NOTFOUND, "no such preset, or it has no such format");
@@ -198,9 +198,13 @@ static enum image_step
 look_preset(struct image_request *iq, const struct image_view *v)
 {
     struct pool pool;
+    if (v->ready.derived_bucket_id == 0) { /* and nobody is told of the source by it */
+        image_refuse(iq, ERR_NOTFOUND, NO_PLACE);
+        return IMAGE_ANSWERED;
+    }
     pool_fill(iq, v, &pool);
     if (pool.count == 0)
-        return answer_empty_pool(iq, v, &pool);
+        return answer_empty_pool(iq, &pool);
     if (v->source == NULL) {
         image_refuse(iq, pool.may_list ? ERR_NOTFOUND : ERR_DENIED, NULL);
         return IMAGE_ANSWERED;
@@ -216,6 +220,8 @@ look_preset(struct image_request *iq, const struct image_view *v)
         return serve_of(iq, v, &pool, is_outdated);
     if (pending)
         image_reply_pending(iq, v);
+    else if (pool.of[0]->state == PRESET_STATE_NONE && !pool.may_list)
+        image_refuse(iq, ERR_DENIED, NULL); /* as if there were no source */
     else
         image_reply_state(iq, pool.of[0]->state, pool.of[0]->reason);
     return IMAGE_ANSWERED;

@@ -62,9 +62,27 @@ provenance_of_derived(struct db_conn *conn, struct arena *a, int64_t derived_buc
     return rc;
 }
 
+/* Two buckets may share a derived one. What they had at this key is overwritten, so their rows
+ * prove nothing any more. */
+static int
+forget_others(struct db_conn *conn, const struct provenance *p)
+{
+    struct db_stmt *s =
+        db_prepare(conn, "DELETE FROM provenance WHERE derived_bucket_id = ?1 AND derived_key = ?2 "
+                         "AND (source_bucket_id <> ?3 OR source_key <> ?4)");
+    db_bind_int(s, 1, p->derived_bucket_id);
+    db_bind_blob(s, 2, p->derived_key);
+    db_bind_int(s, 3, p->source_bucket_id);
+    db_bind_blob(s, 4, p->source_key);
+    return db_run(s);
+}
+
 int
 provenance_apply_put(struct db_conn *conn, const struct provenance *p)
 {
+    int err = forget_others(conn, p);
+    if (err != ERR_NONE)
+        return err;
     struct db_stmt *s = db_prepare(
         conn, "INSERT INTO provenance (source_bucket_id, source_key, derived_bucket_id, "
               "derived_bucket, derived_key, preset, config_hash, source_generation, "

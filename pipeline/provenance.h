@@ -31,7 +31,8 @@ int provenance_list(struct db_conn *conn, struct arena *a, int64_t bucket_id, st
  * connection. */
 int provenance_of_derived(struct db_conn *conn, struct arena *a, int64_t derived_bucket_id,
                           struct slice derived_key, struct provenance *out);
-/* Inserts or replaces. Inside apply(). */
+/* Inserts or replaces; a derived object has one row, so that of another source goes. Inside
+ * apply(). */
 int provenance_apply_put(struct db_conn *conn, const struct provenance *p);
 /* Removes the row, and the derived object if it still is the version we wrote. Inside apply(). */
 int provenance_apply_remove(struct store *s, struct db_conn *conn, const struct provenance *p);

@@ -11,6 +11,7 @@
  */
 #include "pipeline/readiness.h"
 #include "base/err.h"
+#include "pipeline/derived.h"
 #include "pipeline/native_item.h"
 #include "pipeline/notice.h"
 #include "pipeline/provenance.h"
@@ -51,15 +52,12 @@ static int
 find_bucket(struct look *l)
 {
     struct readiness *out = l->out;
-    int err = native_derived_bucket(&out->thumbnail->native, l->bucket, out->derived_bucket);
-    if (err != ERR_NONE || out->derived_bucket[0] == '\0') {
-        out->derived_bucket[0] = '\0';
-        return ERR_NONE;
-    }
-    err =
-        store_apply_bucket_get(registry_store(l->registry), l->conn, slice_str(out->derived_bucket),
-                               &out->derived_bucket_id, NULL, NULL);
-    return err == ERR_NOTFOUND ? ERR_NONE : err;
+    struct derived_place place;
+    int err = derived_place_find(registry_store(l->registry), l->conn, l->a, out->thumbnail,
+                                 l->bucket, &place);
+    memcpy(out->derived_bucket, place.bucket, sizeof out->derived_bucket);
+    out->derived_bucket_id = place.bucket_id;
+    return err;
 }
 
 static int

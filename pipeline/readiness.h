@@ -40,7 +40,7 @@ struct readiness {
     struct function_set *set;                   /* a reference */
     const struct function *thumbnail;           /* NULL: there is no such function */
     char derived_bucket[NATIVE_BUCKET_MAX + 1]; /* "": none */
-    int64_t derived_bucket_id;                  /* 0: it does not exist */
+    int64_t derived_bucket_id;                  /* 0: it does not exist, or is another account's */
     int64_t notice_id;                          /* notice_last() of the same snapshot */
     bool ready;                                 /* every preset's primary format is */
     struct preset_readiness presets[PRESETS_MAX];

@@ -473,6 +473,33 @@ derived_bucket_must_be_ours(void **state)
     assert_int_equal(rig_count(r, foreign, ""), 0);
 }
 
+#define NO_ROOM (INT64_MAX / 4)
+
+/* A full disk costs a picture a second, not one a request. */
+static void
+nothing_is_made_that_cannot_be_stored(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    char reason[DEMAND_REASON_MAX];
+    struct demand_spec spec = plain_photo(r, "a", 100);
+    int64_t since_ms = clock_mono_ms();
+    int64_t before = stat_get(STAT_invocations_total);
+    db_set_reserve(r->db, NO_ROOM);
+    for (int i = 0; i < 200; i++) {
+        spec.preset = variant(20 + i);
+        assert_int_equal(made(r, &spec, reason), DEMAND_ERROR);
+    }
+    int64_t seconds = (clock_mono_ms() - since_ms) / 1000;
+    assert_true(stat_get(STAT_invocations_total) - before <= 1 + seconds);
+    db_set_reserve(r->db, 0);
+    while (made(r, &spec, reason) != DEMAND_STORED) {
+        assert_string_equal(reason, "nothing can be stored at the moment");
+        assert_true(clock_mono_ms() - since_ms < RIG_WAIT_MS);
+    }
+    assert_true(variant_exists(r, "plain-derived", &spec));
+}
+
 /* ---- limits ---- */
 
 /* The same data, opened again with a setting. */
@@ -816,6 +843,7 @@ main(void)
         T(timeout_is_an_error),
         T(key_too_long_is_skipped),
         T(derived_bucket_must_be_ours),
+        T(nothing_is_made_that_cannot_be_stored),
         T(refused_when_too_many_wait),
         T(refused_when_too_many_have_joined),
         T(oldest_variant_goes),
