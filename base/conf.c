@@ -88,6 +88,21 @@ is_choice(const char *unit, struct slice word)
     return false;
 }
 
+/* `unit` is a,b,c; the value any of them, in the same form. */
+static bool
+are_choices(const char *unit, struct slice list)
+{
+    while (list.n > 0) {
+        struct slice rest = slice_str(unit), word = slice_trim(slice_cut(list, ',', &list));
+        bool known = false;
+        while (rest.p != NULL)
+            known = slice_eq(slice_cut(rest, ',', &rest), word) || known;
+        if (!known)
+            return false;
+    }
+    return true;
+}
+
 static bool
 has_control(struct slice s)
 {
@@ -110,6 +125,9 @@ set_str(struct conf *c, enum conf_id id, struct slice v, struct buf *why)
                      s->name);
     if (strchr(s->unit, '|') != NULL && !is_choice(s->unit, v))
         return fault(why, ERR_INVALID, "%s: %s is none of %s", s->name, log_quote(v, quoted),
+                     s->unit);
+    if (strchr(s->unit, ',') != NULL && !are_choices(s->unit, v))
+        return fault(why, ERR_INVALID, "%s: %s is no list out of %s", s->name, log_quote(v, quoted),
                      s->unit);
     char *copy = strndup(v.n == 0 ? "" : v.p, v.n);
     if (copy == NULL)

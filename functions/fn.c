@@ -98,6 +98,9 @@ fn_hello_write(struct wire_msg *m, const struct fn_hello *hello)
     wire_msg_init(m, FN_MSG_HELLO);
     wire_put_i64(m, hello->pid);
     wire_put_slice(m, hello->formats);
+    wire_put_slice(m, hello->optional);
+    wire_put_slice(m, hello->refused);
+    wire_put_slice(m, hello->written);
     wire_put_slice(m, hello->missing);
     wire_put_slice(m, hello->problem);
 }
@@ -458,6 +461,9 @@ fn_hello_read(struct wire_reader *r, struct arena *a, struct fn_hello *hello)
         reject(r);
     hello->pid = get_count(r, 1, INT32_MAX);
     hello->formats = get_utf8(r, a, FN_TEXT_MAX);
+    hello->optional = get_utf8(r, a, FN_TEXT_MAX);
+    hello->refused = get_utf8(r, a, FN_TEXT_MAX);
+    hello->written = get_utf8(r, a, FN_TEXT_MAX);
     hello->missing = get_utf8(r, a, FN_TEXT_MAX);
     hello->problem = get_utf8(r, a, FN_TEXT_MAX);
     return wire_end(r);

@@ -57,7 +57,7 @@ struct fn_request {
     int64_t pixels_frame_max;
     int64_t pixels_total_max;
     int64_t memory_bytes_max; /* of the function, and of the budget for all invocations */
-    int64_t deadline_ms; /* from receipt; enforced by SIGKILL from outside as well */
+    int64_t deadline_ms;      /* from receipt; enforced by SIGKILL from outside as well */
     struct fn_call calls[FN_PER_REQUEST_MAX];
     size_t call_count;
 };
@@ -101,9 +101,12 @@ struct fn_result {
 
 struct fn_hello {
     int64_t pid;
-    struct slice formats; /* "jpeg png webp gif tiff avif heic" */
-    struct slice missing; /* parts of the sandbox the kernel lacks; n = 0: none */
-    struct slice problem; /* n > 0: cannot work, and why ("loader list is short: no heif") */
+    struct slice formats;  /* it reads: "jpeg png webp gif tiff avif heic" */
+    struct slice optional; /* it would read if told to: "jxl svg" */
+    struct slice refused;  /* it knows by name and does not read */
+    struct slice written;  /* "webp jpeg png avif" */
+    struct slice missing;  /* parts of the sandbox the kernel lacks; n = 0: none */
+    struct slice problem;  /* n > 0: cannot work, and why ("loader list is short: no heif") */
 };
 
 /* Writers: into a fresh message; the source fd of a request goes with it. */

@@ -69,7 +69,7 @@ image_vips_error(struct buf *why, const char *what)
 
 /* ---- header ---- */
 
-/* `shrink` and `scale` are shrink-on-load of the two formats that have it; 1 is none. */
+/* `shrink` (JPEG) and `scale` (WebP, SVG) are shrink-on-load; 1 is none. */
 static int
 load(const struct image *im, int shrink, double scale, VipsFailOn fail_on, VipsImage **out)
 {
@@ -92,8 +92,12 @@ load(const struct image *im, int shrink, double scale, VipsFailOn fail_on, VipsI
     case SNIFF_AVIF:
     case SNIFF_HEIC:
         return vips_heifload_buffer(p, n, out, "access", seq, "fail_on", fail_on, NULL);
+    case SNIFF_JXL:
+        return vips_jxlload_buffer(p, n, out, "access", seq, "fail_on", fail_on, NULL);
+    case SNIFF_SVG: /* no base URI, so nothing outside of it; librsvg's own limits stay on */
+        return vips_svgload_buffer(p, n, out, "access", seq, "scale", scale, NULL);
     default:
-        CHK(!"a format that sniff_is_supported() does not let in");
+        CHK(!"a format that image_reads() does not let in");
         return -1;
     }
 }
@@ -308,6 +312,8 @@ load_geometry(const struct image *im, double scale)
         g.shrink = jpeg_shrink(im, scale, spare);
     if (im->facts.format == SNIFF_WEBP && spare > 1)
         g.load_scale = 1 / spare;
+    if (im->facts.format == SNIFF_SVG)
+        g.load_scale = scale; /* drawn at the very size */
     g.loads.width = im->stored_width * g.load_scale / g.shrink;
     g.loads.height = im->stored_height * g.load_scale / g.shrink;
     return g;
@@ -325,6 +331,8 @@ image_decode_bytes(const struct image *im, double scale)
         loaded *= 2;
     if (im->facts.format == SNIFF_AVIF)
         loaded *= 4;
+    if (im->facts.format == SNIFF_JXL)
+        loaded *= 8;
     int64_t base = (int64_t)g.width * g.height * pixel;
     return loaded + im->coefficient_bytes + 3 * base + im->animation_bytes;
 }
@@ -425,7 +433,7 @@ image_decode(struct image *im, double scale, struct buf *why)
     VipsImage *small = NULL;
     VipsFailOn strict = im->damaged ? VIPS_FAIL_ON_NONE : VIPS_FAIL_ON_ERROR;
     int rc = stream(im, &g, strict, &small);
-    if (rc != 0 && !im->damaged) {
+    if (rc != 0 && !im->damaged && im->facts.format != SNIFF_SVG) { /* XML is whole or nothing */
         vips_error_clear();
         im->damaged = true;
         rc = stream(im, &g, VIPS_FAIL_ON_NONE, &small);

@@ -16,13 +16,20 @@
 
 #define IMAGE_WHY_MAX 512
 #define IMAGE_SAMPLE_SIDE 100
-#define IMAGE_FORMATS "jpeg png webp gif tiff avif heic"
+#define IMAGE_WRITTEN "webp jpeg png avif" /* image_start() checks that their savers exist */
 
 /* ---- once per process, in this order ---- */
 
+/* Before image_start(): this optional format is read too. */
+void image_allow(enum sniff_format f);
+/* Whether files of this format are decoded. */
+bool image_reads(enum sniff_format f);
 /* Starts libvips without its foreign modules and checks what it can do. ERR_UNSUPPORTED: a loader
  * or saver is missing, or something foreign got loaded. */
 int image_start(struct buf *why);
+/* After image_start(): the profile of CMYK pictures that have none, instead of a general one. The
+ * file is read and tried now. */
+int image_set_cmyk_profile(const char *path, struct buf *why);
 /* Takes every codec once round, so that what they initialise late is there before confinement. */
 int image_warm_up(struct buf *why);
 /* Gives memory back between two invocations. */

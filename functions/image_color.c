@@ -4,6 +4,9 @@
 #include "functions/image_priv.h"
 #include "functions/image_icc.h"
 #include "base/err.h"
+#include "base/fsio.h"
+
+#include <stdlib.h>
 
 static bool
 is_grey(const VipsImage *in)
@@ -26,14 +29,65 @@ profile_matters(VipsImage *in, struct slice icc)
            (i == VIPS_INTERPRETATION_sRGB || i == VIPS_INTERPRETATION_RGB16);
 }
 
-/* Through the profile; CMYK without a profile of its own goes through a general one. */
 static int
-transform(VipsImage *in, VipsImage **out)
+transform(VipsImage *in, const char *otherwise, VipsImage **out)
 {
-    return vips_icc_transform(
-        in, out, "srgb", "embedded", TRUE, "input_profile",
-        vips_image_guess_interpretation(in) == VIPS_INTERPRETATION_CMYK ? "cmyk" : "srgb", "intent",
-        VIPS_INTENT_RELATIVE, "depth", 8, NULL);
+    return vips_icc_transform(in, out, "srgb", "embedded", TRUE, "input_profile", otherwise,
+                              "intent", VIPS_INTENT_RELATIVE, "depth", 8, NULL);
+}
+
+/* Through the profile embedded, else the configured one, which then is as if embedded, else a
+ * general one. */
+static int
+transform_cmyk(VipsImage *in, VipsImage **out)
+{
+    struct slice profile = image_cmyk_profile();
+    VipsImage *with = NULL;
+    if (profile.n == 0 || vips_image_get_typeof(in, VIPS_META_ICC_NAME) != 0)
+        return transform(in, "cmyk", out);
+    if (vips_copy(in, &with, NULL) != 0)
+        return -1;
+    vips_image_set_blob_copy(with, VIPS_META_ICC_NAME, profile.p, profile.n);
+    int rc = transform(with, "cmyk", out);
+    g_object_unref(with);
+    return rc;
+}
+
+/* ---- the profile of CMYK pictures without one ---- */
+
+#define CMYK_PROFILE_MAX (16u << 20)
+
+static struct slice cmyk_profile;
+
+struct slice
+image_cmyk_profile(void)
+{
+    return cmyk_profile;
+}
+
+int
+image_set_cmyk_profile(const char *path, struct buf *why)
+{
+    struct buf bytes;
+    struct icc_facts facts;
+    buf_init(&bytes, CMYK_PROFILE_MAX);
+    int err = fsio_read_file(path, &bytes);
+    if (err != ERR_NONE) {
+        buf_printf(why, "image.cmyk_profile: %s: %s", path, err_text(err));
+    } else if (icc_read(buf_slice(&bytes), &facts) != ERR_NONE ||
+               strcmp(facts.space, "CMYK") != 0) {
+        buf_printf(why, "image.cmyk_profile: %s is no ICC profile of CMYK", path);
+        err = ERR_INVALID;
+    } else {
+        free((void *)(uintptr_t)cmyk_profile.p);
+        cmyk_profile = slice_of(malloc(bytes.n), bytes.n);
+        if (cmyk_profile.p == NULL)
+            err = ERR_NOMEM;
+        else
+            memcpy((void *)(uintptr_t)cmyk_profile.p, bytes.p, bytes.n);
+    }
+    buf_fini(&bytes);
+    return err;
 }
 
 /* One or two bands of grey, three or four of colour; anything further is no colour. */
@@ -57,7 +111,7 @@ image_to_srgb(VipsImage *in, struct slice icc, VipsImage **out)
     int rc = -1;
     if (cmyk || profile_matters(in, icc)) {
         /* A broken RGB or grey profile is ignored, as browsers do. */
-        if (transform(in, &t[0]) != 0) {
+        if ((cmyk ? transform_cmyk(in, &t[0]) : transform(in, "srgb", &t[0])) != 0) {
             if (cmyk)
                 goto out;
             vips_error_clear();

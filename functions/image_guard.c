@@ -7,6 +7,8 @@
  *   WebP   frames: finding the n-th walks over all before it
  *   TIFF   directories, each read in full to count the pages
  *
+ *   SVG    bytes: the whole of it becomes a tree
+ *
  * GIF needs none: its decoder stops counting by itself. AVIF and HEIC have libheif's own limits.
  * Everything here is one pass over lengths; what is malformed is left to the decoder's verdict.
  */
@@ -23,6 +25,7 @@
 #define PNG_TEXT_MAX \
     ((size_t)256 << 10) /* compressed; inflated it is up to a thousand times that */
 #define PAGES_MAX 10000
+#define SVG_BYTES_MAX ((size_t)4 << 20)
 
 #define PNG_SIGNATURE_BYTES 8
 #define PNG_CHUNK_BYTES 12 /* around the data: length, name, checksum */
@@ -104,6 +107,11 @@ image_guard(struct image *im, struct buf *why)
     case SNIFF_TIFF:
         return tiff_pages(im->bytes, PAGES_MAX) > PAGES_MAX ? too_many_pages(why, "pages")
                                                             : ERR_NONE;
+    case SNIFF_SVG:
+        if (im->bytes.n <= SVG_BYTES_MAX)
+            return ERR_NONE;
+        buf_printf(why, "too large: more than %zu bytes of SVG", SVG_BYTES_MAX);
+        return ERR_RANGE;
     default:
         return ERR_NONE;
     }

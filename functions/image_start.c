@@ -4,7 +4,8 @@
  *
  * libvips loads every module of its module directory when it starts, poppler, ImageMagick and
  * openslide among them. The directory follows VIPSHOME, so for the time of the start there is a
- * private one that holds the HEIF module alone. All other loaders are blocked by name besides.
+ * private one that holds the HEIF module, and JPEG XL's when that is opted in, alone. All other
+ * loaders are blocked by name besides.
  */
 #include "functions/image_priv.h"
 #include "base/chk.h"
@@ -18,15 +19,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MODULE "vips-heif.so"
+#define HEIF_MODULE "vips-heif.so"
+#define JXL_MODULE "vips-jxl.so"
 #define HOME_MAX 512
 #define MAPS_MAX (4u << 20)
 #define WARM_SIDE 64
 #define IDLE_FREE_BYTES (4u << 20)
 
+static bool allowed[SNIFF_COUNT];
+
+void
+image_allow(enum sniff_format f)
+{
+    CHK(sniff_is_optional(f));
+    allowed[f] = true;
+}
+
+bool
+image_reads(enum sniff_format f)
+{
+    return sniff_is_supported(f) || allowed[f];
+}
+
 /* ---- the private module directory ---- */
 
-/* DIR/<libdir>/vips-modules-N.M/vips-heif.so: two directories and a link, held open on the way. */
+/* DIR/<libdir>/vips-modules-N.M/vips-heif.so, and vips-jxl.so where it is opted in: two directories
+ * and a link, held open on the way. */
 struct home {
     char dir[HOME_MAX];
     const char *leaf; /* "vips-modules-N.M" */
@@ -53,7 +71,10 @@ home_make(struct home *h)
     h->top = open(h->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     h->lib = h->top < 0 ? -1 : open_new_dir(h->top, VIPS_LIBDIR_NAME);
     h->modules = h->lib < 0 ? -1 : open_new_dir(h->lib, h->leaf);
-    if (h->modules < 0 || symlinkat(VIPS_MODULE_DIR "/" MODULE, h->modules, MODULE) != 0 ||
+    if (h->modules < 0 ||
+        symlinkat(VIPS_MODULE_DIR "/" HEIF_MODULE, h->modules, HEIF_MODULE) != 0 ||
+        (image_reads(SNIFF_JXL) &&
+         symlinkat(VIPS_MODULE_DIR "/" JXL_MODULE, h->modules, JXL_MODULE) != 0) ||
         setenv("VIPSHOME", h->dir, 1) != 0)
         return ERR_IO;
     return ERR_NONE;
@@ -63,7 +84,8 @@ static void
 home_remove(struct home *h)
 {
     if (h->modules >= 0) {
-        unlinkat(h->modules, MODULE, 0);
+        unlinkat(h->modules, HEIF_MODULE, 0);
+        unlinkat(h->modules, JXL_MODULE, 0);
         close(h->modules);
     }
     if (h->lib >= 0) {
@@ -80,6 +102,15 @@ home_remove(struct home *h)
 /* ---- checks ---- */
 
 static int
+check_operation(const char *name, struct buf *why)
+{
+    if (vips_type_find("VipsOperation", name) != 0)
+        return ERR_NONE;
+    buf_printf(why, "loader list is short: no %s", name);
+    return ERR_UNSUPPORTED;
+}
+
+static int
 check_operations(struct buf *why)
 {
     static const char *const needed[] = {
@@ -87,13 +118,14 @@ check_operations(struct buf *why)
         "tiffload_buffer", "heifload_buffer", "webpsave_buffer", "jpegsave_buffer",
         "pngsave_buffer",  "heifsave_buffer",
     };
-    for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
-        if (vips_type_find("VipsOperation", needed[i]) == 0) {
-            buf_printf(why, "loader list is short: no %s", needed[i]);
-            return ERR_UNSUPPORTED;
-        }
-    }
-    return ERR_NONE;
+    int err = ERR_NONE;
+    for (size_t i = 0; err == ERR_NONE && i < ARRAY_LEN(needed); i++)
+        err = check_operation(needed[i], why);
+    if (err == ERR_NONE && image_reads(SNIFF_JXL))
+        err = check_operation("jxlload_buffer", why);
+    if (err == ERR_NONE && image_reads(SNIFF_SVG))
+        err = check_operation("svgload_buffer", why);
+    return err;
 }
 
 static int
@@ -126,6 +158,12 @@ block_loaders(void)
     vips_operation_block_set("VipsForeignLoad", TRUE);
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         vips_operation_block_set(ours[i], FALSE);
+    if (image_reads(SNIFF_JXL)) {
+        vips_operation_block_set("VipsForeignLoadJxl", FALSE);
+        vips_operation_block_set("VipsForeignSaveJxl", FALSE); /* for the warm-up */
+    }
+    if (image_reads(SNIFF_SVG))
+        vips_operation_block_set("VipsForeignLoadSvg", FALSE);
 }
 
 static char warning[IMAGE_WHY_MAX];
@@ -239,6 +277,40 @@ warm_round(int bands, VipsInterpretation space, struct buf *why)
     return err;
 }
 
+/* A JPEG XL has to be made for it. */
+static int
+warm_jxl(struct buf *why)
+{
+    struct preset p = {.width = WARM_SIDE / 2, .height = WARM_SIDE / 3, .quality = 80};
+    struct image_output made = {0};
+    void *bytes = NULL;
+    size_t n = 0;
+    VipsImage *in = NULL;
+    int rc = vips_black(&in, WARM_SIDE, WARM_SIDE, "bands", 3, NULL);
+    if (rc == 0)
+        rc = vips_jxlsave_buffer(in, &bytes, &n, NULL);
+    int err =
+        rc == 0 ? warm_trip(slice_of(bytes, n), &p, &made, why) : image_vips_error(why, "warm-up");
+    image_output_free(&made);
+    g_free(bytes);
+    g_clear_object(&in);
+    return err;
+}
+
+/* With text: whatever looks for fonts does so, in vain, before system calls are judged. */
+static int
+warm_svg(struct buf *why)
+{
+    static const char svg[] =
+        "<svg xmlns='http://www.w3.org/2000/svg' width='64' height='64'><rect width='9' height='9' "
+        "fill='red'/><text x='5' y='50'>warm</text></svg>";
+    struct preset p = {.width = WARM_SIDE / 2, .height = WARM_SIDE / 3, .quality = 80};
+    struct image_output made = {0};
+    int err = warm_trip(slice_of(svg, sizeof(svg) - 1), &p, &made, why);
+    image_output_free(&made);
+    return err;
+}
+
 int
 image_warm_up(struct buf *why)
 {
@@ -252,6 +324,10 @@ image_warm_up(struct buf *why)
         err = warm_round(3, VIPS_INTERPRETATION_sRGB, why);
     if (err == ERR_NONE)
         err = warm_round(4, VIPS_INTERPRETATION_CMYK, why);
+    if (err == ERR_NONE && image_reads(SNIFF_JXL))
+        err = warm_jxl(why);
+    if (err == ERR_NONE && image_reads(SNIFF_SVG))
+        err = warm_svg(why);
     image_idle();
     return err;
 }

@@ -47,7 +47,7 @@ static void
 judge_format(struct invocation *in)
 {
     enum sniff_format f = in->job.format;
-    if (sniff_is_supported(f))
+    if (image_reads(f))
         return;
     if (f == SNIFF_EMPTY) {
         verdict(in, FN_SKIPPED, "empty object");

@@ -247,6 +247,12 @@ sniff_is_supported(enum sniff_format f)
     return f >= SNIFF_JPEG && f <= SNIFF_HEIC;
 }
 
+bool
+sniff_is_optional(enum sniff_format f)
+{
+    return f == SNIFF_JXL || f == SNIFF_SVG;
+}
+
 const char *
 sniff_name(enum sniff_format f)
 {

@@ -8,7 +8,8 @@
 
 #define SNIFF_BYTES 4096 /* of the beginning; SVG may have long comments first */
 
-/* X(id, name, content type). Up to HEIC: decoded. Below: recognised, and refused by name. */
+/* X(id, name, content type). Up to HEIC: decoded. JXL and SVG: where they are opted in. Below:
+ * recognised, and refused by name. */
 #define SNIFF_LIST(X)                                     \
     X(JPEG, "jpeg", "image/jpeg")                         \
     X(PNG, "png", "image/png")                            \
@@ -17,10 +18,10 @@
     X(TIFF, "tiff", "image/tiff")                         \
     X(AVIF, "avif", "image/avif")                         \
     X(HEIC, "heic", "image/heic")                         \
+    X(JXL, "jxl", "image/jxl")                            \
+    X(SVG, "svg", "image/svg+xml")                        \
     X(PDF, "pdf", "application/pdf")                      \
     X(POSTSCRIPT, "postscript", "application/postscript") \
-    X(SVG, "svg", "image/svg+xml")                        \
-    X(JXL, "jxl", "image/jxl")                            \
     X(ICO, "ico", "image/vnd.microsoft.icon")             \
     X(BMP, "bmp", "image/bmp")                            \
     X(PSD, "psd", "image/vnd.adobe.photoshop")            \
@@ -85,8 +86,9 @@ enum sniff_format {
 enum sniff_format sniff(struct slice head);
 /* A second look at what sniff() took for a TIFF: a camera's raw file by its name, or SNIFF_TIFF. */
 enum sniff_format sniff_tiff(struct slice file);
-/* A format the worker decodes. */
+/* A format the worker decodes always; when it is opted in. */
 bool sniff_is_supported(enum sniff_format f);
+bool sniff_is_optional(enum sniff_format f);
 const char *sniff_name(enum sniff_format f);         /* "jpeg"; "" for EMPTY and UNKNOWN */
 const char *sniff_content_type(enum sniff_format f); /* "image/jpeg"; "" for EMPTY and UNKNOWN */
 

@@ -43,6 +43,8 @@ struct options {
     bool require;
     int64_t memory_mb;
     uid_t uid;
+    struct slice formats; /* opted in, comma separated */
+    const char *cmyk_profile;
 };
 
 /* ---- command line ---- */
@@ -60,6 +62,8 @@ read_options(int argc, char **argv, struct options *o)
                                           {"sandbox", required_argument, NULL, 's'},
                                           {"memory-mb", required_argument, NULL, 'm'},
                                           {"uid", required_argument, NULL, 'u'},
+                                          {"formats", required_argument, NULL, 'o'},
+                                          {"cmyk-profile", required_argument, NULL, 'c'},
                                           {NULL, 0, NULL, 0}};
     uint64_t v = 0;
     int c;
@@ -74,6 +78,10 @@ read_options(int argc, char **argv, struct options *o)
             o->memory_mb = (int64_t)v;
         else if (c == 'u' && (good = number(optarg, INT32_MAX, &v) && v > 0))
             o->uid = (uid_t)v;
+        else if (c == 'o')
+            o->formats = slice_str(optarg);
+        else if (c == 'c')
+            o->cmyk_profile = optarg;
         if (!good || c == '?')
             return false;
     }
@@ -97,6 +105,19 @@ set_environment(void)
     free(dir);
 }
 
+/* The optional formats in the list; others are the server's to refuse. */
+static void
+allow_formats(struct slice list)
+{
+    while (list.n > 0) {
+        struct slice name = slice_trim(slice_cut(list, ',', &list));
+        for (int f = 0; f < SNIFF_COUNT; f++)
+            if (sniff_is_optional((enum sniff_format)f) &&
+                slice_eqs(name, sniff_name((enum sniff_format)f)))
+                image_allow((enum sniff_format)f);
+    }
+}
+
 /* `problem` gets what keeps it from working, `missing` what the kernel lacks. */
 static void
 start(const struct options *o, struct buf *missing, struct buf *problem)
@@ -111,7 +132,10 @@ start(const struct options *o, struct buf *missing, struct buf *problem)
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     mallopt(M_ARENA_MAX, 1);
     sandbox_prepare(&sandbox);
+    allow_formats(o->formats);
     int err = image_start(problem);
+    if (err == ERR_NONE && o->cmyk_profile != NULL && o->cmyk_profile[0] != '\0')
+        err = image_set_cmyk_profile(o->cmyk_profile, problem);
     if (err == ERR_NONE)
         err = sandbox_close_files(&sandbox);
     if (err == ERR_NONE)
@@ -125,17 +149,42 @@ start(const struct options *o, struct buf *missing, struct buf *problem)
         buf_printf(problem, "the sandbox is incomplete: no %.*s", SLICE_FMT(buf_slice(missing)));
 }
 
+/* Names of the formats that are read, or that could be opted in, or that are refused. */
+static void
+list_formats(struct buf *out, bool read, bool optional)
+{
+    for (int i = 0; i < SNIFF_COUNT; i++) {
+        enum sniff_format f = (enum sniff_format)i;
+        bool reads = image_reads(f), could = !reads && sniff_is_optional(f);
+        if (sniff_name(f)[0] != '\0' && reads == read && could == optional)
+            buf_printf(out, "%s%s", out->n == 0 ? "" : " ", sniff_name(f));
+    }
+}
+
 static int
 say_hello(int sock, const struct buf *missing, const struct buf *problem)
 {
     struct wire_msg m;
+    struct buf formats, optional, refused;
+    buf_init(&formats, FN_TEXT_MAX);
+    buf_init(&optional, FN_TEXT_MAX);
+    buf_init(&refused, FN_TEXT_MAX);
+    list_formats(&formats, true, false);
+    list_formats(&optional, false, true);
+    list_formats(&refused, false, false);
     struct fn_hello hello = {.pid = getpid(),
-                             .formats = SLICE_LIT(IMAGE_FORMATS),
+                             .formats = buf_slice(&formats),
+                             .optional = buf_slice(&optional),
+                             .refused = buf_slice(&refused),
+                             .written = SLICE_LIT(IMAGE_WRITTEN),
                              .missing = buf_slice(missing),
                              .problem = buf_slice(problem)};
     fn_hello_write(&m, &hello);
     int err = wire_send(sock, &m);
     wire_msg_fini(&m);
+    buf_fini(&formats);
+    buf_fini(&optional);
+    buf_fini(&refused);
     return err;
 }
 
@@ -175,7 +224,8 @@ main(int argc, char **argv)
     struct wire_reader reader;
     if (!read_options(argc, argv, &o)) {
         fprintf(stderr, "usage: darkroom-worker --fd N [--sandbox require|auto] [--memory-mb N] "
-                        "[--uid N]\nThe server starts it; it is of no use alone.\n");
+                        "[--uid N] [--formats LIST] [--cmyk-profile FILE]\nThe server starts it; "
+                        "it is of no use alone.\n");
         return EXIT_USAGE;
     }
     buf_init(&missing, FN_TEXT_MAX);

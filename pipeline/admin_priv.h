@@ -68,6 +68,7 @@ json_t *admin_body(struct http_request *r);
 
 /* admin_read.c */
 void admin_health(struct admin_service *s, struct http_request *r);
+void admin_formats(struct admin_service *s, struct http_request *r);
 void admin_metrics(struct admin_service *s, struct http_request *r);
 void admin_status(struct admin_service *s, struct http_request *r);
 void admin_explain(struct admin_service *s, struct http_request *r);

@@ -61,6 +61,35 @@ admin_health(struct admin_service *s, struct http_request *r)
     admin_reply_json(r, failed ? 503 : 200, body);
 }
 
+/* "a b c" as an array. */
+static json_t *
+words_json(const char *words)
+{
+    json_t *list = json_array();
+    struct slice rest = slice_str(words);
+    while (rest.n > 0)
+        json_array_append_new(list, admin_text(slice_cut(rest, ' ', &rest)));
+    return list;
+}
+
+/* What the workers said that they can do: nothing here knows a format by itself. */
+void
+admin_formats(struct admin_service *s, struct http_request *r)
+{
+    struct dispatch_state *state = chk_malloc(sizeof *state);
+    dispatch_snapshot(pipeline_dispatch(s->options.pipeline), state);
+    const struct runtime_view *v = &state->workers;
+    if (v->formats[0] == '\0')
+        admin_reply_error(r, ERR_BUSY, SLICE_LIT("no worker has told yet what it can do"));
+    else
+        admin_reply_json(r, 200,
+                         json_pack("{so so so so so}", "read", words_json(v->formats), "optional",
+                                   words_json(v->optional), "written", words_json(v->written),
+                                   "refused", words_json(v->refused), "opted_in",
+                                   admin_text(slice_str(conf_str(s->options.conf, CONF_FORMATS)))));
+    free(state);
+}
+
 void
 admin_metrics(struct admin_service *s, struct http_request *r)
 {

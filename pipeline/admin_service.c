@@ -15,6 +15,7 @@
 
 static const struct admin_route routes[] = {
     {HTTP_GET, "/_/health", ADMIN_ANYONE, admin_health},
+    {HTTP_GET, "/_/formats", ADMIN_ANYONE, admin_formats},
     {HTTP_GET, "/_/metrics", ADMIN_METRICS, admin_metrics},
     {HTTP_GET, "/_/status", ADMIN_ROOT, admin_status},
     {HTTP_GET, "/_/explain", ADMIN_ROOT, admin_explain},

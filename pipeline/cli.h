@@ -73,6 +73,7 @@ const char *cli_option(int argc, char **argv, int *at, const char *name, bool *b
 /* ---- the commands ---- */
 
 enum cli_exit cli_status(struct cli *c, int argc, char **argv);
+enum cli_exit cli_formats(struct cli *c, int argc, char **argv);
 enum cli_exit cli_explain(struct cli *c, int argc, char **argv);
 enum cli_exit cli_wait(struct cli *c, int argc, char **argv);
 enum cli_exit cli_reprocess(struct cli *c, int argc, char **argv);

@@ -13,6 +13,8 @@
 
 static const struct cli_command commands[] = {
     {"status", "", "lanes, workers, what runs now", cli_status, ""},
+    {"formats", "", "which pictures are read, made, could be read, are refused", cli_formats,
+     "  opt-in formats are read when the server's setting image.formats names them\n"},
     {"explain", "s3://BUCKET/KEY", "the whole story of one object", cli_explain, ""},
     {"wait", "s3://BUCKET/KEY...", "wait until every preset of these objects is ready", cli_wait,
      "  --timeout S        give up after S seconds (default 60)\n"},

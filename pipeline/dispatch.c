@@ -697,6 +697,8 @@ thread_main(void *arg)
         .loop = &d->loop,
         .program = d->options.worker_program,
         .sandbox = conf_str(c, CONF_SANDBOX),
+        .formats = conf_str(c, CONF_FORMATS),
+        .cmyk_profile = conf_str(c, CONF_CMYK_PROFILE),
         .count = d->load_max - 1,
         .memory_mb = memory_of_functions(d),
         .recycle_invocations = (int)conf_int(c, CONF_WORKER_INVOCATIONS),

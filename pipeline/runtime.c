@@ -329,5 +329,8 @@ runtime_view(const struct runtime *rt, struct runtime_view *out)
     if (out->ready < out->configured)
         snprintf(out->problem, sizeof out->problem, "%s", rt->problem);
     snprintf(out->formats, sizeof out->formats, "%s", rt->formats);
+    snprintf(out->optional, sizeof out->optional, "%s", rt->optional);
+    snprintf(out->refused, sizeof out->refused, "%s", rt->refused);
+    snprintf(out->written, sizeof out->written, "%s", rt->written);
     snprintf(out->missing, sizeof out->missing, "%s", rt->missing);
 }

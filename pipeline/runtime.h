@@ -83,6 +83,8 @@ struct runtime_options {
     uv_loop_t *loop;
     const char *program;
     const char *sandbox; /* "require" | "auto" */
+    const char *formats; /* opted in, for the worker's command line; so is the next; "": none */
+    const char *cmyk_profile;
     int count;
     int memory_mb; /* the largest of the functions': the process's own limit */
     int recycle_invocations;
@@ -122,7 +124,10 @@ struct runtime_view {
     size_t worker_count;
     struct runtime_worker_view workers[RUNTIME_WORKERS_MAX];
     char problem[RUNTIME_REASON_MAX]; /* last reason a worker could not work; "" while all can */
-    char formats[256];
+    char formats[256]; /* what a worker said in its hello; "" before the first */
+    char optional[256];
+    char refused[1024];
+    char written[256];
     char missing[256]; /* parts of the sandbox the kernel lacks */
 };
 void runtime_view(const struct runtime *rt, struct runtime_view *out);

@@ -50,7 +50,7 @@ struct runtime {
     struct worker *waiting, **waiting_tail;
     int64_t next_id;
     char problem[RUNTIME_REASON_MAX];
-    char formats[256];
+    char formats[256], optional[256], refused[1024], written[256];
     char missing[256];
     bool stopping;
     int timers_open; /* to be closed before stopped() */

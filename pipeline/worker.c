@@ -268,6 +268,9 @@ on_hello(struct worker *w, struct wire_reader *reader)
         worker_kill(w, INVOKE_CRASHED, reason);
     } else {
         snprintf(rt->formats, sizeof rt->formats, "%.*s", SLICE_FMT(hello.formats));
+        snprintf(rt->optional, sizeof rt->optional, "%.*s", SLICE_FMT(hello.optional));
+        snprintf(rt->refused, sizeof rt->refused, "%.*s", SLICE_FMT(hello.refused));
+        snprintf(rt->written, sizeof rt->written, "%.*s", SLICE_FMT(hello.written));
         snprintf(rt->missing, sizeof rt->missing, "%.*s", SLICE_FMT(hello.missing));
         uv_timer_stop(&w->timer);
         worker_set(w, WORKER_IDLE);
@@ -425,14 +428,18 @@ static int
 spawn(struct worker *w, int child_sock)
 {
     const struct runtime_options *o = &w->rt->options;
-    char program[4096], sandbox[16], memory[24];
+    char program[4096], sandbox[16], memory[24], formats[256], profile[4096];
     char *environment[ENVIRONMENT_MAX + 1];
     snprintf(program, sizeof program, "%s", o->program);
     snprintf(sandbox, sizeof sandbox, "%s", o->sandbox);
     snprintf(memory, sizeof memory, "%d", o->memory_mb);
     char fd_flag[] = "--fd", fd_value[] = "3", sandbox_flag[] = "--sandbox";
-    char memory_flag[] = "--memory-mb";
-    char *args[] = {program, fd_flag, fd_value, sandbox_flag, sandbox, memory_flag, memory, NULL};
+    snprintf(formats, sizeof formats, "%s", o->formats == NULL ? "" : o->formats);
+    snprintf(profile, sizeof profile, "%s", o->cmyk_profile == NULL ? "" : o->cmyk_profile);
+    char memory_flag[] = "--memory-mb", formats_flag[] = "--formats";
+    char profile_flag[] = "--cmyk-profile";
+    char *args[] = {program, fd_flag,      fd_value, sandbox_flag, sandbox, memory_flag,
+                    memory,  formats_flag, formats,  profile_flag, profile, NULL};
     uv_stdio_container_t stdio[4] = {
         {.flags = UV_IGNORE},
         {.flags = UV_IGNORE},

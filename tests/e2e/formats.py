@@ -1,99 +1,150 @@
 #!/usr/bin/python3
-"""Presets with several formats: the first is part of "ready", the others follow, each an object of its own."""
+"""Which pictures are read: what the workers say, formats that are opted in, damaged files by choice,
+and SVG that reaches for what is outside of it."""
 import json
 import os
+import socket
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
+import bombs
 import darkroom
-from darkroom import equal, true, contains
+from darkroom import contains, equal, picture, true, until
 
-PRESETS = [{"name": "small", "width": 160, "height": 160, "fit": "cover", "format": ["webp", "avif", "jpeg"],
-            "quality": {"webp": 80, "avif": 50, "jpeg": 82}},
-           {"name": "card", "width": 320, "height": 200, "format": "auto"},
-           {"name": "plain", "width": 64, "height": 64, "format": "png"}]
-# identity: ending, content type, how the bytes begin and where
-MADE = {"small": ("small.webp", "image/webp", b"WEBP", 8),
-        "small.avif": ("small.avif", "image/avif", b"ftypavif", 4),
-        "small.jpg": ("small.jpg", "image/jpeg", b"\xff\xd8\xff", 0),
-        "card": ("card.webp", "image/webp", b"WEBP", 8),
-        "card.avif": ("card.avif", "image/avif", b"ftypavif", 4),
-        "card.jpg": ("card.jpg", "image/jpeg", b"\xff\xd8\xff", 0),
-        "plain": ("plain.png", "image/png", b"PNG", 1)}
+USUAL = ["jpeg", "png", "webp", "gif", "tiff", "avif", "heic"]
+RED = '<rect width="20" height="40" fill="rgb(250,20,20)"/>'
 
 
-def set_presets(s, presets):
-    with open("presets.json", "w") as f:
-        json.dump(presets, f)
-    return s.cli("functions", "set", "thumbnail", "--presets", "presets.json")
+def svg(inside, width=40, height=40):
+    return ('<?xml version="1.0"?><!-- drawn by hand --><svg xmlns="http://www.w3.org/2000/svg" '
+            'xmlns:xlink="http://www.w3.org/1999/xlink" width="%d" height="%d">%s</svg>'
+            % (width, height, inside)).encode()
 
 
-def derived(s, key):
-    got = s.s3().list_objects_v2(Bucket="photos-derived", Prefix=key + "/").get("Contents", [])
-    return sorted(o["Key"][len(key) + 1:] for o in got)
+def formats(s):
+    until(lambda: s.get("/_/formats").status == 200, "a worker has told its formats")
+    return s.get("/_/formats").json()
 
 
-def test_every_format_appears(s):
-    equal(set_presets(s, PRESETS).returncode, 0, "exit code of functions set")
-    item = s.put_settled("a.jpg", darkroom.sample("landscape-turned.jpg"))
-    equal(item["state"], {name: "ready" for name in MADE}, "state")
-    equal(derived(s, "a.jpg"), sorted(m[0] for m in MADE.values()), "derived objects")
-    etags = set()
-    for identity, (name, kind, magic, at) in MADE.items():
-        reply, entry = s.get("/photos-derived/a.jpg/" + name), item["thumbnails"][identity]
-        equal((reply.status, reply.headers["content-type"]), (200, kind), "GET " + name)
-        equal(reply.body[at:at + len(magic)], magic, "first bytes of " + name)
-        equal(entry["key"], "a.jpg/" + name, "key of " + identity)
-        equal((entry["size"], entry["content_type"]), (len(reply.body), kind), "entry of " + identity)
-        equal(reply.headers["etag"], '"%s"' % entry["etag"], "ETag of " + name)
-        equal(reply.headers["x-amz-meta-preset"], identity, "preset of " + name)
-        etags.add(reply.headers["etag"])
-        not_modified = s.get("/photos-derived/a.jpg/" + name, **{"If-None-Match": reply.headers["etag"]})
-        equal(not_modified.status, 304, "GET of %s with its ETag" % name)
-    equal(len(etags), len(MADE), "different ETags")
-    for name in ("small.webp", "small.jpg"):
-        equal(darkroom.picture(s.get("/photos-derived/a.jpg/" + name).body).size, (160, 160), name)
+def other(name, image):
+    """A second server with these settings of pictures."""
+    return darkroom.Server(config={"image": image}, data=os.path.join(os.getcwd(), name))
 
 
-def test_ready_comes_before_the_followups(s):
-    item, attempts = s.item("a.jpg"), s.explain("a.jpg")["attempts"]
-    mine = sorted(a["started"] for a in attempts if a["function"] == "thumbnail")
-    equal(len(mine), 2, "attempts of thumbnail")
-    true(item["ready"] and item["ready_at"] <= mine[1],
-         "ready at %s, the follow-up started at %s" % (item["ready_at"], mine[1]))
+def with_server(name, image, job):
+    t = other(name, image).start()
+    try:
+        job(t)
+    finally:
+        equal(t.stop(), 0, "exit code of " + name)
 
 
-def test_no_followup_for_what_is_no_picture(s):
-    item = s.put_settled("b.jpg", b"not a picture at all")
-    equal(derived(s, "b.jpg"), [], "derived objects of a text")
-    true(all(v.startswith("skipped") for v in item["state"].values()), "state %s" % item["state"])
+def test_what_the_workers_say(s):
+    said = formats(s)
+    equal(said["read"], USUAL, "read")
+    equal(sorted(said["optional"]), ["jxl", "svg"], "optional")
+    equal(said["written"], ["webp", "jpeg", "png", "avif"], "written")
+    for name in ("pdf", "postscript", "nef", "dng", "mat", "fits", "exr", "jp2", "ico", "psd", "bmp"):
+        true(name in said["refused"], name + " is not refused by name")
+    equal(json.loads(s.cli("formats", "--json").stdout), said, "darkroom formats --json")
+    lines = dict(line.split(None, 1) for line in s.cli("formats").stdout.splitlines())
+    equal(lines["read"].split(), USUAL, "the line of what is read")
+    equal(sorted(lines["opt-in"].split()), ["jxl", "svg"], "the line of what could be read")
 
 
-def test_formats_go_with_their_configuration(s):
-    fewer = [dict(PRESETS[0], format=["jpeg", "webp"])]
-    equal(set_presets(s, fewer).returncode, 0, "exit code of functions set")
-    equal(s.cli("reprocess", "s3://photos/a.jpg").returncode, 0, "exit code of reprocess")
-    s.idle()
-    equal(derived(s, "a.jpg"), ["small.jpg", "small.webp"], "derived objects")
-    equal(s.item("a.jpg")["state"], {"small": "ready", "small.webp": "ready"}, "state")
-    equal(s.item("a.jpg")["thumbnails"]["small"]["key"], "a.jpg/small.jpg", "primary format")
+def test_svg_is_refused_unless_opted_in(s):
+    item = s.put_settled("drawing.png", svg(RED))
+    equal(set(item["state"].values()), {"skipped: unsupported format: svg"}, "states")
 
 
-def test_formats_go_with_the_source(s):
-    equal(s.signed("DELETE", "/photos/a.jpg").status, 204, "DELETE")
-    equal(derived(s, "a.jpg"), [], "derived objects")
+def test_unknown_formats_are_a_configuration_error(s):
+    t = other("unknown", {"formats": "jxl,bmp"})
+    run = subprocess.run(t.command(), env=t.env, capture_output=True, text=True, timeout=60)
+    equal(run.returncode, 2, "exit code")
+    contains(run.stderr, "image.formats", "the complaint")
 
 
-def test_bad_lists_are_refused(s):
-    for form, word in ((["webp", "webp"], "different"), ([], "format"), (["webp", "tiff"], "format"),
-                       ({"webp": 1}, "format")):
-        done = set_presets(s, [dict(PRESETS[0], format=form)])
-        true(done.returncode != 0, "%s is accepted" % form)
-        contains(done.stderr, word, "complaint about %s" % form)
-    done = set_presets(s, [dict(PRESETS[0], name="small.avif")])
-    contains(done.stderr, "name", "complaint about a dot")
-    done = set_presets(s, [dict(PRESETS[0], name="_0123456789abcdef")])
-    contains(done.stderr, "name", "complaint about an underscore")
+def test_opted_in(s):
+    def job(t):
+        said = formats(t)
+        equal(said["read"], USUAL + ["jxl", "svg"], "read")
+        equal(said["optional"], [], "optional")
+        item = t.put_settled("drawing.png", svg(RED))
+        equal(set(item["state"].values()), {"ready"}, "states")
+        seen = picture(t.thumbnail("drawing.png", "small").body).convert("RGBA")
+        equal(seen.size, (40, 40), "size")
+        true(seen.getpixel((8, 20))[0] > 230 and seen.getpixel((8, 20))[3] > 250, "the red half")
+        true(seen.getpixel((32, 20))[3] < 5, "the transparent half")
+        reach_outside(t)
+        laugh(t)
+    with_server("opted-in", {"formats": "jxl, svg"}, job)
+
+
+def reach_outside(t):
+    """A picture in a file, and one behind a port: neither is drawn, nobody knocks."""
+    canary = os.path.join(os.getcwd(), "canary.png")
+    with open(canary, "wb") as f:
+        f.write(darkroom.plain_png(40, 40, (250, 20, 20)))
+    os.chmod(os.getcwd(), 0o755)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        port = listener.getsockname()[1]
+        for i, target in enumerate(("file://" + canary, canary, "http://127.0.0.1:%d/x.png" % port)):
+            image = '<image %s="%s" width="40" height="40"/>'
+            for name in ("href", "xlink:href"):
+                key = "outside-%d-%s" % (i, name[:5])
+                t.put_settled(key, svg(image % (name, target)))
+                seen = picture(t.thumbnail(key, "small").body).convert("RGBA")
+                equal(seen.getextrema()[3], (0, 0), "alpha of %s" % target)
+        try:
+            listener.accept()
+            raise darkroom.Failed("somebody knocked at the canary's port")
+        except BlockingIOError:
+            pass
+
+
+def laugh(t):
+    crashed = t.metric("workers_crashed_total")
+    for name, body in (("laughs", bombs.svg_laughs()), ("deep", bombs.svg_deep()),
+                       ("long", svg("<!-- %s -->" % ("x" * (5 << 20))))):
+        item = t.put_settled("svg-" + name, body)
+        for state in item["state"].values():
+            true(state.startswith("failed: "), "%s: %s" % (name, state))
+    equal(t.metric("workers_crashed_total"), crashed, "workers_crashed_total")
+
+
+def test_damaged_files_by_choice(s):
+    cut = darkroom.sample("grey.jpg")
+    cut = cut[:len(cut) * 2 // 3]
+    item = s.put_settled("cut.jpg", cut)
+    equal(set(item["state"].values()), {"ready"}, "states by default")
+    equal(item["damaged"], True, "damaged")
+    refused = s.cli("functions", "set", "thumbnail", "--env", "DAMAGED=perhaps")
+    equal(refused.returncode, 2, "exit code for an unknown word")
+    contains(refused.stderr, "DAMAGED", "its complaint")
+    equal(s.cli("functions", "set", "thumbnail", "--env", "DAMAGED=fail").returncode, 0, "exit code")
+    item = s.put_settled("cut.jpg", cut)
+    true(all(v.startswith("failed: damaged") for v in item["state"].values()),
+         "states are %s" % item["state"])
+    equal(item["damaged"], True, "damaged, still told")
+    equal(s.thumbnail("cut.jpg", "small").status, 403, "the thumbnail it had")
+    equal(set(s.put_settled("whole.jpg", darkroom.sample("grey.jpg"))["state"].values()), {"ready"},
+          "states of a whole file")
+    equal(s.cli("functions", "set", "thumbnail", "--env", "DAMAGED=").returncode, 0, "exit code")
+
+
+def test_a_bad_cmyk_profile_is_told_by_health(s):
+    path = os.path.join(os.getcwd(), "bad.icc")
+    with open(path, "w") as f:
+        f.write("no profile")
+
+    def told(t):
+        health = t.get("/_/health").json()
+        return health["status"] == "degraded" and \
+            "image.cmyk_profile" in health["workers"]["problem"]
+    with_server("cmyk", {"cmyk_profile": path},
+                lambda t: until(lambda: told(t), "health tells of the profile"))
 
 
 darkroom.run(globals())

@@ -227,12 +227,12 @@ heif_pixels(const uint8_t *rgb, int w, int h, int bits)
     return im;
 }
 
-/* x265 and libimagequant forget a little at their end; the leak sanitizer asks for this. */
+/* What these libraries never free; the leak sanitizer asks for it. */
 const char *__lsan_default_suppressions(void);
 const char *
 __lsan_default_suppressions(void)
 {
-    return "leak:libx265\nleak:libimagequant\n";
+    return "leak:libx265\nleak:libimagequant\nleak:libfontconfig\n";
 }
 
 /* {NULL, 0}: this machine's libheif has no encoder for that. */

@@ -9,6 +9,7 @@
 #include "tests/functions/makers.h"
 
 #include <math.h>
+#include <unistd.h>
 
 #define W 480
 #define H 320
@@ -66,6 +67,7 @@ SAVER(to_png_interlaced, vips_pngsave_buffer(in, p, n, "interlace", TRUE, NULL))
 SAVER(to_png_palette, vips_pngsave_buffer(in, p, n, "palette", TRUE, "dither", 0.0, NULL))
 SAVER(to_webp, vips_webpsave_buffer(in, p, n, "Q", 95, NULL))
 SAVER(to_webp_lossless, vips_webpsave_buffer(in, p, n, "lossless", TRUE, NULL))
+SAVER(to_jxl, vips_jxlsave_buffer(in, p, n, "distance", 0.5, NULL))
 SAVER(to_gif, vips_gifsave_buffer(in, p, n, "dither", 0.0, NULL))
 SAVER(to_tiff, vips_tiffsave_buffer(in, p, n, NULL))
 SAVER(to_tiff_lzw, vips_tiffsave_buffer(in, p, n, "compression", VIPS_FOREIGN_TIFF_COMPRESSION_LZW,
@@ -92,6 +94,20 @@ save_pages(int (*saver)(VipsImage *in, void **p, size_t *n))
     g_object_unref(pages[1]);
     vips_image_set_int(both, VIPS_META_PAGE_HEIGHT, H);
     return save(saver, both);
+}
+
+static struct slice
+make_svg(void)
+{
+    GString *s = g_string_new(NULL);
+    g_string_printf(s, "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%d'>", W, H);
+    for (int q = 0; q < 4; q++)
+        g_string_append_printf(
+            s, "<rect x='%d' y='%d' width='%d' height='%d' fill='rgb(%d,%d,%d)'/>", q % 2 * W / 2,
+            q / 2 * H / 2, W / 2, H / 2, quadrants[q][0], quadrants[q][1], quadrants[q][2]);
+    g_string_append(s, "</svg>");
+    size_t n = s->len;
+    return slice_of(g_string_free(s, FALSE), n);
 }
 
 static struct slice
@@ -146,6 +162,8 @@ enum form {
     HEIC_8,
     HEIC_10,
     HEIC_12,
+    JXL_LOSSY,
+    SVG_DRAWN,
     FORM_COUNT
 };
 
@@ -237,6 +255,10 @@ make_form(enum form f)
         return make_heif(heif_compression_HEVC, 10);
     case HEIC_12:
         return make_heif(heif_compression_HEVC, 12);
+    case JXL_LOSSY:
+        return save(to_jxl, rgb_image(W, H));
+    case SVG_DRAWN:
+        return make_svg();
     case FORM_COUNT:
         break;
     }
@@ -391,7 +413,7 @@ test_all_formats_all_presets(void **state)
         struct slice bytes = make_form((enum form)f);
         bool cmyk = f == JPEG_CMYK || f == JPEG_YCCK || f == JPEG_CMYK_PROFILE || f == TIFF_CMYK;
         if (bytes.n == 0) {
-            assert_true(f >= AVIF_8);
+            assert_true(f >= AVIF_8 && f <= HEIC_12);
             print_message("form %d cannot be made here\n", f);
             absent++;
             continue;
@@ -443,12 +465,92 @@ test_orientation(void **state)
     }
 }
 
+/* The looks of CMYK without a profile, of one byte for all four quadrants' worth of channels. */
+static double
+look_of_cmyk(void)
+{
+    static uint8_t px[32 * 32 * 4];
+    memset(px, 100, sizeof(px));
+    struct slice s = jpeg_bytes(px, 32, 32, 4, false, &(struct jpeg_form){0});
+    struct preset p = {.width = 16, .height = 16, .fit = PRESET_INSIDE, .format = PRESET_PNG};
+    struct image *im = NULL;
+    struct image_output out;
+    struct buf why;
+    double mean[3];
+    buf_init(&why, IMAGE_WHY_MAX);
+    p.quality = 80;
+    assert_int_equal(image_open(&im, s, SNIFF_JPEG, &limits, &why), ERR_NONE);
+    assert_int_equal(image_decode(im, 1, &why), ERR_NONE);
+    assert_int_equal(image_render(im, &p, &out, &why), ERR_NONE);
+    VipsImage *seen = vips_image_new_from_buffer(out.bytes.p, out.bytes.n, "", NULL);
+    mean_of(seen, 4, 4, 8, 8, mean);
+    g_object_unref(seen);
+    image_output_free(&out);
+    image_free(&im);
+    buf_fini(&why);
+    g_free((void *)(uintptr_t)s.p);
+    return mean[0];
+}
+
+/* Zeroes the second half of the table that leads from CMYK to a colour: all looks different. */
+static void
+spoil_profile(uint8_t *p)
+{
+    uint32_t count = GUINT32_FROM_BE(*(uint32_t *)(p + 128));
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *tag = p + 132 + 12 * i;
+        size_t at = GUINT32_FROM_BE(*(const uint32_t *)(tag + 4));
+        size_t n = GUINT32_FROM_BE(*(const uint32_t *)(tag + 8));
+        if (memcmp(tag, "A2B", 3) == 0)
+            for (size_t k = at + n / 4; k < at + n; k++)
+                p[k] = 0xff;
+    }
+}
+
+static void
+test_cmyk_profile(void **state)
+{
+    (void)state;
+    VipsBlob *built_in = NULL;
+    char path[] = "/tmp/darkroom-cmyk-XXXXXX";
+    struct buf why;
+    buf_init(&why, IMAGE_WHY_MAX);
+    assert_int_equal(vips_profile_load("cmyk", &built_in, NULL), 0);
+    size_t n;
+    const void *bytes = vips_blob_get(built_in, &n);
+    uint8_t *spoiled = g_memdup2(bytes, n);
+    double general = look_of_cmyk();
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, "not a profile", 13) == 13);
+    assert_int_equal(image_set_cmyk_profile(path, &why), ERR_INVALID);
+    assert_non_null(strstr(why.p, "image.cmyk_profile: "));
+    assert_int_equal(image_set_cmyk_profile("/nowhere/a.icc", &why), ERR_NOTFOUND);
+    assert_true(pwrite(fd, bytes, n, 0) == (ssize_t)n);
+    assert_int_equal(image_set_cmyk_profile(path, &why), ERR_NONE);
+    assert_true(fabs(look_of_cmyk() - general) < 1);
+    spoil_profile(spoiled);
+    assert_true(pwrite(fd, spoiled, n, 0) == (ssize_t)n);
+    assert_int_equal(image_set_cmyk_profile(path, &why), ERR_NONE);
+    assert_true(fabs(look_of_cmyk() - general) > 20);
+    /* A profile of its own goes before. */
+    struct slice own = make_form(JPEG_CMYK_PROFILE);
+    render_all(own, false, 8, JPEG_CMYK_PROFILE);
+    g_free((void *)(uintptr_t)own.p);
+    close(fd);
+    unlink(path);
+    g_free(spoiled);
+    vips_area_unref(VIPS_AREA(built_in));
+    buf_fini(&why);
+}
+
 static int
 setup(void **state)
 {
     (void)state;
     struct buf why;
     buf_init(&why, IMAGE_WHY_MAX);
+    image_allow(SNIFF_JXL);
+    image_allow(SNIFF_SVG);
     int err = image_start(&why);
     if (err == ERR_NONE)
         err = image_warm_up(&why);
@@ -464,6 +566,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_formats_all_presets),
         cmocka_unit_test(test_orientation),
+        cmocka_unit_test(test_cmyk_profile),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -1,0 +1,40 @@
+#include "base/chk.h"
+#include "pipeline/cli.h"
+
+#include <stdio.h>
+
+static void
+print_words(const char *title, const json_t *words)
+{
+    size_t i;
+    json_t *w;
+    printf("%-10s", title);
+    json_array_foreach((json_t *)words, i, w)
+    {
+        putchar(' ');
+        cli_print_text(slice_str(json_string_value(w)));
+    }
+    puts(json_array_size(words) == 0 ? " -" : "");
+}
+
+enum cli_exit
+cli_formats(struct cli *c, int argc, char **argv)
+{
+    (void)argv;
+    if (argc != 0)
+        return cli_usage("formats", "takes no argument");
+    enum cli_exit code = cli_connect(c);
+    json_t *f = code != CLI_DONE ? NULL : cli_call(c, "GET", "/_/formats", SLICE_NONE, NULL, &code);
+    if (f == NULL)
+        return code;
+    if (c->json) {
+        cli_print_json(f);
+    } else {
+        print_words("read", json_object_get(f, "read"));
+        print_words("written", json_object_get(f, "written"));
+        print_words("opt-in", json_object_get(f, "optional"));
+        print_words("refused", json_object_get(f, "refused"));
+    }
+    json_decref(f);
+    return CLI_DONE;
+}
