@@ -88,12 +88,15 @@ is_choice(const char *unit, struct slice word)
     return false;
 }
 
-/* `unit` is a,b,c; the value any of them, in the same form. */
+#define ANY_OF SLICE_LIT("any of ")
+
+/* `unit` is "any of a,b,c"; the value some of them, separated in the same way. */
 static bool
 are_choices(const char *unit, struct slice list)
 {
     while (list.n > 0) {
-        struct slice rest = slice_str(unit), word = slice_trim(slice_cut(list, ',', &list));
+        struct slice word = slice_trim(slice_cut(list, ',', &list));
+        struct slice rest = slice_skip(slice_str(unit), ANY_OF.n);
         bool known = false;
         while (rest.p != NULL)
             known = slice_eq(slice_cut(rest, ',', &rest), word) || known;
@@ -126,9 +129,8 @@ set_str(struct conf *c, enum conf_id id, struct slice v, struct buf *why)
     if (strchr(s->unit, '|') != NULL && !is_choice(s->unit, v))
         return fault(why, ERR_INVALID, "%s: %s is none of %s", s->name, log_quote(v, quoted),
                      s->unit);
-    if (strchr(s->unit, ',') != NULL && !are_choices(s->unit, v))
-        return fault(why, ERR_INVALID, "%s: %s is no list out of %s", s->name, log_quote(v, quoted),
-                     s->unit);
+    if (slice_starts(slice_str(s->unit), ANY_OF) && !are_choices(s->unit, v))
+        return fault(why, ERR_INVALID, "%s: %s is not %s", s->name, log_quote(v, quoted), s->unit);
     char *copy = strndup(v.n == 0 ? "" : v.p, v.n);
     if (copy == NULL)
         return fault(why, ERR_NOMEM, "%s: out of memory", s->name);

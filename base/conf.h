@@ -27,7 +27,7 @@ const char *conf_str(const struct conf *c, enum conf_id id); /* lent until chang
 
 /* Sets one from text. On ERR_INVALID / ERR_RANGE `why` gets one line naming the setting, the value
  * and what is allowed. STR settings whose unit is a|b|c take only these words, those whose unit
- * is a,b,c any list of them. */
+ * is "any of a,b,c" any list of them. */
 int conf_set(struct conf *c, enum conf_id id, const char *text, struct buf *why);
 /* Reads the JSON file. Unknown settings, wrong types and out-of-range values: ERR_INVALID and one
  * line in `why` with file and setting. The member "accounts" goes to `accounts`. */

@@ -30,7 +30,7 @@ CONF(SANDBOX, "workers.sandbox", STR, "auto", 0, 0, "require|auto", "require: re
 CONF(WORKER_INVOCATIONS, "workers.recycle_invocations", INT, "2000", 1, 1000000, "invocations", "Replace a worker after so many")
 CONF(WORKER_RSS, "workers.recycle_rss_bytes", INT, "157286400", 33554432, 1099511627776, "bytes", "Replace a worker whose idle RSS is above this")
 CONF(FOLLOWUP_TIMEOUT, "workers.followup_timeout_s", INT, "60", 1, 900, "s", "Longest time one attempt at AVIF and other secondary formats may hold a worker; the function's own timeout when that is shorter")
-CONF(FORMATS, "image.formats", STR, "", 0, 0, "jxl,svg", "Formats read besides the usual ones, comma separated; see darkroom formats")
+CONF(FORMATS, "image.formats", STR, "", 0, 0, "any of jxl,svg", "Formats read besides the usual ones, comma separated; see darkroom formats")
 CONF(CMYK_PROFILE, "image.cmyk_profile", STR, "", 0, 0, "path", "ICC profile of CMYK pictures that have none; empty takes a general one")
 CONF(PIXELS_FRAME, "image.pixels_frame_max", INT, "50000000", 1, 100000000000, "pixels", "Largest width x height of one frame")
 CONF(PIXELS_TOTAL, "image.pixels_total_max", INT, "100000000", 1, 100000000000, "pixels", "Largest width x height x pages")

@@ -108,6 +108,8 @@ test_set(void **state)
         {CONF_AUTH_SIGV2, "", ERR_INVALID, "auth.sigv2: \"\" is none of off|loopback|on"},
         {CONF_AUTH_SIGV2, "off|loopback", ERR_INVALID,
          "auth.sigv2: \"off|loopback\" is none of off|loopback|on"},
+        {CONF_FORMATS, "jxl,bmp", ERR_INVALID, "image.formats: \"jxl,bmp\" is not any of jxl,svg"},
+        {CONF_FORMATS, ",", ERR_INVALID, "image.formats: \",\" is not any of jxl,svg"},
         {CONF_DATA, "a\nb", ERR_INVALID, "data: must be UTF-8 text without control characters"},
         {CONF_DATA, "a\xff", ERR_INVALID, "data: must be UTF-8 text without control characters"},
     };
@@ -122,6 +124,9 @@ test_set(void **state)
     assert_int_equal(conf_set(c, CONF_HTTP_THREADS, "64", &f->why), ERR_NONE);
     assert_int_equal(conf_set(c, CONF_BARE, "true", &f->why), ERR_NONE);
     assert_int_equal(conf_set(c, CONF_AUTH_SIGV2, "on", &f->why), ERR_NONE);
+    assert_int_equal(conf_set(c, CONF_FORMATS, "svg, jxl", &f->why), ERR_NONE);
+    assert_int_equal(conf_set(c, CONF_FORMATS, "", &f->why), ERR_NONE);
+    assert_int_equal(conf_set(c, CONF_WEBHOOK_HOSTS, "a.example,b:81", &f->why), ERR_NONE);
     assert_int_equal(conf_set(c, CONF_DATA, "/srv/d", NULL), ERR_NONE);
     assert_int_equal(f->why.n, 0);
     assert_int_equal(conf_int(c, CONF_HTTP_THREADS), 64);
