@@ -29,6 +29,8 @@ profile_matters(VipsImage *in, struct slice icc)
            (i == VIPS_INTERPRETATION_sRGB || i == VIPS_INTERPRETATION_RGB16);
 }
 
+static struct slice cmyk_profile; /* of CMYK pictures without one; n = 0: a general one */
+
 static int
 transform(VipsImage *in, const char *otherwise, VipsImage **out)
 {
@@ -41,13 +43,12 @@ transform(VipsImage *in, const char *otherwise, VipsImage **out)
 static int
 transform_cmyk(VipsImage *in, VipsImage **out)
 {
-    struct slice profile = image_cmyk_profile();
     VipsImage *with = NULL;
-    if (profile.n == 0 || vips_image_get_typeof(in, VIPS_META_ICC_NAME) != 0)
+    if (cmyk_profile.n == 0 || vips_image_get_typeof(in, VIPS_META_ICC_NAME) != 0)
         return transform(in, "cmyk", out);
     if (vips_copy(in, &with, NULL) != 0)
         return -1;
-    vips_image_set_blob_copy(with, VIPS_META_ICC_NAME, profile.p, profile.n);
+    vips_image_set_blob_copy(with, VIPS_META_ICC_NAME, cmyk_profile.p, cmyk_profile.n);
     int rc = transform(with, "cmyk", out);
     g_object_unref(with);
     return rc;
@@ -56,14 +57,6 @@ transform_cmyk(VipsImage *in, VipsImage **out)
 /* ---- the profile of CMYK pictures without one ---- */
 
 #define CMYK_PROFILE_MAX (16u << 20)
-
-static struct slice cmyk_profile;
-
-struct slice
-image_cmyk_profile(void)
-{
-    return cmyk_profile;
-}
 
 int
 image_set_cmyk_profile(const char *path, struct buf *why)

@@ -37,9 +37,6 @@ int image_vips_error(struct buf *why, const char *what);
 /* The last warning of a library since image_idle(), foreign text; "" without. */
 const char *image_warning(void);
 
-/* What image_set_cmyk_profile() read; n = 0 without. */
-struct slice image_cmyk_profile(void);
-
 /* Before libvips sees the file: ERR_RANGE for one made to be read for ever. Sets coefficient_bytes
  * and bytes_min. */
 int image_guard(struct image *im, struct buf *why);
