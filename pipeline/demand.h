@@ -5,9 +5,8 @@
  * sandbox, same fence (the source's generation), and the result is stored with its provenance.
  * Nothing of a demand survives a restart; who still wants it asks again.
  *
- *    demand_join --new--> WAITING --worker--> RUNNING --stored, or why not--> ended: every wait's
- * fn
- *          \---equal one under way: joins it ------------------------------------^
+ *    demand_join --new--> WAITING --worker--> RUNNING --stored, or why not--> ended:
+ *          \---equal one under way: joins it ---------------------------> every wait's fn
  */
 #ifndef DARKROOM_PIPELINE_DEMAND_H
 #define DARKROOM_PIPELINE_DEMAND_H

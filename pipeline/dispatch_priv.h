@@ -1,15 +1,17 @@
 /*
- * Inside the dispatcher: choosing what to do (dispatch.c), one task's way (dispatch_task.c), and
- * what is different for a task that makes a picture on the fly (dispatch_demand.c).
+ * Inside the dispatcher: what to do next (dispatch.c), which events share a task
+ * (dispatch_lease.c), one task's way (dispatch_task.c), and what is different for a task that makes
+ * a picture on the fly (dispatch_demand.c).
  *
- *            load job            worker free            answer            sealed
- *   LOADING ----------> LOADED -------------> RUNNING ---------> STORING -------> COMMITTING -->
- * freed |                  |                      |                   |                ^ |
- * superseded,     |  shutdown: freed     |  failed           |  failed        |
- *      +--unreadable------|----------------------+-------------------+----------------+
+ *            load job          worker free          answer           sealed
+ *    LOADING ---------> LOADED ------------> RUNNING --------> STORING ------> COMMITTING --> end
+ *     |   |                |                    |                 |                ^
+ *     |   |                +-- shutdown: end    +-- it failed ----+-- could not ---+
+ *     |   +-- superseded, or the source cannot be read ----------------------------+
+ *     +-- no memory, no descriptors: end
  *
  * A task is the events of one (bucket, key, generation) for different functions. Its events are
- * leased from LOADING until it is freed; if its operation fails they are simply leased again later.
+ * leased from LOADING until its end; if its operation fails they are simply leased again later.
  * LOADING and STORING run on the pool; everything else on the loop's thread. COMMITTING waits for
  * the writer.
  *
@@ -133,6 +135,13 @@ void task_free(struct task *t);
 void dispatch_post(struct task *t);
 /* Commits fail: do not lease for a while. */
 void dispatch_pause(struct dispatch *d);
+
+/* ---- dispatch_lease.c: on the loop's thread ---- */
+
+/* May there be events that could become tasks now, and is there room for one? */
+bool lease_room(const struct dispatch *d);
+/* Makes tasks of them. `d->dirty` says whether there may be more. */
+int lease_events(struct dispatch *d, struct db_conn *conn, struct function_set *set);
 /* Has the function its reserved concurrency in tasks that have no result yet? */
 bool dispatch_at_limit(const struct dispatch *d, const struct function *f);
 
@@ -159,7 +168,7 @@ void demand_step(struct task *t);
 void demand_answered(struct invocation *inv);
 /* The operation was refused. */
 void demand_not_committed(struct task *t, int err);
-/* On a pool thread, before the source is opened: is it there already? */
+/* On a pool thread, after the source was opened: is the picture there already? */
 bool demand_at_hand(struct task *t);
 
 #endif

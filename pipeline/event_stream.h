@@ -12,8 +12,8 @@
  *
  *   id: 90
  *   event: reset                                some are missing before what follows: the client
- *   data: {}                                    was away for too long, or was told by another
- * server
+ *   data: {}                                    was away for too long, or another server
+ *                                               gave it its last id
  *
  * Every EVENT_STREAM_BEAT_MS without an event comes a comment and an id by itself, which no client
  * shows, but remembers. Nobody is told an id twice in one stream, nor one that is not durable.
