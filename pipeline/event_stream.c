@@ -334,13 +334,26 @@ stream_new(struct event_streams *all, struct http_request *r)
     return s;
 }
 
+/* A request that is about to get its place is not listed yet: an account may have as many more as
+ * there are HTTP threads. */
+static bool
+has_its_share(const struct event_streams *all, struct slice owner)
+{
+    int count = 0;
+    lock_assert_held(&all->lock);
+    for (const struct stream *s = all->streams; s != NULL; s = s->next)
+        count += slice_eq(s->owner, owner);
+    return owner.n > 0 && count >= EVENT_STREAMS_PER_ACCOUNT_MAX;
+}
+
 /* A place among EVENT_STREAMS_MAX; false: there is none. */
 static bool
 stream_admit(struct stream *s)
 {
     struct event_streams *all = s->all;
     lock_take(&all->lock);
-    bool room = all->count < EVENT_STREAMS_MAX && !atomic_load(&all->stopping);
+    bool room = all->count < EVENT_STREAMS_MAX && !has_its_share(all, s->owner) &&
+                !atomic_load(&all->stopping);
     if (room) {
         all->count++;
         s->r->ctx = s;

@@ -20,7 +20,7 @@
  *
  * Who may: a Version 4 signature, in the header or in the query (EventSource cannot set headers).
  * The root account is told of every bucket, another one of those it owns; anonymous gets 403. Above
- * EVENT_STREAMS_MAX: 503 and Retry-After.
+ * EVENT_STREAMS_MAX, or an account's EVENT_STREAMS_PER_ACCOUNT_MAX: 503 and Retry-After.
  */
 #ifndef DARKROOM_PIPELINE_EVENT_STREAM_H
 #define DARKROOM_PIPELINE_EVENT_STREAM_H
@@ -32,6 +32,7 @@
 
 #define EVENT_STREAM_PATH "/_/events"
 #define EVENT_STREAMS_MAX 256
+#define EVENT_STREAMS_PER_ACCOUNT_MAX 64 /* root's apart: one account must not take all places */
 #define EVENT_STREAM_BEAT_MS 15000
 #define EVENT_STREAM_ROWS 64     /* read in one turn of a stream */
 #define EVENT_STREAM_STOP_MS 500 /* for the last bytes of what ends at shutdown */

@@ -13,6 +13,7 @@ import darkroom
 from darkroom import equal, true, contains
 
 STREAMS_MAX = 256
+ACCOUNT_STREAMS_MAX = 64
 THEM = {"id": "333333333333", "display_name": "them", "email": "them@example.org",
         "access_key_id": "THEIRKEY", "secret_access_key": "their-secret"}
 OTHER = (THEM["access_key_id"], THEM["secret_access_key"])
@@ -255,6 +256,25 @@ def test_only_so_many(s):
     equal(len(refused), 300 - STREAMS_MAX, "refused")
     equal({(e.status, e.r.headers["Retry-After"]) for e in refused}, {(503, "5")}, "refusals")
     put(s, "while-full", b"no picture")  # others are served meanwhile
+    for e in streams:
+        e.close()
+    streams_end(s)
+
+
+def test_an_account_leaves_places_for_others(s):
+    key, secret = s.key, s.secret
+    s.key, s.secret = OTHER
+    try:
+        headers = s.signed_headers("GET", "/_/events")
+    finally:
+        s.key, s.secret = key, secret
+    streams = []
+    for _ in range(ACCOUNT_STREAMS_MAX + 1):  # one after the other: each is listed before the next
+        streams.append(Stream(s, "/_/events", headers, signed=False))
+        if streams[-1].status == 200:
+            streams[-1].block()
+    equal([e.status for e in streams], [200] * ACCOUNT_STREAMS_MAX + [503], "statuses of one account's streams")
+    opened(s).close()
     for e in streams:
         e.close()
     streams_end(s)
