@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "pipeline/admin_service.h"
+#include "pipeline/pipeline.h"
 
 #define ADMIN_BODY_MAX (256u << 10)
 #define ADMIN_REPLY_MAX (8u << 20)

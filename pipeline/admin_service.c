@@ -4,6 +4,7 @@
  */
 #include "base/chk.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stat.h"

@@ -1,9 +1,9 @@
 /*
- * The operator's face: /_/health, /_/metrics, and for the root account /_/status, /_/explain,
- * /_/reprocess, /_/dlq, /_/functions, /_/buckets, /_/webhooks. Answers are JSON (metrics:
- * Prometheus text). An error is {"error": NAME, "message": one sentence}.
+ * The operator's face: the first three for whom it says, all else for the root account. Answers are
+ * JSON (metrics: Prometheus text). An error is {"error": NAME, "message": one sentence}.
  *
  *   GET    /_/health                          anyone; state only
+ *   GET    /_/formats                         anyone; read, optional, written, refused
  *   GET    /_/metrics                         loopback listeners, else metrics.token as bearer
  *   GET    /_/status                          lanes, workers, running invocations, counts
  *   GET    /_/explain?bucket=B&key=K          the whole story of one object
@@ -27,10 +27,12 @@
 
 #include "base/auth.h"
 #include "base/conf.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/webhook.h"
+#include "base/db.h"
+#include "base/http.h"
 
 struct image_url_keys;
+struct pipeline;
+struct webhooks;
 
 struct admin_options {
     struct db *db;

@@ -8,6 +8,7 @@
 #include "objectstore/store.h"
 #include "pipeline/admin_priv.h"
 #include "pipeline/registry.h"
+#include "pipeline/webhook.h"
 
 #include <stdio.h>
 

@@ -16,7 +16,7 @@ static const struct cli_command commands[] = {
     {"formats", "", "which pictures are read, made, could be read, are refused", cli_formats,
      "  opt-in formats are read when the server's setting image.formats names them\n"},
     {"explain", "s3://BUCKET/KEY", "the whole story of one object", cli_explain, ""},
-    {"wait", "s3://BUCKET/KEY...", "wait until every preset of these objects is ready", cli_wait,
+    {"wait", "s3://BUCKET/KEY...", "wait until all thumbnails of these objects are ready", cli_wait,
      "  --timeout S        give up after S seconds (default 60)\n"},
     {"reprocess", "s3://BUCKET[/PREFIX]", "make thumbnails and items again, at batch priority",
      cli_reprocess,

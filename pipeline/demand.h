@@ -5,6 +5,9 @@
  * sandbox, same fence (the source's generation), and the result is stored with its provenance.
  * Nothing of a demand survives a restart; who still wants it asks again.
  *
+ * One thing has three words, as it goes along: a free size is what a URL asks for (image_url.h), a
+ * demand is the making of it, a variant is what is stored then.
+ *
  *    demand_join --new--> WAITING --worker--> RUNNING --stored, or why not--> ended:
  *          \---equal one under way: joins it ---------------------------> every wait's fn
  */

@@ -182,7 +182,7 @@ fence(struct demand_result *r, struct db_conn *conn, struct arena *a)
         err = ERR_NONE;
     } else if (err == ERR_NONE) {
         err = registry_get(r->registry, conn, &set);
-        w.function = err == ERR_NONE ? registry_find(set, SLICE_LIT("thumbnail")) : NULL;
+        w.function = err == ERR_NONE ? registry_find(set, NATIVE_THUMBNAIL_NAME) : NULL;
         if (err == ERR_NONE && w.function == NULL)
             ended(r, DEMAND_ERROR, SLICE_LIT("there is no function thumbnail"));
         else if (err == ERR_NONE)
@@ -214,7 +214,7 @@ remember(const struct demand_result *r, struct db_conn *conn)
     struct history_attempt attempt = {.bucket_id = spec->bucket_id,
                                       .key = spec->key,
                                       .generation = spec->generation,
-                                      .function = SLICE_LIT("thumbnail"),
+                                      .function = NATIVE_THUMBNAIL_NAME,
                                       .revision = r->revision,
                                       .pid = r->pid,
                                       .started_ms = r->started_ms,

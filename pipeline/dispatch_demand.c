@@ -23,7 +23,6 @@
 
 #include <stdio.h>
 
-#define FUNCTION SLICE_LIT("thumbnail")
 #define OP_BYTES 4096 /* rows that come with one operation, about */
 #define STOPPING SLICE_LIT("shutting down")
 #define NO_WORKER SLICE_LIT("no worker was free in time")
@@ -142,7 +141,7 @@ refuse_all(struct dispatch *d, struct slice reason)
 void
 demand_lease(struct dispatch *d, struct function_set *set)
 {
-    const struct function *f = registry_find(set, FUNCTION);
+    const struct function *f = registry_find(set, NATIVE_THUMBNAIL_NAME);
     if (f == NULL || f->native.kind != NATIVE_THUMBNAIL)
         refuse_all(d, SLICE_LIT("there is no function thumbnail"));
     else if (f->reserved_concurrency == 0)

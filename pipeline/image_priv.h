@@ -63,7 +63,7 @@ void image_reply_state(struct image_request *iq, enum preset_state state, struct
 /* 202, or the placeholder if it is asked for and there is one. */
 void image_reply_pending(struct image_request *iq, const struct image_view *v);
 
-/* A stored picture. `source_generation`: what it was made of. */
+/* A stored picture, which image_serve() sends. */
 struct image_stored {
     struct slice key;   /* derived */
     int64_t generation; /* the derived object's */

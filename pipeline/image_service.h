@@ -16,8 +16,9 @@
  * x-darkroom-state); 406; 503 and Retry-After when too much waits. Errors are {"error", "message"}.
  *
  *   begin --> parse --> permit --> look --+--> serve
- *                          ^              +--> wait or demand, suspended --resumed--> look
- *                          |              +--> 202, placeholder, 404, 406, 503
+ *               |          |        ^     +--> 202, placeholder, 404, 406, 503
+ *               v          v        |     +--> wait or demand: suspended
+ *              400        403       +--------------- resumed ---+
  */
 #ifndef DARKROOM_PIPELINE_IMAGE_SERVICE_H
 #define DARKROOM_PIPELINE_IMAGE_SERVICE_H

@@ -10,7 +10,7 @@
 enum native_kind
 native_kind_of(struct slice name)
 {
-    if (slice_eqs(name, "thumbnail"))
+    if (slice_eq(name, NATIVE_THUMBNAIL_NAME))
         return NATIVE_THUMBNAIL;
     if (slice_eqs(name, "metadata"))
         return NATIVE_METADATA;

@@ -17,6 +17,9 @@
 #define NATIVE_DERIVED_DEFAULT "{bucket}-derived"
 #define NATIVE_TABLE_DEFAULT "images"
 
+/* What makes derived objects, by events and on the fly. */
+#define NATIVE_THUMBNAIL_NAME SLICE_LIT("thumbnail")
+
 enum native_kind { NATIVE_NONE, NATIVE_THUMBNAIL, NATIVE_METADATA };
 
 struct native_config {

@@ -58,21 +58,6 @@ superseded(void *arg, struct db_conn *conn, const struct queue_event *e)
     return e->batch_id == 0 ? ERR_NONE : batch_apply_ended(conn, e, BATCH_OUTCOME_DONE);
 }
 
-/* Does a native function make something of such a key? */
-static int
-is_watched(struct db_conn *conn, struct arena *a, const struct function_set *set,
-           const struct store_change *c, bool *watched)
-{
-    struct rule_list rules;
-    int err = rule_load(conn, c->bucket_id, a, &rules);
-    for (size_t i = 0; err == ERR_NONE && i < rules.count && !*watched; i++) {
-        const struct function *f = registry_find(set, rules.rules[i].function);
-        *watched = f != NULL && f->native.kind != NATIVE_NONE &&
-                   rule_matches(&rules.rules[i], EVENT_RESTORED, c->key);
-    }
-    return err;
-}
-
 static int
 tell_deleted(struct db_conn *conn, const struct store_change *c)
 {
@@ -101,7 +86,7 @@ removed(struct outbox *o, struct db_conn *conn, struct arena *a, const struct st
     if (err == ERR_NONE)
         err = native_item_delete(conn, a, set, c->bucket_id, c->bucket, c->key);
     if (err == ERR_NONE && !tell)
-        err = is_watched(conn, a, set, c, &tell);
+        err = rule_gives(conn, a, set, c->bucket_id, c->key, NATIVE_NONE, &tell);
     registry_unref(&set);
     return err == ERR_NONE && tell && c->old_generation != 0 ? tell_deleted(conn, c) : err;
 }

@@ -1,5 +1,23 @@
 /*
- * The event pipeline as one thing, in the order a server needs it:
+ * The event pipeline as one thing. What stands in brackets is durable, and written in one
+ * transaction with what it comes from:
+ *
+ *   PUT, DELETE --> [object] --outbox.c--> [queue event]                          GET /_/img
+ *                      |                        |                                     |
+ *                      |                        v                                     v
+ *                      |                   dispatch.c <-- demand.c, the desk <-- image_look.c
+ *                      |                        |                                     |
+ *                      |             runtime.c === darkroom-worker              readiness.c
+ *                      |                        |                                     |
+ *                      |                        v                                     v reads
+ *                      | DELETE   result.c, or demand_result.c --> [derived objects, item]
+ *                      |                        |
+ *                      +----> [notice] <--------+ verdict.c
+ *                                 |
+ *                                 v notifier.c, once it cannot be lost any more
+ *                  requests that wait, event_stream.c, webhook.c
+ *
+ * In the order a server needs it:
  *
  *    db_open(pipeline_schema()) -> pipeline_open -> store_open(pipeline_hooks) -> pipeline_bind
  *       -> services (registry, queue for their hooks) -> pipeline_start ... pipeline_stop

@@ -235,7 +235,7 @@ readiness_read(struct registry *r, struct db_conn *conn, struct arena *a,
         err = notice_last(conn, &out->notice_id);
     if (err != ERR_NONE)
         goto out;
-    out->thumbnail = registry_find(out->set, SLICE_LIT("thumbnail"));
+    out->thumbnail = registry_find(out->set, NATIVE_THUMBNAIL_NAME);
     if (out->thumbnail == NULL)
         return ERR_NONE;
     err = find_bucket(&l);

@@ -35,17 +35,9 @@ is_ours(struct registry *r, struct db_conn *conn, struct arena *a,
         const struct store_object *object, bool *ours)
 {
     struct function_set *set = NULL;
-    struct rule_list rules;
-    int err = rule_load(conn, object->bucket_id, a, &rules);
-    *ours = false;
-    if (err != ERR_NONE || rules.count == 0)
-        return err;
-    err = registry_get(r, conn, &set);
-    for (size_t i = 0; err == ERR_NONE && i < rules.count; i++) {
-        const struct function *f = registry_find(set, rules.rules[i].function);
-        *ours = *ours || (f != NULL && f->native.kind == NATIVE_THUMBNAIL &&
-                          rule_matches(&rules.rules[i], EVENT_RESTORED, object->key));
-    }
+    int err = registry_get(r, conn, &set);
+    if (err == ERR_NONE)
+        err = rule_gives(conn, a, set, object->bucket_id, object->key, NATIVE_THUMBNAIL, ours);
     registry_unref(&set);
     return err;
 }

@@ -236,6 +236,22 @@ rule_load(struct db_conn *conn, int64_t bucket_id, struct arena *a, struct rule_
     return rc;
 }
 
+int
+rule_gives(struct db_conn *conn, struct arena *a, const struct function_set *set, int64_t bucket_id,
+           struct slice key, enum native_kind kind, bool *gives)
+{
+    struct rule_list rules;
+    int err = rule_load(conn, bucket_id, a, &rules);
+    *gives = false;
+    for (size_t i = 0; err == ERR_NONE && i < rules.count && !*gives; i++) {
+        const struct function *f = registry_find(set, rules.rules[i].function);
+        *gives = f != NULL && f->native.kind != NATIVE_NONE &&
+                 (kind == NATIVE_NONE || f->native.kind == kind) &&
+                 rule_matches(&rules.rules[i], EVENT_RESTORED, key);
+    }
+    return err;
+}
+
 static int
 rows_replace(struct db_conn *conn, const struct store_bucket *bucket, const struct rule_list *list)
 {

@@ -34,6 +34,10 @@ void rule_print(const struct rule_list *list, struct buf *xml);
 bool rule_matches(const struct notification_rule *rule, enum event_type type, struct slice key);
 /* The rules of a bucket as this connection sees them, in the order of the document. */
 int rule_load(struct db_conn *conn, int64_t bucket_id, struct arena *a, struct rule_list *out);
+/* Does a rule of the bucket give an object of that key to a native function of that kind?
+ * NATIVE_NONE: of any. */
+int rule_gives(struct db_conn *conn, struct arena *a, const struct function_set *set,
+               int64_t bucket_id, struct slice key, enum native_kind kind, bool *gives);
 
 /* struct s3_hooks.notification_set; `arg` is the struct registry. Checks the document (functions
  * exist, no cycle in the whole graph, derived names), replaces the bucket's rules, makes the

@@ -17,7 +17,9 @@
 #include "base/log.h"
 #include "objectstore/lifecycle_run.h"
 #include "pipeline/datadir.h"
+#include "pipeline/pipeline.h"
 #include "pipeline/router.h"
+#include "pipeline/webhook.h"
 
 #include <arpa/inet.h>
 #include <poll.h>

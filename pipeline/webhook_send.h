@@ -19,7 +19,7 @@ struct webhook_hosts;
 
 /* "HOST[:PORT],..."; HOST alone means ports 80 of http and 443 of https. "" allows none. Names are
  * compared without regard to case, addresses in their normal form ("[::1]"). ERR_INVALID: `why`
- * names the entry. */
+ * names the entry; ERR_TOOBIG: more than WEBHOOK_HOSTS_MAX. */
 int webhook_hosts_parse(struct webhook_hosts **out, struct slice text, struct buf *why);
 void webhook_hosts_free(struct webhook_hosts **hosts);
 /* ERR_INVALID: no plain http(s) URL, or one with a user name, a fragment or an IPv6 zone;
