@@ -50,7 +50,7 @@ LDFLAGS := -pie -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDSAN)
 
 # ---- what is built from what ----
 
-SERVER_LIBS = $(LIB_MHD) $(LIB_UV) $(LIB_SQLITE) $(LIB_JANSSON) $(LIB_CRYPTO) $(LIB_EXPAT) $(LIB_CURL) -lm
+SERVER_LIBS = $(LIB_MHD) $(LIB_GNUTLS) $(LIB_UV) $(LIB_SQLITE) $(LIB_JANSSON) $(LIB_CRYPTO) $(LIB_EXPAT) $(LIB_CURL) -lm
 WORKER_LIBS = $(LIB_VIPS) $(LIB_SECCOMP) $(LIB_CRYPTO) -lm
 CLI_LIBS    = $(LIB_S3) $(LIB_CURL) $(LIB_JANSSON) $(LIB_CRYPTO) $(LIB_EXPAT) -lm
 

@@ -182,10 +182,23 @@ limit(struct auth_context *c, enum auth_result result)
     return AUTH_LIMITED;
 }
 
+static bool
+is_failure(enum auth_result result)
+{
+    return result != AUTH_OK && result != AUTH_ANONYMOUS && result != AUTH_NEEDS_BODY;
+}
+
+void
+auth_count_refusal(const struct auth *a)
+{
+    if (!is_failure(a->result))
+        STAT_INC(auth_failures_total);
+}
+
 static int
 conclude(struct auth_context *c, enum auth_result result, const struct account *account)
 {
-    bool failed = result != AUTH_OK && result != AUTH_ANONYMOUS && result != AUTH_NEEDS_BODY;
+    bool failed = is_failure(result);
     c->a->result = failed ? limit(c, result) : result;
     c->a->account = result == AUTH_OK ? account : NULL;
     if (failed)

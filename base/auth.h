@@ -145,6 +145,10 @@ int auth_check(struct http_request *r, const struct auth_options *options);
  * it is. ERR_NOMEM only. */
 int auth_check_body(struct http_request *r, const struct auth_options *options, struct slice body);
 
+/* A service refuses a request for want of a right: counts it as a failure of authentication, unless
+ * auth_check() or auth_check_body() has done so. */
+void auth_count_refusal(const struct auth *a);
+
 /* A form's signer, once its fields are here: r->auth says then what auth_check() would have said of
  * a header, and nothing about the body. Of the two versions the one with a field counts, V4 first;
  * neither: anonymous. AUTH_MALFORMED: the credential; AUTH_NO_DATE: x-amz-date; AUTH_UNSUPPORTED:

@@ -5,6 +5,8 @@
  */
 CONF(DATA, "data", STR, "./darkroom-data", 0, 0, "path", "Data directory")
 CONF(LISTEN, "listen", STR, "127.0.0.1:9000", 0, 0, "host:port", "Address to listen on; port 0 lets the kernel choose")
+CONF(TLS_CERTIFICATE, "tls.certificate", STR, "", 0, 0, "path", "PEM file of the certificate, intermediate ones behind it; with tls.key it makes the listener HTTPS. Read again on SIGHUP")
+CONF(TLS_KEY, "tls.key", STR, "", 0, 0, "path", "PEM file of the certificate's private key, not encrypted")
 CONF(BARE, "bare", BOOL, "false", 0, 0, "", "Do not make the default buckets, table and rules at the first start")
 CONF(PUBLIC_THUMBNAILS, "public_thumbnails", BOOL, "false", 0, 0, "", "Let anyone GET photos-derived although the listener is not loopback")
 CONF(LOG_LEVEL, "log.level", STR, "info", 0, 0, "debug|info|warn|error", "Least important log line written")

@@ -78,6 +78,7 @@ struct http_request {
     struct slice host;         /* of the Host header, without port */
     struct sockaddr_storage peer;
     bool peer_is_loopback;
+    bool secure;            /* came by TLS to us; what a proxy says of itself does not count */
     int64_t content_length; /* -1: chunked or none */
     bool chunked;
     bool has_body;      /* content_length > 0 or chunked */
@@ -173,14 +174,16 @@ void http_resume(struct http_request *r);
 /* ---- the server ---- */
 
 struct http_server;
+struct http_tls; /* base/http_tls.h */
 
 struct http_options {
-    const char *host; /* "127.0.0.1", "0.0.0.0", "::1"... */
-    int port;         /* 0: the kernel chooses */
-    int threads;      /* 0: one per core */
+    const char *host;     /* "127.0.0.1", "0.0.0.0", "::1"... */
+    int port;             /* 0: the kernel chooses */
+    int threads;          /* 0: one per core */
+    struct http_tls *tls; /* NULL: plain HTTP; borrowed until http_stop() */
     int connections_max;
     int connections_per_address_max;
-    int header_deadline_ms; /* absolute, from accept or the last reply: 10 s */
+    int header_deadline_ms; /* absolute, from accept (TLS handshake included) or the last reply */
     int idle_timeout_ms;    /* keep-alive and stalled bodies */
     int64_t body_rate_min;  /* bytes per second, averaged since the body began */
     http_router_fn router;

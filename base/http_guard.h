@@ -15,6 +15,7 @@
 
 struct http_guard;
 struct http_guard_address;
+struct http_tls_pair;
 
 enum http_guard_phase {
     GUARD_HEADER, /* absolute deadline since the phase began */
@@ -32,8 +33,9 @@ struct http_guard_conn {
     struct sockaddr_storage peer;
     bool peer_is_loopback;
     bool linger;
-    bool ended;        /* the client will send no more; serving thread */
-    _Atomic int phase; /* enum http_guard_phase; serving thread and timer thread */
+    bool ended;                /* the client will send no more; serving thread */
+    struct http_tls_pair *tls; /* NULL: plain; the adapter's, set and given back by it */
+    _Atomic int phase;         /* enum http_guard_phase; serving thread and timer thread */
     _Atomic int64_t since_ms;
     _Atomic int64_t body_bytes;
 };

@@ -32,6 +32,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/http_mhd_priv.h"
+#include "base/http_tls.h"
 #include "base/log.h"
 #include "base/stat.h"
 
@@ -441,6 +442,7 @@ on_request_line(void *arg, const char *uri, struct MHD_Connection *mhd)
     r->started_us = clock_mono_us();
     r->peer = c->guard->peer;
     r->peer_is_loopback = c->guard->peer_is_loopback;
+    r->secure = s->tls != NULL;
     snprintf(r->id, sizeof r->id, "%016" PRIX64, atomic_fetch_add(&next_id, 1));
     if (atomic_load(&c->guard->phase) == GUARD_IDLE)
         http_guard_enter(c->guard, GUARD_HEADER);
@@ -477,25 +479,35 @@ on_completed(void *arg, struct MHD_Connection *mhd, void **slot,
 }
 
 static void
+connection_closed(struct http_server *s, struct http_guard_conn *c)
+{
+    if (c == NULL)
+        return;
+    http_front_watch(c->fd, NULL);
+    http_tls_unref(c->tls);
+    http_guard_closed(s->guard, c);
+}
+
+static void
 on_connection(void *arg, struct MHD_Connection *mhd, void **context,
               enum MHD_ConnectionNotificationCode what)
 {
     struct http_server *s = arg;
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
-        if (*context != NULL) {
-            http_front_watch(((struct http_guard_conn *)*context)->fd, NULL);
-            http_guard_closed(s->guard, *context);
-        }
+        connection_closed(s, *context);
         *context = NULL;
         return;
     }
     int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     const struct sockaddr *peer =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
-    *context = http_guard_opened(s->guard, fd, peer);
-    http_front_watch(fd, *context);
-    if (*context == NULL)
+    struct http_guard_conn *c = http_guard_opened(s->guard, fd, peer);
+    *context = c;
+    if (c == NULL)
         shutdown(fd, SHUT_RDWR);
+    else if (s->tls != NULL)
+        c->tls = http_tls_ref(s->tls);
+    http_front_watch(fd, c);
     if (s->thread_end != NULL && pthread_getspecific(s->thread_key) == NULL)
         pthread_setspecific(s->thread_key, s);
 }
@@ -669,12 +681,18 @@ start_library(struct http_server *s, const struct http_options *o)
         {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, s},
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, threads, NULL},
         {MHD_OPTION_END, 0, NULL}};
+    struct MHD_OptionItem tls_items[] = {
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (char *)(uintptr_t)HTTP_TLS_PRIORITIES},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, http_tls_retrieve()},
+        {MHD_OPTION_END, 0, NULL}};
     /* MHD_OPTION_STRICT_FOR_CLIENT stays off: at 1 it only demands Host and no blank in the
      * target, and answers with two heads or none; http_strict() answers both in order. */
     s->daemon = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
-            MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC,
-        0, on_accept, s, on_handler, s, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+            MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC |
+            (s->tls != NULL ? MHD_USE_TLS : 0),
+        0, on_accept, s, on_handler, s, MHD_OPTION_ARRAY, items, MHD_OPTION_ARRAY,
+        s->tls != NULL ? tls_items : &items[ARRAY_LEN(items) - 1], MHD_OPTION_END);
     return s->daemon == NULL ? ERR_IO : ERR_NONE;
 }
 
@@ -705,6 +723,7 @@ http_start(struct http_server **out, const struct http_options *o)
     s->router_arg = o->router_arg;
     s->thread_end = o->thread_end;
     s->before_reply = o->before_reply;
+    s->tls = o->tls;
     s->listen_fd = s->stop_fd = -1;
     s->in_place = strcmp(MHD_get_version(), "0.9.75") == 0;
     if (!s->in_place)

@@ -79,6 +79,7 @@ struct http_server {
     void (*before_reply)(void *, struct http_request *);
     struct MHD_Daemon *daemon;
     struct http_guard *guard;
+    struct http_tls *tls; /* NULL: plain HTTP; borrowed */
     int listen_fd;
     int stop_fd; /* readable: no more connections */
     pthread_t acceptor;
@@ -98,6 +99,8 @@ struct http_server {
 void http_front_init(void);
 /* Whose socket `fd` is; NULL before it is closed. */
 void http_front_watch(int fd, struct http_guard_conn *c);
+/* By the thread that serves it; NULL when nobody's, or too high a number. */
+struct http_guard_conn *http_front_watched(int fd);
 /* The library's own MHD_queue_response(). */
 enum MHD_Result http_front_queue(struct MHD_Connection *mhd, int status,
                                  struct MHD_Response *response);

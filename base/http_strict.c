@@ -210,11 +210,12 @@ same_authority(struct slice a, struct slice b)
 
 /* Leaves in `path` what follows the authority of an absolute-form target. */
 static struct http_verdict
-check_absolute(struct slice *path, struct slice host)
+check_absolute(struct slice *path, struct slice host, bool secure)
 {
-    if (path->n < 7 || strncasecmp(path->p, "http://", 7) != 0)
-        return bad("target is neither a path nor an http URL");
-    struct slice rest = slice_skip(*path, 7);
+    size_t scheme_n = secure ? strlen("https://") : strlen("http://");
+    if (path->n < scheme_n || strncasecmp(path->p, secure ? "https://" : "http://", scheme_n) != 0)
+        return bad("target is neither a path nor a URL of this scheme");
+    struct slice rest = slice_skip(*path, scheme_n);
     size_t n = 0;
     while (n < rest.n && rest.p[n] != '/' && rest.p[n] != '?')
         n++;
@@ -237,7 +238,7 @@ check_target(struct http_request *r, struct slice host)
         return r->method == HTTP_OPTIONS ? SOUND : bad("asterisk target without OPTIONS");
     }
     if (s.n == 0 || s.p[0] != '/') {
-        struct http_verdict v = check_absolute(&s, host);
+        struct http_verdict v = check_absolute(&s, host, r->secure);
         if (v.status != 0)
             return v;
     }

@@ -20,6 +20,7 @@ struct remote_http {
     char *endpoint; /* without a slash at its end */
     char *host;     /* as in the Host header */
     char *region;
+    char *ca_file; /* "": the system's */
     char *access_key_id;
     char *secret_access_key;
 };
@@ -57,7 +58,7 @@ remote_http_open(struct remote_http **out, const struct remote_options *options,
     else
         host.n = 0;
     if (host.n == 0 || memchr(host.p, '/', host.n) != NULL) {
-        buf_printf(why, "endpoint \"%s\" is not http://HOST[:PORT]", options->endpoint);
+        buf_printf(why, "endpoint \"%s\" is not http[s]://HOST[:PORT]", options->endpoint);
         return ERR_INVALID;
     }
     struct remote_http *h = chk_calloc(1, sizeof *h);
@@ -66,6 +67,7 @@ remote_http_open(struct remote_http **out, const struct remote_options *options,
                               .endpoint = copy_text(endpoint),
                               .host = copy_text(host),
                               .region = copy_text(slice_str(options->region)),
+                              .ca_file = copy_text(slice_str(options->ca_file)),
                               .access_key_id = copy_text(options->access_key_id),
                               .secret_access_key = copy_text(options->secret_access_key)};
     CHK(h->curl != NULL);
@@ -86,6 +88,7 @@ remote_http_close(struct remote_http **hp)
     free(h->endpoint);
     free(h->host);
     free(h->region);
+    free(h->ca_file);
     free(h->access_key_id);
     free(h->secret_access_key);
     h->magic = 0;
@@ -243,6 +246,8 @@ perform(struct remote_http *h, struct transfer *t, const char *url, struct curl_
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L); /* "/../" is part of a key */
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+    if (h->ca_file[0] != '\0')
+        curl_easy_setopt(c, CURLOPT_CAINFO, h->ca_file);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)REMOTE_CONNECT_MS_MAX);

@@ -16,6 +16,7 @@ struct remote_http;
 
 struct remote_options {
     const char *endpoint; /* "http://127.0.0.1:9000" */
+    const char *ca_file;  /* https: trust these CAs (PEM) instead of the system's; NULL */
     const char *region;
     struct slice access_key_id; /* copied; n = 0: unsigned requests */
     struct slice secret_access_key;

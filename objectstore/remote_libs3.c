@@ -213,7 +213,11 @@ remote_libs3_open(struct remote *r, const struct remote_options *options, struct
     static const struct remote_ops ops = {libs3_list, libs3_get, libs3_close};
     bool tls = strncmp(options->endpoint, "https://", 8) == 0;
     if (!tls && strncmp(options->endpoint, "http://", 7) != 0) {
-        buf_printf(why, "endpoint \"%s\" is not http://HOST[:PORT]", options->endpoint);
+        buf_printf(why, "endpoint \"%s\" is not http[s]://HOST[:PORT]", options->endpoint);
+        return ERR_INVALID;
+    }
+    if (tls && options->ca_file != NULL) {
+        buf_puts(why, "libs3 takes no CA file: use --signature v4");
         return ERR_INVALID;
     }
     struct libs3_state *state = chk_calloc(1, sizeof *state);

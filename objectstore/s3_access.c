@@ -252,7 +252,8 @@ values(const void *arg, enum policy_key key, struct slice tail, struct slice out
     case POLICY_KEY_SOURCE_IP:
         address_text(a->q->r, scratch);
         return one(out, slice_str(scratch));
-    case POLICY_KEY_SECURE_TRANSPORT: /* we speak HTTP; what stands before us cannot be trusted */
+    case POLICY_KEY_SECURE_TRANSPORT: /* ours alone: what a proxy says of itself is not trusted */
+        return one(out, a->q->r->secure ? SLICE_LIT("true") : SLICE_LIT("false"));
     case POLICY_KEY_PRINCIPAL_IS_SERVICE:
     case POLICY_KEY_VIA_SERVICE:
         return one(out, SLICE_LIT("false"));

@@ -220,7 +220,7 @@ reply_completed(struct s3_request *q)
     xml_head(&b);
     xml_open(&b, "CompleteMultipartUploadResult" S3_XMLNS);
     xml_open(&b, "Location");
-    buf_puts(&b, "http://");
+    buf_puts(&b, q->r->secure ? "https://" : "http://");
     xml_escape(&b, http_field(q->r, "Host"));
     http_escape(&b, q->r->path, true);
     xml_close(&b, "Location");

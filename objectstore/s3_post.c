@@ -419,7 +419,7 @@ static void
 put_location(const struct s3_request *q, struct buf *b)
 {
     bool by_host = q->r->path.n <= 1;
-    buf_printf(b, "http://%.*s/", SLICE_FMT(q->post->host));
+    buf_printf(b, "%s://%.*s/", q->r->secure ? "https" : "http", SLICE_FMT(q->post->host));
     if (!by_host)
         buf_printf(b, "%.*s/", SLICE_FMT(q->bucket->name));
     http_escape(b, q->key, false);

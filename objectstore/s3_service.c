@@ -141,8 +141,7 @@ s3_fail_auth(struct s3_request *q)
 {
     const struct auth *a = q->r->auth;
     if (is_foreign(a)) {
-        if (a->result == AUTH_OK || a->result == AUTH_NEEDS_BODY)
-            STAT_INC(auth_failures_total); /* all others are counted */
+        auth_count_refusal(a);
         enum auth_result as = a->presigned ? AUTH_QUERY_MALFORMED : AUTH_MALFORMED;
         s3_fail_code(q, auth_code(as), auth_status(as),
                      "The credential is scoped to another service; this endpoint belongs to s3.");

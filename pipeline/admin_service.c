@@ -7,7 +7,6 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "base/stat.h"
 #include "pipeline/admin_priv.h"
 
 #include <stdlib.h>
@@ -248,8 +247,7 @@ end(struct http_request *r)
     }
     const char *refused = refusal(s, r, route->access);
     if (refused != NULL) {
-        if (r->auth->account != NULL || r->auth->result == AUTH_ANONYMOUS)
-            STAT_INC(auth_failures_total); /* all others are counted */
+        auth_count_refusal(r->auth);
         admin_reply_error(r, ERR_DENIED, slice_str(refused));
         return;
     }

@@ -16,6 +16,7 @@ struct cli {
     /* global options */
     const char *endpoint_option;
     const char *data_dir;
+    const char *ca_file;   /* --ca-file, else AWS_CA_BUNDLE, else NULL */
     const char *signature; /* "auto" | "v2" | "v4" */
     bool json;
     bool verbose_help;

@@ -1,6 +1,7 @@
 /*
  * Where the server is: --endpoint-url, AWS_ENDPOINT_URL, DIR/endpoint. With which keys: the
  * environment, the shared credentials file, DIR/credentials. DIR is --data or ./darkroom-data.
+ * Whom an https server must be vouched for by: --ca-file, AWS_CA_BUNDLE, the system's CAs.
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -108,8 +109,12 @@ cli_connect(struct cli *c)
         code = find_keys(c);
     if (code != CLI_DONE)
         return code;
+    const char *env = getenv("AWS_CA_BUNDLE");
+    if (c->ca_file == NULL && env != NULL && env[0] != '\0')
+        c->ca_file = env;
     buf_init(&why, CLI_WHY_MAX);
     struct remote_options options = {.endpoint = c->endpoint,
+                                     .ca_file = c->ca_file,
                                      .region = REGION_DEFAULT,
                                      .access_key_id = slice_str(c->access_key_id),
                                      .secret_access_key = slice_str(c->secret_access_key)};

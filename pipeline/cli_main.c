@@ -66,6 +66,8 @@ static const char globals[] =
     "  --endpoint-url URL   the server; else AWS_ENDPOINT_URL (unless --data is given), else\n"
     "                       DIR/endpoint\n"
     "  --data DIR           the server's data directory (default ./darkroom-data)\n"
+    "  --ca-file FILE       https: trust the CAs in this PEM file instead of the system's; else\n"
+    "                       AWS_CA_BUNDLE\n"
     "  --signature MODE     ls, get: v2 (libs3; refuses names with a space), v4, or auto (v2 on\n"
     "                       loopback where it can)\n"
     "  --json               one JSON object per line instead of tables\n"
@@ -115,6 +117,7 @@ take_global(struct cli *c, int argc, char **argv, int *at)
     } texts[] = {
         {"--endpoint-url", &c->endpoint_option},
         {"--data", &c->data_dir},
+        {"--ca-file", &c->ca_file},
         {"--signature", &c->signature},
     };
     bool bad = false;

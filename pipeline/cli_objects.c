@@ -36,6 +36,7 @@ open_remote(struct cli *c, struct slice name, struct remote **r)
     if (code != CLI_DONE)
         return code;
     struct remote_options options = {.endpoint = c->endpoint,
+                                     .ca_file = c->ca_file,
                                      .region = "us-east-1",
                                      .access_key_id = slice_str(c->access_key_id),
                                      .secret_access_key = slice_str(c->secret_access_key)};

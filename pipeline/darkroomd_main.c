@@ -1,5 +1,6 @@
 /*
- * darkroomd: arguments and signals, nothing else.
+ * darkroomd: arguments and signals, nothing else. SIGTERM and SIGINT stop it, SIGHUP makes it read
+ * the TLS certificate again.
  *
  * Exit codes: 0 after SIGTERM or SIGINT, 1 could not start or serve, 2 wrong arguments or settings.
  */
@@ -114,15 +115,29 @@ read_arguments(int argc, char **argv, struct arguments *a, struct conf *conf,
     return err;
 }
 
-/* Threads inherit the mask, so only main() sees these signals. */
+/* Threads inherit the mask, so only main() sees these signals. `stops` gets those that end us. */
 static void
-block_signals(sigset_t *set)
+block_signals(sigset_t *stops)
 {
+    sigset_t all;
     signal(SIGPIPE, SIG_IGN);
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    CHK(pthread_sigmask(SIG_BLOCK, set, NULL) == 0);
+    sigemptyset(stops);
+    sigaddset(stops, SIGTERM);
+    sigaddset(stops, SIGINT);
+    all = *stops;
+    sigaddset(&all, SIGHUP);
+    CHK(pthread_sigmask(SIG_BLOCK, &all, NULL) == 0);
+}
+
+static void
+serve_until_stopped(struct server *server, const sigset_t *stops)
+{
+    sigset_t all = *stops;
+    int got = 0;
+    sigaddset(&all, SIGHUP);
+    while (sigwait(&all, &got) != 0 || got == SIGHUP)
+        server_reload(server);
+    log_line(LOG_INFO, "stopping", "signal=%d", got);
 }
 
 /* A second signal while stopping: stop at once. */
@@ -149,7 +164,6 @@ serve(const struct conf *conf, struct accounts *accounts, struct buf *why)
 {
     struct server *server = NULL;
     sigset_t signals;
-    int got = 0;
     block_signals(&signals);
     raise_file_limit();
     int err = server_open(&server, conf, accounts, why);
@@ -159,8 +173,7 @@ serve(const struct conf *conf, struct accounts *accounts, struct buf *why)
     if (err == ERR_NONE) {
         printf("listening on %s\n", server_url(server));
         fflush(stdout);
-        sigwait(&signals, &got);
-        log_line(LOG_INFO, "stopping", "signal=%d", got);
+        serve_until_stopped(server, &signals);
     }
     server_stop(server, signal_pending, &signals);
     server_free(&server);

@@ -408,7 +408,7 @@ begin(struct http_request *r)
     CHK_MAGIC(all, STREAMS_MAGIC);
     const char *refused = refusal(r->auth);
     if (refused != NULL) {
-        STAT_INC(auth_failures_total);
+        auth_count_refusal(r->auth);
         refuse(r, 403, "DENIED", refused);
         return;
     }

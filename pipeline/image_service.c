@@ -16,7 +16,6 @@
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/stat.h"
 #include "pipeline/image_priv.h"
 
 #include <stdlib.h>
@@ -72,15 +71,14 @@ permitted(struct image_request *iq)
     if (iq->q.preset.n == 0 || iq->q.sig.p != NULL) {
         iq->granted = signature_good(iq);
         if (!iq->granted) {
-            STAT_INC(auth_failures_total);
+            auth_count_refusal(a);
             image_refuse(iq, ERR_DENIED, UNSIGNED);
         }
         return iq->granted;
     }
     if (a->result == AUTH_OK || a->result == AUTH_ANONYMOUS)
         return true;
-    if (a->result == AUTH_NEEDS_BODY)
-        STAT_INC(auth_failures_total); /* all others are counted */
+    auth_count_refusal(a);
     image_refuse(iq, auth_status(a->result) == 400 ? ERR_INVALID : ERR_DENIED,
                  a->result == AUTH_NEEDS_BODY ? NULL : auth_message(a->result));
     return false;

@@ -14,6 +14,7 @@
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/http_tls.h"
 #include "base/log.h"
 #include "objectstore/lifecycle_run.h"
 #include "pipeline/datadir.h"
@@ -30,6 +31,7 @@
 #define SERVER_MAGIC 0x5e27e201u
 #define DEFAULT_BUCKET "photos"
 #define STOP_TICK_MS 10
+#define WHY_MAX 1024
 #define FDS_RESERVED 512 /* descriptors for storage and workers */
 
 struct server {
@@ -44,6 +46,7 @@ struct server {
     struct store *store;
     struct lifecycle_runner *lifecycle;
     struct router router; /* has the services */
+    struct http_tls *tls; /* NULL: plain HTTP */
     struct http_server *http;
     char host[256]; /* to listen on */
     int port;
@@ -78,6 +81,21 @@ listen_parse(struct server *s, struct buf *why)
     else
         s->loopback = slice_eqs(host, "::1") || slice_eqs(host, "localhost");
     return ERR_NONE;
+}
+
+static int
+open_tls(struct server *s, struct buf *why)
+{
+    const char *certificate = conf_str(s->conf, CONF_TLS_CERTIFICATE);
+    const char *key = conf_str(s->conf, CONF_TLS_KEY);
+    if (certificate[0] == '\0' && key[0] == '\0')
+        return ERR_NONE;
+    if (certificate[0] != '\0' && key[0] != '\0')
+        return http_tls_new(&s->tls, certificate, key, why);
+    buf_printf(why, "%s is missing: it belongs to %s",
+               key[0] == '\0' ? "tls.key" : "tls.certificate",
+               key[0] == '\0' ? "tls.certificate" : "tls.key");
+    return ERR_INVALID;
 }
 
 /* ---- requests ---- */
@@ -226,6 +244,8 @@ server_open(struct server **out, const struct conf *conf, struct accounts *accou
         .magic = SERVER_MAGIC, .conf = conf, .accounts = accounts, .dir = {.lock_fd = -1}};
     int err = listen_parse(s, why);
     if (err == ERR_NONE)
+        err = open_tls(s, why);
+    if (err == ERR_NONE)
         err = datadir_open(&s->dir, conf_str(conf, CONF_DATA), why);
     if (err == ERR_NONE)
         err = datadir_root_account(&s->dir, accounts, why);
@@ -317,6 +337,7 @@ start_http(struct server *s, struct buf *why)
         .host = s->host,
         .port = s->port,
         .threads = (int)conf_int(c, CONF_HTTP_THREADS),
+        .tls = s->tls,
         .connections_max = most,
         .connections_per_address_max = per_address < most / 2 ? per_address : most / 2,
         .header_deadline_ms = (int)conf_int(c, CONF_HTTP_HEADER_DEADLINE),
@@ -339,11 +360,12 @@ make_url(struct server *s)
 {
     const char *address = http_address(s->http);
     const char *port = strrchr(address, ':');
-    snprintf(s->bound, sizeof s->bound, "http://%s", address);
+    const char *scheme = s->tls != NULL ? "https" : "http";
+    snprintf(s->bound, sizeof s->bound, "%s://%s", scheme, address);
     if (strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0)
-        snprintf(s->url, sizeof s->url, "http://127.0.0.1%s", port);
+        snprintf(s->url, sizeof s->url, "%s://127.0.0.1%s", scheme, port);
     else
-        snprintf(s->url, sizeof s->url, "http://%s", address);
+        snprintf(s->url, sizeof s->url, "%s://%s", scheme, address);
 }
 
 static void
@@ -388,6 +410,25 @@ const char *
 server_url(const struct server *s)
 {
     return s->bound;
+}
+
+void
+server_reload(struct server *s)
+{
+    struct buf why;
+    char quoted[LOG_QUOTE_MAX];
+    CHK_MAGIC(s, SERVER_MAGIC);
+    if (s->tls == NULL) {
+        log_line(LOG_INFO, "reload", "what=nothing");
+        return;
+    }
+    buf_init(&why, WHY_MAX);
+    if (http_tls_reload(s->tls, &why) == ERR_NONE)
+        log_line(LOG_INFO, "reload", "what=tls");
+    else
+        log_line(LOG_ERROR, "tls_reload_failed", "serving=old why=%s",
+                 log_quote(buf_slice(&why), quoted));
+    buf_fini(&why);
 }
 
 /* ---- stopping ---- */
@@ -467,6 +508,7 @@ server_free(struct server **sp)
     pipeline_close(&s->pipeline);
     webhooks_free(&s->webhooks);
     datadir_close(&s->dir);
+    http_tls_free(&s->tls);
     explicit_bzero(&s->url_keys, sizeof s->url_keys);
     s->magic = 0;
     free(s);

@@ -18,7 +18,10 @@ int server_open(struct server **out, const struct conf *conf, struct accounts *a
                 struct buf *why);
 /* First-start defaults, workers, listener, DIR/endpoint. */
 int server_start(struct server *s, struct buf *why);
-/* "http://0.0.0.0:9000", as listened on; after server_start(). */
+/* Reads the certificate and its key again; what cannot be used leaves the old ones, and is told in
+ * the log. Connections that exist keep theirs. */
+void server_reload(struct server *s);
+/* "http://0.0.0.0:9000" or "https://...", as listened on; after server_start(). */
 const char *server_url(const struct server *s);
 /* Lets requests and running invocations finish for at most shutdown.grace_ms; `hurry` is asked
  * every few milliseconds and ends the waiting when true. Closes everything. */

@@ -3,9 +3,9 @@
 # Does nothing (and needs no network and no root) when all are there.
 set -u
 
-build="gcc make pkg-config libc6-dev libvips-dev libmicrohttpd-dev libs3-dev libjansson-dev
-       libuv1-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libseccomp-dev libexpat1-dev
-       curl ca-certificates bsdextrautils"
+build="gcc make pkg-config libc6-dev libvips-dev libmicrohttpd-dev libgnutls28-dev libs3-dev
+       libjansson-dev libuv1-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libseccomp-dev
+       libexpat1-dev curl ca-certificates bsdextrautils"
 test="libcmocka-dev clang libclang-rt-14-dev awscli python3-boto3 xfsprogs e2fsprogs strace s3cmd
       rclone git python3-pil libs3-2"
 bench="nginx-light wrk libturbojpeg0-dev python3-boto3 python3-pil"

@@ -5,6 +5,7 @@ pc() { pkg-config "$@"; }
 vips_inc=$(pc --cflags vips | tr ' ' '\n' | sed 's/^-I/-isystem /' | tr '\n' ' ')
 cat <<EOF
 LIB_MHD := $(pc --libs libmicrohttpd)
+LIB_GNUTLS := $(pc --libs gnutls)
 LIB_UV := $(pc --libs libuv)
 LIB_SQLITE := $(pc --libs sqlite3)
 LIB_JANSSON := $(pc --libs jansson)

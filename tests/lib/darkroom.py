@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -147,6 +148,35 @@ def clean_env(**more):
     return env
 
 
+# ---- certificates ----
+
+class Authority:
+    """A CA of our own and the certificates it gives; files in the working directory."""
+
+    def __init__(self, name="ca"):
+        self.key, self.file = os.path.abspath(name + ".key"), os.path.abspath(name + ".pem")
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.key, "-out", self.file,
+                     "-days", "2", "-subj", "/CN=Test CA")
+
+    @staticmethod
+    def openssl(*args):
+        done = subprocess.run(("openssl",) + args, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL)
+        equal(done.returncode, 0, "openssl %s: %s" % (args[0], done.stderr))
+
+    def issue(self, name, serial, *key):
+        """Paths of a certificate for localhost and 127.0.0.1, and of its key."""
+        base = os.path.abspath(name)
+        kind = key or ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+        with open(base + ".ext", "w") as f:
+            f.write("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        self.openssl("req", *kind, "-nodes", "-keyout", base + ".key", "-out", base + ".csr",
+                     "-subj", "/CN=localhost")
+        self.openssl("x509", "-req", "-in", base + ".csr", "-CA", self.file, "-CAkey", self.key, "-set_serial",
+                     str(serial), "-days", "1", "-extfile", base + ".ext", "-out", base + ".pem")
+        return base + ".pem", base + ".key"
+
+
 # ---- plain HTTP ----
 
 class Reply:
@@ -157,9 +187,11 @@ class Reply:
         return json.loads(self.body)
 
 
-def exchange_raw(port, data, seconds=20):
+def exchange_raw(port, data, seconds=20, ca=None):
     """Sends exactly these bytes; everything that comes back until the peer closes or is done."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as c:
+        if ca is not None:
+            c = ssl.create_default_context(cafile=ca).wrap_socket(c, server_hostname="127.0.0.1")
         c.sendall(data)
         got = b""
         try:
@@ -174,9 +206,17 @@ def exchange_raw(port, data, seconds=20):
 # ---- the server ----
 
 class Server:
-    """darkroomd on an own data directory and a port that the kernel chose."""
+    """darkroomd on an own data directory and a port that the kernel chose. With an Authority, or
+    with DARKROOM_TLS=1 in the environment of the script, it serves HTTPS."""
 
-    def __init__(self, args=(), config=None, data=None, env=None, listen="127.0.0.1:0"):
+    def __init__(self, args=(), config=None, data=None, env=None, listen="127.0.0.1:0", authority=None):
+        if authority is None and os.environ.get("DARKROOM_TLS"):
+            authority = Authority()
+        self.ca = None
+        if authority is not None:
+            self.ca = authority.file
+            self.certificate, self.certificate_key = authority.issue("server", 0x1001)
+            config = dict(config or {}, tls={"certificate": self.certificate, "key": self.certificate_key})
         self.data = os.path.abspath(data or "data")
         self.args, self.listen = list(args), listen
         self.env = clean_env(**(env or {}))
@@ -196,7 +236,7 @@ class Server:
             self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=log,
                                             stdin=subprocess.DEVNULL, env=self.env)
         line = self.first_line()
-        if not line.startswith("listening on http://"):
+        if not line.startswith("listening on %s://" % ("https" if self.ca else "http")):
             raise Failed("darkroomd did not start: %s" % (line or self.log_tail(5)))
         self.url = line.split()[-1]
         host = urllib.parse.urlsplit(self.url)
@@ -270,6 +310,7 @@ class Server:
         return boto3.session.Session().client(
             service, endpoint_url=self.url, region_name="us-east-1",
             aws_access_key_id=key or self.key, aws_secret_access_key=secret or self.secret,
+            verify=self.ca,
             config=Config(**config) if config else None)
 
     def s3(self, **kwargs):
@@ -278,9 +319,15 @@ class Server:
     def dynamodb(self, **kwargs):
         return self.client("dynamodb", **kwargs)
 
+    def connection(self):
+        if self.ca is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=30)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=30,
+                                           context=ssl.create_default_context(cafile=self.ca))
+
     def request(self, method, target, body=None, headers=None):
         """One unsigned request; the target goes out exactly as it is given."""
-        c = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        c = self.connection()
         try:
             c.putrequest(method, target, skip_host="Host" in (headers or {}),
                          skip_accept_encoding=True)
@@ -381,7 +428,8 @@ class Server:
 
     def cli(self, *args, timeout=60):
         """The operator's CLI on this data directory."""
-        return subprocess.run([os.path.join(TOP, "darkroom"), "--data", self.data] + list(args),
+        trust = ["--ca-file", self.ca] if self.ca else []
+        return subprocess.run([os.path.join(TOP, "darkroom"), "--data", self.data] + trust + list(args),
                               capture_output=True, text=True, timeout=timeout,
                               stdin=subprocess.DEVNULL, env=clean_env())
 

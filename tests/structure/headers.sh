@@ -37,6 +37,7 @@ only() {
 }
 only 'sqlite3\.h' '^base/db_priv\.h$'
 only 'microhttpd\.h' '^base/http_(mhd|guard)[a-z_]*\.[ch]$'
+only 'gnutls/' '^base/http_(tls|mhd_front)\.c$'
 only 'openssl/' '^base/(digest|crc)\.c$'
 only 'expat\.h' '^base/xml\.c$'
 only 'vips/' '^functions/image[a-z_]*\.[ch]$'
