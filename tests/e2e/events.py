@@ -27,7 +27,7 @@ class Stream:
     """One open stream, read as a browser's EventSource would (WHATWG HTML, 9.2.6)."""
 
     def __init__(self, s, target="/_/events", headers=None, signed=True, seconds=60):
-        self.c = http.client.HTTPConnection(s.host, s.port, timeout=seconds)
+        self.c = s.connection(seconds)
         all_headers = s.signed_headers("GET", target, headers=headers) if signed else headers or {}
         self.c.request("GET", target, headers=all_headers)
         self.r = self.c.getresponse()

@@ -192,7 +192,7 @@ class Api:
 
 def exchange(s, method, target, body, headers):
     """One request over an own connection; the header bytes go out exactly as given."""
-    c = http.client.HTTPConnection(s.host, s.port, timeout=30)
+    c = s.connection()
     try:
         head = "%s %s HTTP/1.1\r\n" % (method, target)
         head += "".join("%s: %s\r\n" % h for h in headers.items()) + "\r\n"

@@ -11,6 +11,7 @@ Nothing waits by the clock alone: a wait is a condition asked again until it hol
 import base64
 import hashlib
 import http.client
+import io
 import json
 import os
 import select
@@ -177,6 +178,83 @@ class Authority:
         return base + ".pem", base + ".key"
 
 
+class TlsSocket:
+    """A client's TLS connection that can end its sending side alone, which Python's SSLSocket cannot:
+    shutdown() sends close_notify and then a FIN, as much of the two as is asked for."""
+
+    def __init__(self, sock, ca, name="127.0.0.1"):
+        self.sock, self.received, self.to_send = sock, ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context(cafile=ca)
+        self.tls = context.wrap_bio(self.received, self.to_send, server_hostname=name)
+        self.drive(self.tls.do_handshake)
+
+    def drive(self, step, *args):
+        """Repeats a step of the protocol until it needs no more bytes from the peer."""
+        while True:
+            try:
+                result = step(*args)
+                self.flush()
+                return result
+            except ssl.SSLWantReadError:
+                self.flush()
+                more = self.sock.recv(65536)
+                self.received.write(more) if more else self.received.write_eof()
+
+    def flush(self):
+        if self.to_send.pending > 0:
+            self.sock.sendall(self.to_send.read())
+
+    def settimeout(self, seconds):
+        self.sock.settimeout(seconds)
+
+    def sendall(self, data):
+        for at in range(0, len(data), 16384):
+            self.drive(self.tls.write, data[at:at + 16384])
+
+    send = sendall
+
+    def recv(self, n):
+        try:
+            return self.drive(self.tls.read, n)
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError, ssl.SSLError):
+            return b""
+
+    def makefile(self, mode):
+        return io.BufferedReader(TlsReader(self))
+
+    def shutdown(self, how, notify=True, fin=True):
+        if notify:
+            try:
+                self.tls.unwrap()
+            except ssl.SSLError:
+                pass  # the peer has not said its own yet
+            self.flush()
+        if fin:
+            self.sock.shutdown(how)
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class TlsReader(io.RawIOBase):
+    def __init__(self, tls):
+        self.tls = tls
+
+    def readable(self):
+        return True
+
+    def readinto(self, into):
+        got = self.tls.recv(len(into))
+        into[:len(got)] = got
+        return len(got)
+
+
 # ---- plain HTTP ----
 
 class Reply:
@@ -187,11 +265,9 @@ class Reply:
         return json.loads(self.body)
 
 
-def exchange_raw(port, data, seconds=20, ca=None):
+def exchange_raw(port, data, seconds=20):
     """Sends exactly these bytes; everything that comes back until the peer closes or is done."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as c:
-        if ca is not None:
-            c = ssl.create_default_context(cafile=ca).wrap_socket(c, server_hostname="127.0.0.1")
         c.sendall(data)
         got = b""
         try:
@@ -319,11 +395,18 @@ class Server:
     def dynamodb(self, **kwargs):
         return self.client("dynamodb", **kwargs)
 
-    def connection(self):
+    def connection(self, seconds=30):
         if self.ca is None:
-            return http.client.HTTPConnection(self.host, self.port, timeout=30)
-        return http.client.HTTPSConnection(self.host, self.port, timeout=30,
+            return http.client.HTTPConnection(self.host, self.port, timeout=seconds)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=seconds,
                                            context=ssl.create_default_context(cafile=self.ca))
+
+    def socket(self, seconds=30):
+        """A connected one, its TLS handshake done where there is TLS."""
+        c = socket.create_connection((self.host, self.port), timeout=seconds)
+        if self.ca is None:
+            return c
+        return TlsSocket(c, self.ca, self.host)
 
     def request(self, method, target, body=None, headers=None):
         """One unsigned request; the target goes out exactly as it is given."""

@@ -1,0 +1,418 @@
+#!/usr/bin/python3
+"""HTTPS: clients nobody here wrote, certificates exchanged under way, and what TLS must not change: deadlines,
+the end of a client's side, one answer per request, who may do what."""
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
+import darkroom
+from darkroom import Skipped, contains, equal, true, until
+
+DEADLINE_MS = 2000
+LARGE = 64 << 20
+authority = darkroom.Authority()
+stranger = darkroom.Authority("stranger")
+
+
+# ---- helpers ----
+
+def run(*args, code=0, **env):
+    if shutil.which(args[0]) is None and not os.path.exists(args[0]):
+        raise Skipped("%s is not installed" % args[0])
+    done = subprocess.run(args, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+                          env=darkroom.clean_env(**env))
+    equal(done.returncode, code, "exit code of %s (%s)" % (os.path.basename(args[0]), done.stderr[-300:]))
+    return done
+
+
+def keys(s):
+    return dict(AWS_ACCESS_KEY_ID=s.key, AWS_SECRET_ACCESS_KEY=s.secret, AWS_DEFAULT_REGION="us-east-1",
+                AWS_CA_BUNDLE=s.ca)
+
+
+def serial(c):
+    return int(c.getpeercert()["serialNumber"], 16)
+
+
+def serial_now(s):
+    context = ssl.create_default_context(cafile=s.ca)
+    with socket.create_connection((s.host, s.port), timeout=30) as c:
+        with context.wrap_socket(c, server_hostname=s.host) as tls:
+            return serial(tls)
+
+
+def install(s, certificate, key):
+    """As an operator does: each file is replaced by a rename."""
+    for source, target in ((certificate, s.certificate), (key, s.certificate_key)):
+        shutil.copy(source, target + ".new")
+        os.rename(target + ".new", target)
+
+
+def hangup(s, fact):
+    """SIGHUP; returns when the log has one more line of that fact."""
+    before = s.log().count(" %s " % fact)
+    s.process.send_signal(signal.SIGHUP)
+    until(lambda: s.log().count(" %s " % fact) > before, "%s in the log" % fact, 20)
+
+
+def raw_put(s, key, body, **more):
+    target = "/photos/" + key
+    headers = s.signed_headers("PUT", target, body, dict({"Content-Length": str(len(body))}, **more))
+    head = "PUT %s HTTP/1.1\r\n" % target + "".join("%s: %s\r\n" % h for h in headers.items())
+    return head.encode() + b"\r\n" + body
+
+
+def answer(c):
+    response = http.client.HTTPResponse(c)
+    response.begin()
+    return darkroom.Reply(response.status, {k.lower(): v for k, v in response.getheaders()},
+                          response.read())
+
+
+# ---- clients ----
+
+def test_boto3_and_thumbnail(s):
+    s.put_settled("a.jpg", darkroom.sample("landscape-turned.jpg"))
+    thumbnail = s.thumbnail("a.jpg", "small")
+    equal(thumbnail.status, 200, "status of the thumbnail")
+    equal(s.item("a.jpg")["state"]["small"], "ready", "state")
+
+
+def test_curl(s):
+    url = s.url + "/_/health"
+    equal(json.loads(run("curl", "-sS", "--cacert", s.ca, url).stdout)["storage"], "ok", "health")
+    run("curl", "-sS", "--cacert", stranger.file, url, code=60)
+    equal(run("curl", "-sS", "--cacert", s.ca, "-o", "/dev/null", "-w", "%{ssl_verify_result} %{http_version}",
+              url).stdout, "0 1.1", "verified, and the protocol")
+
+
+def test_aws_cli(s):
+    with open("up.bin", "wb") as f:
+        f.write(os.urandom(300000))
+    aws = ("aws", "--endpoint-url", s.url, "s3", "cp")
+    run(*aws, "up.bin", "s3://photos/cli.bin", **keys(s))
+    run(*aws, "s3://photos/cli.bin", "down.bin", **keys(s))
+    true(open("up.bin", "rb").read() == open("down.bin", "rb").read(), "the bytes differ")
+
+
+def test_own_cli(s):
+    program = os.path.join(darkroom.TOP, "darkroom")
+    s.s3().put_object(Bucket="photos", Key="own cli", Body=b"bytes")
+    contains(s.cli("status").stdout, "live", "status")
+    equal(s.cli("get", "s3://photos/own cli").stdout, "bytes", "what get printed")
+    equal(s.cli("ls", "s3://photos/own").returncode, 0, "exit code of ls")
+    contains(run(program, "--data", s.data, "status", AWS_CA_BUNDLE=s.ca).stdout, "live", "status")
+    run(program, "--data", s.data, "status", code=3)
+    run(program, "--data", s.data, "--ca-file", stranger.file, "status", code=3)
+    refused = s.cli("--signature", "v2", "ls", "s3://photos/")
+    equal(refused.returncode, 2, "exit code with libs3, which knows no CA file")
+
+
+def test_presigned(s):
+    s.s3().put_object(Bucket="photos", Key="presigned", Body=b"yes")
+    url = s.s3(signature_version="s3v4").generate_presigned_url(
+        "get_object", {"Bucket": "photos", "Key": "presigned"})
+    true(url.startswith("https://"), url)
+    with urllib.request.urlopen(url, context=ssl.create_default_context(cafile=s.ca)) as r:
+        equal(r.read(), b"yes", "body")
+
+
+def test_version_2_on_loopback(s):
+    true(s.s3(signature_version="s3").list_buckets()["Buckets"], "no buckets")
+
+
+def test_large_objects(s):
+    body = os.urandom(1 << 20) * (LARGE >> 20)
+    s.s3().put_object(Bucket="photos", Key="large", Body=body)
+    stream = s.s3().get_object(Bucket="photos", Key="large")["Body"]
+    equal(darkroom.sha256(stream.read()), darkroom.sha256(body), "SHA-256")
+    part = s.s3().get_object(Bucket="photos", Key="large", Range="bytes=1048570-3145731")["Body"].read()
+    true(part == body[1048570:3145732], "a range differs")
+
+
+def test_events(s):
+    c = s.connection(60)
+    target = "/_/events?prefix=told"
+    c.request("GET", target, headers=s.signed_headers("GET", target))
+    r = c.getresponse()
+    equal(r.status, 200, "status")
+    r.readline()
+    s.s3().put_object(Bucket="photos", Key="told.jpg", Body=darkroom.sample("landscape-turned.jpg"))
+    while True:
+        line = r.readline().decode()
+        true(line, "the stream ended")
+        if line.startswith("data:") and json.loads(line[5:]).get("key") == "told.jpg":
+            break
+    c.close()
+
+
+def test_locations_are_https(s):
+    s3 = s.s3()
+    upload = s3.create_multipart_upload(Bucket="photos", Key="parts")["UploadId"]
+    etag = s3.upload_part(Bucket="photos", Key="parts", UploadId=upload, PartNumber=1, Body=b"x")["ETag"]
+    done = s3.complete_multipart_upload(Bucket="photos", Key="parts", UploadId=upload, MultipartUpload={
+        "Parts": [{"PartNumber": 1, "ETag": etag}]})
+    true(done["Location"].startswith(s.url + "/"), done["Location"])
+
+
+# ---- certificates ----
+
+def test_sighup_exchanges_the_certificate(s):
+    c = s.connection()
+    c.request("GET", "/_/health")
+    c.getresponse().read()
+    before = serial(c.sock)
+    install(s, *authority.issue("second", before + 1, "-newkey", "rsa:2048"))
+    hangup(s, "reload")
+    equal(serial_now(s), before + 1, "serial of a new connection")
+    for _ in range(3):
+        c.request("GET", "/_/health")
+        equal(c.getresponse().read()[:1], b"{", "answer on the old connection")
+    equal(serial(c.sock), before, "serial of the old connection")
+    c.close()
+
+
+def test_a_bad_pair_keeps_the_old_one(s):
+    before = serial_now(s)
+    _, other_key = authority.issue("third", before + 1)
+    good = tempfile.mkdtemp()
+    shutil.copy(s.certificate, good)
+    shutil.copy(s.certificate_key, good)
+    install(s, s.certificate, other_key)
+    hangup(s, "tls_reload_failed")
+    contains(s.log_tail(1), "not the key of the certificate", "log line")
+    equal(serial_now(s), before, "serial after a key of another")
+    with open(s.certificate, "w") as f:
+        f.write("-----BEGIN CERTIFICATE-----\nnonsense\n")
+    hangup(s, "tls_reload_failed")
+    equal(serial_now(s), before, "serial after nonsense")
+    os.unlink(s.certificate)
+    hangup(s, "tls_reload_failed")
+    equal(serial_now(s), before, "serial without the file")
+    install(s, *(os.path.join(good, os.path.basename(p)) for p in (s.certificate, s.certificate_key)))
+    hangup(s, "reload")
+    equal(serial_now(s), before, "serial of the pair that was put back")
+
+
+def test_reloads_under_load(s):
+    """Handshakes go on while the pair is exchanged under them, over and over."""
+    pairs = [authority.issue("r%d" % i, 0x2000 + i) for i in range(2)]
+    seen, failures = set(), []
+    before = serial_now(s)
+
+    def knock(i):
+        for turn in range(40):
+            if i == 0:
+                install(s, *pairs[turn % 2])
+                s.process.send_signal(signal.SIGHUP)
+            try:
+                seen.add(serial_now(s))
+            except OSError as e:
+                failures.append(e)
+    darkroom.at_once(6, knock)
+    equal(failures, [], "failed handshakes")
+    equal(seen - {before}, {0x2000, 0x2001}, "serials seen")
+    hangup(s, "reload")
+
+
+def test_a_start_without_a_usable_pair(s):
+    good, key = authority.issue("start", 7)
+    _, wrong = authority.issue("wrong", 8)
+    locked = os.path.abspath("locked.key")
+    darkroom.Authority.openssl("pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", locked)
+    with open("garbage.pem", "w") as f:
+        f.write("garbage")
+    for certificate, key_file, named in (
+            (good, "", "tls.key is missing"), ("", key, "tls.certificate is missing"),
+            ("none.pem", key, "tls.certificate: none.pem"), (good, "none.key", "tls.key: none.key"),
+            ("garbage.pem", key, "tls.certificate: garbage.pem"), (good, "garbage.pem", "tls.key: garbage.pem"),
+            (good, wrong, "tls.key: "), (good, locked, "tls.key: "), (good, "/dev/zero", "tls.key: ")):
+        with open("start.json", "w") as f:
+            json.dump({"tls": {"certificate": certificate, "key": key_file}}, f)
+        done = run(os.path.join(darkroom.TOP, "darkroomd"), "--data", "start-data", "--config", "start.json",
+                   "--listen", "127.0.0.1:0", "--log-level", "error", code=2)
+        equal(len(done.stderr.splitlines()), 1, "lines on standard error: %r" % done.stderr)
+        contains(done.stderr, named, "standard error")
+        true(not os.path.exists("start-data"), "a data directory was made")
+
+
+# ---- the protocol ----
+
+def test_only_new_protocols(s):
+    for version, good in ((ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True),
+                          (ssl.TLSVersion.TLSv1_3, True)):
+        context = ssl.create_default_context(cafile=s.ca)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = context.maximum_version = version
+        with socket.create_connection((s.host, s.port), timeout=30) as c:
+            try:
+                with context.wrap_socket(c, server_hostname=s.host) as tls:
+                    true(good, "%s was taken" % tls.version())
+            except ssl.SSLError as e:
+                true(not good, "%s: %s" % (version.name, e))
+                contains(str(e), "alert protocol version", "what the client was told")
+
+
+def test_plain_http_ends_cleanly(s):
+    before = s.metric("tls_handshakes_failed_total")
+    with socket.create_connection((s.host, s.port), timeout=30) as c:
+        c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Long: %s\r\n" % (b"y" * 8000) + b"\r\n")
+        equal(c.recv(1000), b"", "what came back")  # and no ConnectionResetError
+    equal(s.metric("tls_handshakes_failed_total"), before + 1, "tls_handshakes_failed_total")
+
+
+def test_a_stalled_handshake_is_cut(s):
+    before = s.metric("http_timeouts_total")
+    context = ssl.create_default_context(cafile=s.ca)
+    out = ssl.MemoryBIO()
+    hello = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=s.host)
+    try:
+        hello.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    hello = out.read()
+    began = time.monotonic()
+    silent = [socket.create_connection((s.host, s.port), timeout=30) for _ in range(2)]
+    silent[1].sendall(hello[:len(hello) // 2])
+    for c in silent:
+        try:
+            got = c.recv(1000)
+        except ConnectionResetError:
+            got = b""
+        equal(got, b"", "what came back")
+        c.close()
+    took = time.monotonic() - began
+    true(took >= DEADLINE_MS / 1000 - 0.2, "cut after %.1f s" % took)
+    true(took < DEADLINE_MS / 1000 + 5, "cut after %.1f s" % took)
+    equal(s.metric("http_timeouts_total"), before + 2, "http_timeouts_total")
+
+
+def test_a_header_that_trickles_is_cut(s):
+    """Each byte a record of its own: the deadline counts from the accept all the same."""
+    with s.socket() as c:
+        began = time.monotonic()
+        c.sendall(b"GET /_/health HTTP/1.1\r\nHost: x\r\nX: ")
+        try:
+            while time.monotonic() - began < 30:
+                c.sendall(b"y")
+                c.settimeout(0.2)
+                try:
+                    if c.recv(1) == b"":
+                        break
+                except socket.timeout:
+                    pass
+        except (ConnectionError, ssl.SSLError):
+            pass
+        took = time.monotonic() - began
+    true(took < DEADLINE_MS / 1000 + 5, "cut after %.1f s" % took)
+
+
+def test_a_hundred_handshakes_at_once(s):
+    def one(i):
+        c = s.connection(60)
+        for _ in range(2):
+            c.request("GET", "/_/health")
+            equal(c.getresponse().read()[:1], b"{", "answer")
+        c.close()
+    darkroom.at_once(100, one)
+
+
+def half_closed(s, key, **how):
+    body = os.urandom(100000)
+    with s.socket() as c:
+        c.sendall(raw_put(s, key, body))
+        c.shutdown(socket.SHUT_WR, **how)
+        equal(answer(c).status, 200, "status")
+    equal(s.signed("GET", "/photos/" + key).body, body, "what is stored")
+
+
+def test_half_close_by_alert_and_fin(s):
+    for i in range(10):
+        half_closed(s, "half%d" % i)
+
+
+def test_half_close_by_alert(s):
+    for i in range(10):
+        half_closed(s, "alert%d" % i, fin=False)
+
+
+def test_half_close_by_fin(s):
+    for i in range(10):
+        half_closed(s, "fin%d" % i, notify=False)
+
+
+def test_the_end_says_so(s):
+    """close_notify before the FIN, so that a client can tell an end from a cut."""
+    with s.socket() as c:
+        c.sendall(b"GET /_/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer(c)
+        equal(c.drive(c.tls.read, 1), b"", "what came behind the answer")  # a cut raises SSLEOFError
+
+
+def test_pipelined_requests(s):
+    one = b"GET /_/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    with s.socket() as c:
+        c.sendall(one * 50)
+        c.shutdown(socket.SHUT_WR)
+        got = b""
+        while True:
+            more = c.recv(65536)
+            if not more:
+                break
+            got += more
+    equal(got.count(b"HTTP/1.1 200"), 50, "answers")
+
+
+def test_the_librarys_own_refusals_come_once(s):
+    with s.socket() as c:
+        c.sendall(b"PUT /photos/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1x\r\n\r\n")
+        got = b""
+        while True:
+            more = c.recv(65536)
+            if not more:
+                break
+            got += more
+    equal((got.count(b"HTTP/1.1"), got[:12]), (1, b"HTTP/1.1 400"), "the answer %r" % got)
+
+
+# ---- who may do what ----
+
+POLICY = {"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos/*",
+     "Condition": {"Bool": {"aws:SecureTransport": "true"}}}]}
+
+
+def secure_only(s):
+    s.s3().put_object(Bucket="photos", Key="secure", Body=b"x")
+    s.s3().put_bucket_policy(Bucket="photos", Policy=json.dumps(POLICY))
+    statuses = [s.get("/photos/secure").status, s.get("/photos/secure", X_Forwarded_Proto="https").status,
+                s.get("/photos/secure", X_Forwarded_Proto="http").status]
+    s.s3().delete_bucket_policy(Bucket="photos")
+    return statuses
+
+
+def test_secure_transport(s):
+    equal(secure_only(s), [200, 200, 200], "over TLS")
+    plain = darkroom.Server(data="plain").start()
+    try:
+        equal(secure_only(plain), [403, 403, 403], "without TLS")
+        hangup(plain, "reload")
+        equal(plain.get("/_/health").status, 200, "a plain server after SIGHUP")
+    finally:
+        equal(plain.stop(), 0, "exit code")
+
+
+if os.environ.get("DARKROOM_TLS"):
+    del os.environ["DARKROOM_TLS"]  # one server here is plain
+darkroom.run(globals(), authority=authority, config={"http": {"header_deadline_ms": DEADLINE_MS}})
