@@ -204,8 +204,8 @@ class TlsSocket:
         if self.to_send.pending > 0:
             self.sock.sendall(self.to_send.read())
 
-    def settimeout(self, seconds):
-        self.sock.settimeout(seconds)
+    def __getattr__(self, name):
+        return getattr(self.sock, name)  # fileno, settimeout, setsockopt...
 
     def sendall(self, data):
         for at in range(0, len(data), 16384):
