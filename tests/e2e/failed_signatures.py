@@ -112,6 +112,16 @@ def test_presigned_forms_and_tables_count_too(s):
     true("Too many requests" in reply.json()["message"], "it says %s" % reply.json())
 
 
+def test_each_request_counts_once(s):
+    picture = "/_/img/photos/x.jpg?"
+    for account, target in ((WRONG, "/"), (WRONG, picture + "preset=small"), (WRONG, picture + "w=10&fit=inside"),
+                            (MAIN, picture + "w=10&fit=inside"), (WRONG, picture + "w=10&exp=1&sig=aa"),
+                            (WRONG, "/_/events"), (WRONG, "/_/status"), (MAIN, "/_/status")):
+        before = s.metric("auth_failures_total")
+        equal(ask(s, account, "127.0.0.9", target=target).status, 403, "status of " + target)
+        equal(s.metric("auth_failures_total") - before, 1, "failures counted for " + target)
+
+
 def test_without_a_limit(s):
     t = darkroom.Server(data=os.path.join(os.getcwd(), "none"), args=["--bare"],
                         config={"accounts": [MAIN], "auth": {"failures_per_minute_max": 0}}).start()

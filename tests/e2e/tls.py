@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+import warnings
 
 sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
 import darkroom
@@ -21,6 +22,7 @@ from darkroom import Skipped, contains, equal, true, until
 
 DEADLINE_MS = 2000
 LARGE = 64 << 20
+warnings.simplefilter("ignore", DeprecationWarning)  # of naming TLS 1.1, to see it refused
 authority = darkroom.Authority()
 stranger = darkroom.Authority("stranger")
 
