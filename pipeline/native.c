@@ -1,5 +1,6 @@
 #include "pipeline/native.h"
 #include "base/chk.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "objectstore/store.h"
@@ -194,6 +195,20 @@ native_wants_followup(const struct native_config *c)
             return true;
     }
     return false;
+}
+
+int64_t
+native_presets_mark(const struct native_config *c)
+{
+    uint32_t crc = 0;
+    char hash[PRESET_HASH_TEXT];
+    for (size_t i = 0; i < c->presets.count; i++) {
+        const struct preset *p = &c->presets.presets[i];
+        preset_hash(p, hash);
+        crc = digest_crc32c(crc, p->name, strlen(p->name) + 1);
+        crc = digest_crc32c(crc, hash, sizeof(hash));
+    }
+    return (int64_t)crc | INT64_C(1) << 32;
 }
 
 void

@@ -51,5 +51,7 @@ void native_request_limits(const struct conf *conf, struct fn_request *request);
 /* Presets that one pass makes. A function without primary presets makes its follow-ups at once. */
 bool native_in_pass(const struct native_config *c, const struct preset *p, bool followup);
 bool native_wants_followup(const struct native_config *c);
+/* Of the list of presets: another list has another mark. Not 0. */
+int64_t native_presets_mark(const struct native_config *c);
 
 #endif

@@ -15,7 +15,8 @@
 #define NOTICE_DETAIL_MAX (64u << 10)
 
 /* name. Kept as numbers: add at the end only. Of one generation of a source comes exactly one of
- * READY, SKIPPED and FAILED (again after a reprocess or a redrive), then perhaps an ADDED. */
+ * READY, SKIPPED and FAILED, then perhaps an ADDED; again after a reprocess, a redrive, or a change
+ * of presets before the ADDED. */
 #define NOTICE_KIND_LIST(X)                                                     \
     X(READY, "ready")     /* every preset's primary format is stored */         \
     X(SKIPPED, "skipped") /* nothing to do, for some preset at least */         \

@@ -43,6 +43,7 @@ row_read(struct db_stmt *s, struct queue_event *e)
         .generation = db_column_int(s, 6),
         .type = type >= 0 && type < EVENT_TYPE_COUNT ? (enum event_type)type : EVENT_CREATED_PUT,
         .followup = db_column_int(s, 8) != 0,
+        .followup_of = db_column_int(s, 8),
         .batch_id = db_column_int(s, 9),
         .batch_worst = (int)db_column_int(s, 10),
         .attempts = (int)db_column_int(s, 11),
@@ -70,6 +71,7 @@ queue_event_copy(struct arena *a, const struct queue_event *from, struct queue_e
 static void
 row_bind(struct db_stmt *s, const struct queue_event *e)
 {
+    CHK(e->followup == (e->followup_of != 0));
     db_bind_int(s, 1, e->id);
     db_bind_int(s, 2, e->lane);
     db_bind_text(s, 3, e->function);
@@ -78,7 +80,7 @@ row_bind(struct db_stmt *s, const struct queue_event *e)
     db_bind_blob(s, 6, e->key);
     db_bind_int(s, 7, e->generation);
     db_bind_int(s, 8, e->type);
-    db_bind_int(s, 9, e->followup);
+    db_bind_int(s, 9, e->followup_of);
     db_bind_int(s, 10, e->batch_id);
     db_bind_int(s, 11, e->batch_worst);
     db_bind_int(s, 12, e->attempts);

@@ -32,9 +32,10 @@ struct queue_event {
     struct slice key;
     int64_t generation;
     enum event_type type;
-    bool followup;    /* secondary formats */
-    int64_t batch_id; /* 0: none */
-    int batch_worst;  /* enum batch_outcome of siblings that ended before */
+    bool followup;       /* secondary formats */
+    int64_t followup_of; /* a follow-up's: mark of the first pass's configuration, not 0 */
+    int64_t batch_id;    /* 0: none */
+    int batch_worst;     /* enum batch_outcome of siblings that ended before */
     int attempts;
     int64_t not_before_ms; /* 0: ready */
     int64_t created_ms;

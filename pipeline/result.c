@@ -5,6 +5,7 @@
  *   event gone                         nothing: superseded, or its batch was canceled
  *   generation is not the current one  acknowledged as superseded, nothing written
  *   revision is not the current one    nothing written, the event stays, no attempt counted
+ *   follow-up of other presets         acknowledged, and the first pass is made again
  *   failed (also: a bad answer)        attempt counted: delayed, or dead with a failed verdict
  *   ready, skipped, failed for good    verdict, acknowledgement, follow-up event: all at once
  *
@@ -197,10 +198,29 @@ add_followup(const struct judge *j)
         return ERR_NONE;
     e.lane = j->event.lane == LANE_BATCH ? LANE_BATCH : LANE_FOLLOWUP;
     e.followup = true;
+    e.followup_of = native_presets_mark(&j->function->native);
     e.batch_id = e.batch_worst = e.attempts = 0;
     e.created_ms = e.not_before_ms = 0;
     e.reason = SLICE_NONE;
     return queue_apply_add(j->conn, &e);
+}
+
+/* The presets have changed between the passes: those of the first pass are not the ones that this
+ * one would keep, so both are made of the new ones. */
+static int
+start_over(const struct judge *j)
+{
+    struct queue_event e = j->event;
+    e.followup = false;
+    e.followup_of = 0;
+    e.attempts = 0;
+    e.created_ms = e.not_before_ms = 0;
+    e.reason = SLICE_NONE;
+    STAT_INC(results_fenced_total);
+    int err = queue_apply_ack(j->conn, &j->event, QUEUE_SUPERSEDED);
+    if (err == ERR_NONE)
+        err = queue_apply_add(j->conn, &e);
+    return err == ERR_NONE ? remember(j, "fenced", SLICE_LIT("the presets have changed")) : err;
 }
 
 static int
@@ -258,6 +278,8 @@ judge(struct judge *j)
         STAT_INC(results_fenced_total);
         return remember(j, "fenced", SLICE_LIT("the function's configuration has changed"));
     }
+    if (j->event.followup && j->event.followup_of != native_presets_mark(&j->function->native))
+        return start_over(j);
     if (call->answer == NULL)
         return failed(j, call->outcome, call->reason);
     if (call->answer->status == FN_ERROR)

@@ -237,6 +237,19 @@ add_event(struct rig *r, struct db_conn *conn, void *arg)
     return queue_apply_add(conn, arg);
 }
 
+static int64_t
+presets_mark(struct rig *r)
+{
+    struct db_conn *conn = NULL;
+    struct function_set *set = NULL;
+    assert_int_equal(db_read_begin(r->db, &conn), ERR_NONE);
+    assert_int_equal(registry_get(pipeline_registry(r->pipeline), conn, &set), ERR_NONE);
+    db_read_end(r->db, &conn);
+    int64_t mark = native_presets_mark(&registry_find(set, SLICE_LIT("thumbnail"))->native);
+    registry_unref(&set);
+    return mark;
+}
+
 /* The function may take 30 s, its follow-ups 1 s. What was ready before stays so. */
 static void
 followups_have_a_deadline_of_their_own(void **state)
@@ -263,7 +276,8 @@ followups_have_a_deadline_of_their_own(void **state)
                             .bucket = SLICE_LIT("photos"),
                             .key = SLICE_LIT("v"),
                             .generation = o->generation,
-                            .followup = true};
+                            .followup = true,
+                            .followup_of = presets_mark(r)};
     assert_int_equal(rig_call(r, add_event, &e), ERR_NONE);
     store_object_unref(&o);
     assert_true(rig_wait(r, rig_queue_empty, NULL));

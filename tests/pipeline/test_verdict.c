@@ -266,6 +266,27 @@ followup_fails_for_good(void **state)
     expect(r, "thumbnails", "map 2");
 }
 
+/* A follow-up that waits while the presets change must not take away what it cannot replace. */
+static void
+presets_change_between_the_passes(void **state)
+{
+    struct rig *r = *state;
+    put_source(r);
+    attempt(r, false, FN_OK, "1");
+    assert_int_equal(
+        rig_environment(r, "thumbnail", "{\"PRESETS\":\"[" PRESET("other", "\\\"webp\\\"") "]\"}"),
+        ERR_NONE);
+    attempt(r, true, FN_OK, "1");
+    expect(r, "ready", "true");
+    expect_object(r, KEY "/s.webp", "1", "s"); /* until there is a new verdict */
+    assert_true(waits(r, false));
+    attempt(r, false, FN_OK, "2");
+    expect(r, "ready", "true");
+    expect(r, "state.other", "ready");
+    assert_int_equal(rig_count(r, "photos-derived", ""), 1);
+    assert_false(waits(r, true));
+}
+
 /* No follow-up comes of what is no picture, and nothing of an older one remains. */
 static void
 no_picture_any_more(void **state)
@@ -472,6 +493,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         T(ready_comes_before_the_other_formats),
         T(followup_fails_for_good),
+        T(presets_change_between_the_passes),
         T(no_picture_any_more),
         T(formats_no_longer_configured_go),
         T(formats_change_places),
