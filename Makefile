@@ -171,6 +171,11 @@ soak-powercut: all $(PLANTS) ## Power cuts for longer: POWERCUT_EXT4=60 POWERCUT
 	@POWERCUT_EXT4=$(or $(POWERCUT_EXT4),60) POWERCUT_XFS=$(or $(POWERCUT_XFS),40) \
 	    LIMIT_SCRIPT=7200 tests/run tests/crash/powercut.py
 
+soak-model: all ## Schedules against a model, histories against a register: MODEL_STEPS=n LINEAR_OPS=n
+	@MODEL_STEPS=$(or $(MODEL_STEPS),20000) LIMIT_SCRIPT=14400 tests/run tests/crash/model.py
+	@LINEAR_OPS=$(or $(LINEAR_OPS),100000) LINEAR_KILLS=$(or $(LINEAR_KILLS),100) \
+	    LIMIT_SCRIPT=7200 tests/run tests/crash/linear.py
+
 LARGE_BYTES ?= 5368709120
 soak-large: all ## 5 GB up and down in flat memory: LARGE_BYTES=n, and as much free disk
 	@d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && cd $$d && \
@@ -224,7 +229,7 @@ help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s'|'
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
-        check-structure check-e2e check-crash soak-kill9 \
+        check-structure check-e2e check-crash soak-kill9 soak-model \
         soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-images format \
         install clean help
 .SECONDARY:

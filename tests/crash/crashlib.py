@@ -122,8 +122,8 @@ class Client:
             if not token:
                 return found
 
-    def items(self):
-        """{key: item} of the table, items as the wire has them."""
+    def items(self, bucket=PHOTOS):
+        """{key: item} of the table about the bucket, items as the wire has them."""
         found, start = {}, None
         while True:
             request = {"TableName": "images", "ConsistentRead": True}
@@ -133,7 +133,7 @@ class Client:
                                headers={"X-Amz-Target": "DynamoDB_20120810.Scan",
                                         "Content-Type": "application/x-amz-json-1.0"}).json()
             for item in answer["Items"]:
-                if item["bucket"]["S"] == PHOTOS:
+                if item["bucket"]["S"] == bucket:
                     found[item["key"]["S"]] = item
             start = answer.get("LastEvaluatedKey")
             if not start:
