@@ -5,7 +5,7 @@
  *   pending          its own pass waits or runs, or, for a follow-up, the pass before it
  *   skipped, failed  the item says so of this generation
  *   failed           its event lies with the dead letters
- *   none             else: nobody asked, or what was made is gone
+ *   none             else: nobody asked, or only for what was configured then
  *
  * The item is read only when some preset is neither ready nor pending.
  */

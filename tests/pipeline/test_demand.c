@@ -563,16 +563,19 @@ oldest_variant_goes(void **state)
 {
     struct rig *r = *state;
     NEED_WORKER(r);
-    struct demand_spec spec = plain_photo(r, "a", 16);
+    rig_put_file(r, "photos", "a", PHOTO);
+    assert_true(rig_wait(r, rig_queue_empty, NULL)); /* its thumbnails are older than all */
+    struct demand_spec spec = spec_of(r, "photos", "a", 16);
     for (int i = 0; i < DEMAND_VARIANTS_MAX + 3; i++) {
         spec.preset = variant(16 + i);
         assert_int_equal(made(r, &spec, NULL), DEMAND_STORED);
     }
     assert_int_equal(variant_rows(r, &spec), DEMAND_VARIANTS_MAX);
-    assert_int_equal(rig_count(r, "plain-derived", "a/_"), DEMAND_VARIANTS_MAX);
+    assert_int_equal(rig_count(r, "photos-derived", "a/_"), DEMAND_VARIANTS_MAX);
+    assert_int_equal(rig_count(r, "photos-derived", "a/"), DEMAND_VARIANTS_MAX + 3);
     for (int i = 0; i < 5; i++) {
         spec.preset = variant(16 + i);
-        assert_int_equal(variant_exists(r, "plain-derived", &spec), i >= 3);
+        assert_int_equal(variant_exists(r, "photos-derived", &spec), i >= 3);
     }
 }
 

@@ -3,6 +3,9 @@
 
 #include "pipeline/readiness.h"
 
+#define SMALL_IS_7                                                                  \
+    "{\"PRESETS\":\"[{\\\"name\\\":\\\"small\\\",\\\"width\\\":7,\\\"height\\\":7," \
+    "\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"webp\\\"}]\"}"
 #define WITH_AVIF                                                                             \
     "{\"PRESETS\":\"["                                                                        \
     "{\\\"name\\\":\\\"small\\\",\\\"width\\\":9,\\\"height\\\":9,\\\"fit\\\":\\\"cover\\\"," \
@@ -207,6 +210,36 @@ follow_ups(void **state)
     assert_string_equal(states(r, "no"), "small=failed: a reason later=failed: a reason not ready");
 }
 
+/* Each pass answers for its own presets. */
+static void
+passes_apart(void **state)
+{
+    struct rig *r = *state;
+    assert_int_equal(rig_environment(r, "thumbnail", WITH_AVIF), ERR_NONE);
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    answer_done(r, "k", FN_OK);
+    for (int i = 0; i < 3; i++)
+        answer_done(r, "k", FN_ERROR);
+    tamper(r, NULL); /* no item: the dead letter of the second pass says it */
+    assert_string_equal(states(r, "k"), "small=ready later=failed: a reason ready");
+
+    rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
+    answer_done(r, "k", FN_OK);
+    assert_int_equal(rig_environment(r, "thumbnail", SMALL_IS_7), ERR_NONE);
+    assert_string_equal(states(r, "k"), "small=none not ready"); /* what waits is the other pass */
+}
+
+static void
+the_item_is_of_an_older_version(void **state)
+{
+    struct rig *r = *state;
+    rig_put(r, "photos", "k", SLICE_LIT("x"), "image/png");
+    answer_done(r, "k", FN_SKIPPED);
+    assert_int_equal(rig_notify(r, "photos", "<NotificationConfiguration/>"), ERR_NONE);
+    rig_put(r, "photos", "k", SLICE_LIT("y"), "image/png");
+    assert_string_equal(states(r, "k"), "small=none medium=none large=none not ready");
+}
+
 static void
 another_configuration(void **state)
 {
@@ -217,11 +250,7 @@ another_configuration(void **state)
     assert_int_equal(rig_environment(r, "thumbnail", WITH_AVIF), ERR_NONE);
     assert_string_equal(states(r, "k"), "small=none later=none not ready");
     /* The same place, but not the same picture. */
-    assert_int_equal(rig_environment(r, "thumbnail",
-                                     "{\"PRESETS\":\"[{\\\"name\\\":\\\"small\\\",\\\"width\\\":7,"
-                                     "\\\"height\\\":7,\\\"fit\\\":\\\"cover\\\","
-                                     "\\\"format\\\":\\\"webp\\\"}]\"}"),
-                     ERR_NONE);
+    assert_int_equal(rig_environment(r, "thumbnail", SMALL_IS_7), ERR_NONE);
     assert_string_equal(states(r, "k"), "small=none not ready");
     look_in(r, &s, "photos", "k");
     assert_int_not_equal(s.is.presets[0].stored_generation, 0);
@@ -288,6 +317,8 @@ main(void)
         T(without_rules),
         T(given_up),
         T(follow_ups),
+        T(passes_apart),
+        T(the_item_is_of_an_older_version),
         T(another_configuration),
         T(a_user_writes_the_item),
         T(no_room_for_the_key),

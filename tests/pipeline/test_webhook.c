@@ -417,6 +417,19 @@ again_until_taken(void **state)
     assert_int_equal(stat_get(STAT_webhook_failed_total) - failed, (int64_t)count - 3);
 }
 
+/* After attempt i at least half of 2^(i-1) times the setting: 1 + 1 + 2 + 4 ... 128 ms. */
+static void
+ever_longer(void **state)
+{
+    struct world *w = *state;
+    int64_t begun_ms = clock_mono_ms();
+    add(w, "", receiver_url(w->r, "/"));
+    receiver_answer(w->r, NO);
+    notices(w, "photos", "k", 0, 1);
+    assert_true(receiver_wait(w->r, 10));
+    assert_true(clock_mono_ms() - begun_ms >= 240);
+}
+
 /* Nothing counts as told before the 2xx: who restarts in between sends it again. */
 static void
 not_told_before_the_answer(void **state)
@@ -514,7 +527,7 @@ given_up_at_last(void **state)
     struct world *w = *state;
     int64_t given_up = stat_get(STAT_webhook_given_up_total);
     int64_t id = add(w, "", receiver_url(w->r, "/"));
-    add(w, "other/", receiver_url(w->other, "/"));
+    int64_t other = add(w, "other/", receiver_url(w->other, "/"));
     receiver_answer(w->r, NO);
     notices(w, "photos", "k", 0, 3);
     notices(w, "photos", "x", 3, 4);
@@ -532,6 +545,7 @@ given_up_at_last(void **state)
     until(w, id, is_told, 1);
     expect_key(w->r, receiver_count(w->r) - 1, "k6");
     assert_int_equal(look(w, id).given_up, 4);
+    assert_int_equal(look(w, other).given_up, 0); /* none was for it */
     assert_int_equal(stat_get(STAT_webhook_given_up_total) - given_up, 4);
     assert_int_equal(receiver_count(w->other), 0);
     clock_shift_wall(-WEBHOOK_GIVE_UP_MS - 1000);
@@ -561,6 +575,7 @@ main(void)
         CASE(progress),
         CASE(in_order_each_its_own),
         CASE(again_until_taken),
+        CASE(ever_longer),
         CASE(not_told_before_the_answer),
         CASE(failing_over_a_restart),
         CASE(dead_ones_block_nobody),
