@@ -93,15 +93,16 @@ $(BIN)/darkroom: $(call obj,$(CLI_SRC)) $(LIBS)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(CLI_LIBS)
 
-# Planted bugs (base/plant.h) for the power cut test:  make build/gcc/plant-no_sync/darkroomd
-# The server as it is, but for the files that know how to forget a sync.
-PLANT_SRC := base/db.c base/db_sync.c base/fsio.c
+# Planted bugs (base/plant.h) for the crash tests:  make build/gcc/plant-no_sync/darkroomd
+# The server as it is, but for the files that know how to forget a sync, an error or a check.
+PLANT_SRC := base/db.c base/db_sync.c base/fsio.c objectstore/object.c objectstore/reader.c
 $(OUT)/plant-%/darkroomd: $(PLANT_SRC) base/plant.h base/db_priv.h $(call obj,$(SERVER_SRC)) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) $(CPPFLAGS) -DPLANT_$(shell echo $* | tr a-z A-Z) $(INC_base) $(CFLAGS) $(LDFLAGS) \
 	    -o $@ $(PLANT_SRC) $(call obj,$(SERVER_SRC)) $(LIBS) $(SERVER_LIBS)
-PLANTS := $(foreach p,no_sync no_fsync early_ack early_read,$(OUT)/plant-$(p)/darkroomd)
+PLANTS := $(foreach p,no_sync no_fsync early_ack early_read ignore_sync_error ignore_link_error \
+    ignore_write_error no_check,$(OUT)/plant-$(p)/darkroomd)
 
 # ---- tests ----
 
@@ -128,6 +129,13 @@ $(BADWORKER): $(call obj,tests/lib/badworker.c functions/sandbox.c) $(OUT)/libfu
 		$(OUT)/libbase.a
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB_SECCOMP) $(LIB_CRYPTO) -lm
+
+# Preloaded into the server by tests/crash/faults.py; never with a sanitizer, see there.
+FAULT_SHIM := build/gcc/tests/crash/fault_shim.so
+$(FAULT_SHIM): tests/crash/fault_shim.c
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
 unit-programs: $(UNIT_BIN) $(BADWORKER)
 
@@ -161,9 +169,15 @@ check-e2e: all $(BADWORKER) ## The three programs with real clients
 	@tools/deps.sh test
 	@tests/run e2e
 
-check-crash: all $(PLANTS) ## kill -9 and power cut; COUNT=n kills
+check-crash: all $(PLANTS) $(FAULT_SHIM) ## kill -9, power cut, faults; COUNT=n kills
 	@tools/deps.sh test
 	@tests/run crash
+
+check-fault: all $(PLANTS) $(FAULT_SHIM) ## Failing system calls (FAULTS=400), full disk, flipped bits
+	@tools/deps.sh test
+	@export FAULTS=$(or $(FAULTS),400) ROUNDS=20 LOG_CUTS=200 LIMIT_SCRIPT=7200; code=0; \
+	    for t in faults fulldisk bitflips; do tests/run tests/crash/$$t.py || code=1; done; \
+	    exit $$code
 
 soak-kill9: all ## kill -9 for longer: COUNT=200 kills
 	@COUNT=$(or $(COUNT),200) LIMIT_SCRIPT=7200 tests/run tests/crash/kill9.py
@@ -190,7 +204,7 @@ soak-pictures: all ## Verdict, time and memory of every file: PICTURES=dir[:dir.
 
 test: ## Everything CI runs
 	@tools/deps.sh test
-	@$(MAKE) --no-print-directory all unit-programs $(PLANTS)
+	@$(MAKE) --no-print-directory all unit-programs $(PLANTS) $(FAULT_SHIM)
 	@$(MAKE) --no-print-directory CC=clang all
 	@$(MAKE) --no-print-directory SAN=address,undefined all unit-programs
 	@$(MAKE) --no-print-directory fuzz-programs
@@ -229,7 +243,7 @@ help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s'|'
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
-        check-structure check-e2e check-crash soak-kill9 soak-model \
+        check-structure check-e2e check-crash check-fault soak-kill9 soak-model \
         soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-images format \
         install clean help
 .SECONDARY:

@@ -72,7 +72,7 @@ answer_all(struct db_op *ops, int err)
 static int
 log_sync(struct db *db)
 {
-    if (plant_no_sync || fdatasync(db->log_fd) == 0)
+    if (plant_no_sync || fdatasync(db->log_fd) == 0 || plant_ignore_sync_error)
         return ERR_NONE;
     log_line(LOG_ERROR, "database_error", "errno=%d doing=\"sync of the log\"", errno);
     return ERR_SYNC;

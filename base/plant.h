@@ -1,7 +1,8 @@
 /*
- * Planted bugs, for the power cut test alone: a harness that has never seen a loss proves nothing,
- * so tests/crash/powercut.py builds the server once with each of these and must catch it. Nothing
- * else defines a PLANT_ macro; without one the constants are 0 and the compiler drops the branches.
+ * Planted bugs, for the crash tests alone: a harness that has never seen a loss proves nothing, so
+ * tests/crash/powercut.py, faults.py, fulldisk.py and bitflips.py build the server once with each
+ * of theirs and must catch it. Nothing else defines a PLANT_ macro; without one the constants are 0
+ * and the compiler drops the branches.
  */
 #ifndef DARKROOM_BASE_PLANT_H
 #define DARKROOM_BASE_PLANT_H
@@ -29,6 +30,26 @@ enum {
     plant_early_read = 1,
 #else
     plant_early_read = 0,
+#endif
+#ifdef PLANT_IGNORE_SYNC_ERROR /* of the log: answered as if it were durable */
+    plant_ignore_sync_error = 1,
+#else
+    plant_ignore_sync_error = 0,
+#endif
+#ifdef PLANT_IGNORE_LINK_ERROR /* a blob without a name is taken for published */
+    plant_ignore_link_error = 1,
+#else
+    plant_ignore_link_error = 0,
+#endif
+#ifdef PLANT_IGNORE_WRITE_ERROR /* a blob's file lacks what did not go in */
+    plant_ignore_write_error = 1,
+#else
+    plant_ignore_write_error = 0,
+#endif
+#ifdef PLANT_NO_CHECK /* bytes are served whatever their checksum says */
+    plant_no_check = 1,
+#else
+    plant_no_check = 0,
 #endif
 };
 

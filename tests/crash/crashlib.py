@@ -804,6 +804,26 @@ def leftovers_check(db, problems):
 
 # ---- running ----
 
+def make(target):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "SAN"))}
+    done = subprocess.run(["make", "-C", darkroom.TOP, "--no-print-directory", "CC=gcc", target],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    if done.returncode != 0:
+        raise darkroom.Failed("make %s: %s" % (target, done.stdout[-300:]))
+    return os.path.join(darkroom.TOP, target)
+
+
+def planted_program(plant):
+    return make("build/gcc/plant-%s/darkroomd" % plant)
+
+
+def last_log(path="last.log"):
+    """For the reader of a failed run."""
+    if os.path.exists(path):
+        with open(path, errors="replace") as f:
+            print("--- the end of the server's log\n%s---" % "".join(f.readlines()[-15:]))
+
+
 def seed_of():
     seed = os.environ.get("SEED") or str(random.SystemRandom().randrange(1 << 32))
     print("seed %s" % seed, flush=True)

@@ -241,18 +241,8 @@ def run_on(kind, *args):
 
 # ---- the checks ----
 
-def planted_program(plant):
-    target = "build/gcc/plant-%s/darkroomd" % plant
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "SAN"))}
-    done = subprocess.run(["make", "-C", darkroom.TOP, "--no-print-directory", "CC=gcc", target],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-    if done.returncode != 0:
-        raise darkroom.Failed("make %s: %s" % (target, done.stdout[-300:]))
-    return os.path.join(darkroom.TOP, target)
-
-
 def catches(kind, plant, seed):
-    with run_on(kind, seed, planted_program(plant), PLANTS[plant]) as run:
+    with run_on(kind, seed, crashlib.planted_program(plant), PLANTS[plant]) as run:
         try:
             run.cycles(PLANT_CUTS)
         except (darkroom.Failed, sqlite3.DatabaseError) as e:
@@ -296,9 +286,8 @@ def main():
                                     lambda: catches(kind, plant, seed)) for plant in PLANTS])
         name = "acknowledged writes survive %d power cuts on %s" % (CUTS[kind], kind)
         good = darkroom.report(name, lambda: survives(kind, seed)) and good
-        if not good and os.path.exists("last.log"):
-            with open("last.log", errors="replace") as f:
-                print("--- the end of the server's log\n%s---" % "".join(f.readlines()[-15:]))
+        if not good:
+            crashlib.last_log()
 
 
 main()
