@@ -3,7 +3,7 @@
  *
  *   any change      waiting events of older generations of the key are superseded
  *   created         one event per function with a matching rule; the item becomes pending. Old
- *                   derived objects stay until the new verdict.
+ *                   derived objects stay until the new verdict, or go when none will come.
  *   removed         derived objects that provenance proves ours, the item and its bookkeeping go.
  *                   ObjectRemoved rules of native functions need no event: this is their work.
  *                   Whoever was told of the object is told that it is gone.
@@ -71,15 +71,25 @@ tell_deleted(struct db_conn *conn, const struct store_change *c)
     return notice_apply_add(conn, &n);
 }
 
+/* Told in `any`: was there one? */
+static int
+remove_derived(struct outbox *o, struct db_conn *conn, struct arena *a,
+               const struct store_change *c, bool *any)
+{
+    struct provenance *list = NULL;
+    int err = provenance_list(conn, a, c->bucket_id, c->key, &list);
+    *any = list != NULL;
+    for (; err == ERR_NONE && list != NULL; list = list->next)
+        err = provenance_apply_remove(registry_store(o->registry), conn, list);
+    return err;
+}
+
 static int
 removed(struct outbox *o, struct db_conn *conn, struct arena *a, const struct store_change *c)
 {
     struct function_set *set = NULL;
-    struct provenance *list = NULL;
-    int err = provenance_list(conn, a, c->bucket_id, c->key, &list);
-    bool tell = list != NULL; /* also when the rule is gone since */
-    for (; err == ERR_NONE && list != NULL; list = list->next)
-        err = provenance_apply_remove(registry_store(o->registry), conn, list);
+    bool tell = false; /* also when the rule is gone since */
+    int err = remove_derived(o, conn, a, c, &tell);
     if (err != ERR_NONE || c->by_function)
         return err;
     err = registry_get(o->registry, conn, &set);
@@ -106,6 +116,14 @@ add_event(struct db_conn *conn, const struct store_change *c, enum event_type ty
     return queue_apply_add(conn, &e);
 }
 
+/* No verdict will come that replaces what was made of the version before. */
+static int
+left_alone(struct outbox *o, struct db_conn *conn, struct arena *a, const struct store_change *c)
+{
+    bool any;
+    return c->old_generation == 0 ? ERR_NONE : remove_derived(o, conn, a, c, &any);
+}
+
 static int
 created(struct outbox *o, struct db_conn *conn, struct arena *a, const struct store_change *c)
 {
@@ -117,7 +135,7 @@ created(struct outbox *o, struct db_conn *conn, struct arena *a, const struct st
     uint64_t done = 0; /* functions that have their event */
     int err = rule_load(conn, c->bucket_id, a, &rules);
     if (err != ERR_NONE || rules.count == 0)
-        return err;
+        return err == ERR_NONE ? left_alone(o, conn, a, c) : err;
     err = registry_get(o->registry, conn, &set);
     for (size_t i = 0; err == ERR_NONE && i < rules.count; i++) {
         const struct function *f = registry_find(set, rules.rules[i].function);
@@ -133,6 +151,8 @@ created(struct outbox *o, struct db_conn *conn, struct arena *a, const struct st
     }
     if (err == ERR_NONE && !c->by_function && (thumbnail != NULL || metadata))
         err = native_item_pending(conn, a, set, c->bucket, c->object, thumbnail, metadata);
+    if (err == ERR_NONE && thumbnail == NULL)
+        err = left_alone(o, conn, a, c);
     registry_unref(&set);
     return err;
 }

@@ -281,6 +281,27 @@ def test_derived_bucket_goes_and_comes(s):
         equal(s.get(target).status, 404, "its derived bucket gone")
 
 
+def test_nothing_outlives_its_source(s):
+    """Free sizes go with their source, whether a rule watches the bucket or not."""
+    s3 = s.s3()
+    s3.create_bucket(Bucket="ruleless")
+    s3.create_bucket(Bucket="ruleless-derived")
+
+    def left(bucket):
+        return [o["Key"] for o in s3.list_objects_v2(Bucket=bucket + "-derived", Prefix="mine.png/").get("Contents", [])]
+    for bucket in ("photos", "ruleless"):
+        s3.put_object(Bucket=bucket, Key="mine.png", Body=darkroom.plain_png(64, 64, RED))
+        s.idle()
+        equal(s.get(signed(s, "mine.png", bucket, w=30)).status, 200, "a free size in " + bucket)
+        s3.put_object(Bucket=bucket, Key="mine.png", Body=darkroom.plain_png(64, 64, BLUE))
+        s.idle()
+        equal([k for k in left(bucket) if "/_" in k], [], "free sizes of the older version in " + bucket)
+        equal(s.get(signed(s, "mine.png", bucket, w=30)).status, 200, "a free size in " + bucket)
+        s3.delete_object(Bucket=bucket, Key="mine.png")
+        s.idle()
+        equal(left(bucket), [], "what is left in %s-derived" % bucket)
+
+
 # ---- many words, many pixels ----
 
 def test_accept_floods(s):
