@@ -2,7 +2,8 @@
  * One thread, one loop. It sleeps until a commit, a worker, the pool or a timer wakes it, then
  * pumps:
  *
- *   1. LOADED tasks go to idle workers, most urgent lane first, then oldest
+ *   1. LOADED tasks go to idle workers, most urgent lane first, then oldest; retries never to all
+ *      workers while a live event waits for its first attempt
  *   2. while there is room to load ahead, new tasks are made: of ready events, lane by lane
  *      (dispatch_lease.c), and of demands, pictures on the fly that requests wait for
  *      (dispatch_demand.c). Demands have room of their own. Their lane is the live one; they and
@@ -77,24 +78,32 @@ before(const struct task *a, const struct task *b)
 
 /* Demands have the live lane. In it they and events take turns, and while a live event waits one
  * worker stays out of their reach, if there are more: so neither starves the other, nor does a rush
- * of slow ones hold up every upload. */
+ * of slow ones hold up every upload. Likewise demands and retries together, while a live event
+ * waits for its first attempt: pictures that time out again and again delay others once. */
 static struct task *
 next_to_run(const struct dispatch *d)
 {
-    struct task *event = NULL, *demand = NULL;
+    struct task *first = NULL, *retry = NULL, *demand = NULL;
     int workers = d->load_max - 1;
-    int demands_running = 0;
-    bool live_waits = false;
+    int demands_running = 0, retries_running = 0;
+    bool live_waits = false, first_waits = false;
     for (struct task *t = d->tasks; t != NULL; t = t->next) {
-        struct task **best = t->demand != NULL ? &demand : &event;
-        demands_running += t->demand != NULL && t->state == TASK_RUNNING;
-        live_waits =
-            live_waits || (t->demand == NULL && t->lane == LANE_LIVE && t->state <= TASK_LOADED);
+        struct task **best = t->demand != NULL ? &demand : lease_is_retry(t) ? &retry : &first;
+        bool waits = t->demand == NULL && t->lane == LANE_LIVE && t->state <= TASK_LOADED;
+        demands_running += best == &demand && t->state == TASK_RUNNING;
+        retries_running += best == &retry && t->state == TASK_RUNNING;
+        live_waits = live_waits || waits;
+        first_waits = first_waits || (waits && best == &first);
         if (t->state == TASK_LOADED && (*best == NULL || before(t, *best)))
             *best = t;
     }
-    if (workers > 1 && live_waits && demands_running >= workers - 1)
+    bool spare_first =
+        workers > 1 && first_waits && demands_running + retries_running >= workers - 1;
+    if (spare_first || (workers > 1 && live_waits && demands_running >= workers - 1))
         demand = NULL;
+    if (spare_first)
+        retry = NULL;
+    struct task *event = first == NULL || (retry != NULL && before(retry, first)) ? retry : first;
     if (event == NULL || demand == NULL)
         return event == NULL ? demand : event;
     return event->lane == LANE_LIVE && d->demand_ran ? event : demand;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #define CANDIDATES_MAX 1024
+#define RETRIES_BEFORE_MAX 64 /* looked past, to find what waits for its first attempt */
 #define CANDIDATE_ARENA_BYTES (8u << 20)
 
 /* ---- room ---- */
@@ -32,6 +33,26 @@ lease_room(const struct dispatch *d)
 {
     return d->dirty && load_room(d, LANE_LIVE) > 0 &&
            d->task_count - d->demand_count < TASKS_PER_WORKER_MAX * d->load_max;
+}
+
+bool
+lease_is_retry(const struct task *t)
+{
+    for (size_t i = 0; i < t->call_count; i++) {
+        if (t->calls[i].event.attempts > 0)
+            return true;
+    }
+    return false;
+}
+
+static bool
+retry_loaded(const struct dispatch *d)
+{
+    for (const struct task *t = d->tasks; t != NULL; t = t->next) {
+        if (t->state <= TASK_LOADED && lease_is_retry(t))
+            return true;
+    }
+    return false;
 }
 
 static int
@@ -165,6 +186,26 @@ by_id(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/* Leases candidates, oldest first. Retries may not fill the room before what waits for its first
+ * attempt: one is enough, the others come in a second round. */
+static int
+lease_found(struct pick *p, struct db_conn *conn, enum queue_lane lane, bool *more)
+{
+    int err = ERR_NONE;
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < p->count && err == ERR_NONE; i++) {
+            const struct queue_event *e = &p->found[i];
+            if (key_taken(p->d, e) || (round == 0 && e->attempts > 0 && retry_loaded(p->d)))
+                continue;
+            if (load_room(p->d, lane) <= 0)
+                *more = true;
+            else
+                err = lease(p, conn, e);
+        }
+    }
+    return err;
+}
+
 /* Fills the room of one lane. *more: there may be ready events that found no place. */
 static int
 fill_lane(struct dispatch *d, struct db_conn *conn, struct function_set *set, enum queue_lane lane,
@@ -186,10 +227,10 @@ fill_lane(struct dispatch *d, struct db_conn *conn, struct function_set *set, en
             *more = true;
             continue;
         }
-        size_t most = p.count + (size_t)room;
+        size_t most = p.count + (size_t)room + RETRIES_BEFORE_MAX;
         p.room = most < CANDIDATES_MAX ? most : CANDIDATES_MAX;
         p.seen = 0;
-        int limit = room + events_leased(d);
+        int limit = room + RETRIES_BEFORE_MAX + events_leased(d);
         err = queue_next(conn, lane, set->functions[i].name, 0, limit, copy_candidate, &p);
         if (err == ERR_NONE)
             err = p.err;
@@ -197,12 +238,8 @@ fill_lane(struct dispatch *d, struct db_conn *conn, struct function_set *set, en
     }
     if (p.count > 1)
         qsort(p.found, p.count, sizeof *p.found, by_id);
-    for (size_t i = 0; i < p.count && err == ERR_NONE; i++) {
-        if (load_room(d, lane) <= 0)
-            *more = true;
-        else if (!key_taken(d, &p.found[i]))
-            err = lease(&p, conn, &p.found[i]);
-    }
+    if (err == ERR_NONE)
+        err = lease_found(&p, conn, lane, more);
     free(p.found);
     arena_free(&p.a);
     return err;

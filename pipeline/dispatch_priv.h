@@ -142,6 +142,8 @@ void dispatch_pause(struct dispatch *d);
 bool lease_room(const struct dispatch *d);
 /* Makes tasks of them. `d->dirty` says whether there may be more. */
 int lease_events(struct dispatch *d, struct db_conn *conn, struct function_set *set);
+/* Has one of its events failed before? Then it may hold its worker until the deadline once more. */
+bool lease_is_retry(const struct task *t);
 /* Has the function its reserved concurrency in tasks that have no result yet? */
 bool dispatch_at_limit(const struct dispatch *d, const struct function *f);
 

@@ -213,8 +213,8 @@ on_process_exit(uv_process_t *process, int64_t status, int signum)
         log_line(LOG_WARN, "worker_ended", "pid=%d outcome=\"%s\" reason=%s", process->pid,
                  invoke_outcome_name(w->fate), log_quote(slice_str(w->fate_reason), quoted));
         runtime_problem(w->rt, w->fate_reason);
-        w->failures += !was_working;
     }
+    w->failures = was_working || w->planned_end ? 0 : w->failures + 1;
     close_handles(w);
 }
 

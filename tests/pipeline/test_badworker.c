@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "base/fsio.h"
 #include "functions/preset.h"
-#include "pipeline/runtime.h"
+#include "pipeline/runtime_priv.h"
 #include "tests/lib/testdir.h"
 
 #include <ctype.h>
@@ -593,6 +593,28 @@ restart_storm(void **state)
     }
 }
 
+/* A worker that came as far as an invocation is replaced at once, whatever had kept it from
+ * starting before: no picture takes a worker away for as long as the pauses had grown. */
+static void
+no_pause_after_work(void **state)
+{
+    (void)state;
+    struct pool p;
+    struct run r;
+    pool_open(&p, "", 1);
+    UNTIL(&p, view(&p)->ready == 1);
+    pool_link(&p, "/nonexistent/darkroom-worker");
+    kill((pid_t)view(&p)->workers[0].pid, SIGKILL);
+    UNTIL(&p, p.rt->workers[0].failures == 3);
+    pool_link(&p, badworker);
+    begin(&p, &r, "stubborn", SHORT_MS);
+    UNTIL(&p, r.ended);
+    assert_int_equal(p.rt->workers[0].failures, 0);
+    end(&r);
+    serve_well(&p, "a timeout");
+    pool_close(&p);
+}
+
 /* Beside this program's folder, which is tests/pipeline. */
 static bool
 find_badworker(void)
@@ -611,12 +633,19 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_answer),          cmocka_unit_test(out_of_turn),
-        cmocka_unit_test(lying_bytes),        cmocka_unit_test(wrong_descriptors),
-        cmocka_unit_test(children),           cmocka_unit_test(boxed),
-        cmocka_unit_test(deadline_is_kept),   cmocka_unit_test(others_go_on),
-        cmocka_unit_test(stop_in_the_middle), cmocka_unit_test(failed_starts),
-        cmocka_unit_test(no_program),         cmocka_unit_test(restart_storm),
+        cmocka_unit_test(no_answer),
+        cmocka_unit_test(out_of_turn),
+        cmocka_unit_test(lying_bytes),
+        cmocka_unit_test(wrong_descriptors),
+        cmocka_unit_test(children),
+        cmocka_unit_test(boxed),
+        cmocka_unit_test(deadline_is_kept),
+        cmocka_unit_test(others_go_on),
+        cmocka_unit_test(stop_in_the_middle),
+        cmocka_unit_test(failed_starts),
+        cmocka_unit_test(no_program),
+        cmocka_unit_test(restart_storm),
+        cmocka_unit_test(no_pause_after_work),
     };
     if (!find_badworker()) {
         printf("no badworker in tests/lib: build it first\n");
