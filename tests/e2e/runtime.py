@@ -92,7 +92,20 @@ def select(s, sql):
 
 
 def descriptors(s):
-    return len(os.listdir("/proc/%d/fd" % s.process.pid))
+    """What may come from workers: not the database's files, one set per thread that reads, and not
+    connections of clients."""
+    proc, count = "/proc/%d/" % s.process.pid, 0
+    clients = set()
+    for name in ("tcp", "tcp6"):
+        with open(proc + "net/" + name) as f:
+            clients |= {"socket:[%s]" % line.split()[9] for line in f.readlines()[1:]}
+    for fd in os.listdir(proc + "fd"):
+        try:
+            to = os.readlink(proc + "fd/" + fd)
+        except FileNotFoundError:
+            continue
+        count += not to.startswith(s.data) and to not in clients
+    return count
 
 
 def processes():
