@@ -105,8 +105,11 @@ outcome(const struct libs3_call *call, struct buf *why)
         return ERR_NONE;
     if (call->sink_err != ERR_NONE)
         return call->sink_err;
-    buf_printf(why, "libs3: %s%s%s", S3_get_status_name(call->status),
-               call->message[0] != '\0' ? ": " : "", call->message);
+    const char *name = S3_get_status_name(call->status);
+    if (call->message[0] == '\0') /* the library's own word: nothing was answered */
+        buf_printf(why, "libs3: %s", name);
+    else /* S3's, which the library calls Error... */
+        buf_printf(why, "%s (%s)", call->message, strncmp(name, "Error", 5) == 0 ? name + 5 : name);
     switch (call->status) {
     case S3StatusErrorNoSuchBucket:
         return ERR_NOPARENT;

@@ -176,14 +176,19 @@ page_add(struct page *page, const void *row)
     return 0;
 }
 
-/* Replies with the only element (`id` given) or the list under `name`. Takes page->list. */
+/* Replies with the only element (`single`: one was asked for; `what` it is) or the list under
+ * `name`. Takes page->list. */
 static void
-page_reply(struct http_request *r, struct page *page, int err, const char *name, bool single)
+page_reply(struct http_request *r, struct page *page, int err, const char *name, const char *what,
+           bool single)
 {
+    char *missing = NULL;
     if (err == ERR_NONE && single && json_array_size(page->list) == 0)
         err = ERR_NOTFOUND;
+    if (err == ERR_NOTFOUND)
+        missing = arena_printf(r->arena, "no such %s", what);
     if (err != ERR_NONE)
-        admin_reply_error(r, err, SLICE_NONE);
+        admin_reply_error(r, err, missing != NULL ? slice_str(missing) : SLICE_NONE);
     else if (single)
         admin_reply_json(r, 200, json_incref(json_array_get(page->list, 0)));
     else
@@ -231,7 +236,7 @@ admin_reprocess_get(struct admin_service *s, struct http_request *r)
                       : batch_list(conn, 0, ADMIN_PAGE_MAX, batch_each, &page);
         db_read_end(s->options.db, &conn);
     }
-    page_reply(r, &page, err, "batches", id != 0);
+    page_reply(r, &page, err, "batches", "batch", id != 0);
 }
 
 static json_t *
@@ -270,7 +275,7 @@ admin_dlq_get(struct admin_service *s, struct http_request *r)
                       : queue_dead_list(conn, (int64_t)after, ADMIN_PAGE_MAX, dead_each, &page);
         db_read_end(s->options.db, &conn);
     }
-    page_reply(r, &page, err, "dead_letters", id != 0);
+    page_reply(r, &page, err, "dead_letters", "dead letter", id != 0);
 }
 
 json_t *
@@ -311,5 +316,5 @@ admin_functions_get(struct admin_service *s, struct http_request *r)
             page_add(&page, &set->functions[i]);
     }
     registry_unref(&set);
-    page_reply(r, &page, err, "functions", name.p != NULL);
+    page_reply(r, &page, err, "functions", "function", name.p != NULL);
 }

@@ -237,8 +237,9 @@ end(struct http_request *r)
     bool path_known = false;
     const struct admin_route *route = route_find(r, &path_known);
     if (route == NULL) {
-        char *why = arena_printf(r->arena, "no such page: %s", path_known ? "method" : "path");
-        admin_reply_error(r, ERR_NOTFOUND, slice_str(why));
+        admin_reply_error(r, ERR_NOTFOUND,
+                          path_known ? SLICE_LIT("this page does not take this method")
+                                     : SLICE_LIT("no such page (man darkroomd lists them)"));
         return;
     }
     if (auth_check_body(r, &options, r->body) != ERR_NONE) {

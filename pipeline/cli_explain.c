@@ -13,6 +13,7 @@
 
 #define POLL_MS 20
 #define WAIT_S_DEFAULT 60
+#define WAIT_S_MAX 86400
 #define READY_MS_SHOWN 60000
 #define QUERY_MAX 8192
 
@@ -247,13 +248,17 @@ cli_wait(struct cli *c, int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         uint64_t v = 0;
         if ((value = cli_option(argc, argv, &i, "--timeout", &bad)) != NULL) {
-            bad |= slice_to_u64(slice_str(value), &v) != ERR_NONE || v > 86400;
+            if (bad)
+                return CLI_USAGE;
+            if (slice_to_u64(slice_str(value), &v) != ERR_NONE || v > WAIT_S_MAX)
+                return cli_usage("wait", "--timeout needs seconds, 0 to %d, not \"%s\"", WAIT_S_MAX,
+                                 value);
             seconds = (int64_t)v;
         } else {
             argv[count++] = argv[i];
         }
     }
-    if (bad || count == 0)
+    if (count == 0)
         return cli_usage("wait", "needs s3://BUCKET/KEY...");
     enum cli_exit code = cli_connect(c);
     int64_t deadline_ms = clock_mono_ms() + seconds * 1000;

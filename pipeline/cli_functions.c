@@ -138,9 +138,9 @@ set_variable(json_t *environment, const char *text)
     return CLI_DONE;
 }
 
-/* One option of `set` at argv[*at]. */
+/* One option of `set NAME` at argv[*at]. */
 static enum cli_exit
-take_option(json_t *patch, json_t *environment, int argc, char **argv, int *at)
+take_option(json_t *patch, json_t *environment, const char *name, int argc, char **argv, int *at)
 {
     bool bad = false;
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
@@ -154,6 +154,8 @@ take_option(json_t *patch, json_t *environment, int argc, char **argv, int *at)
         return CLI_USAGE;
     if (path == NULL && variable == NULL)
         return cli_usage("functions", "unknown argument %s", argv[*at]);
+    if (path != NULL && strcmp(name, "thumbnail") != 0)
+        return cli_usage("functions", "--presets are of thumbnail; %s has none", name);
     json_object_set(patch, "environment", environment);
     return path != NULL ? set_presets(environment, path) : set_variable(environment, variable);
 }
@@ -168,7 +170,7 @@ set(struct cli *c, const char *name, int argc, char **argv)
     json_t *environment = environment_now(c, name, &code);
     buf_init(&query, 1024);
     for (int i = 0; i < argc && code == CLI_DONE; i++)
-        code = take_option(patch, environment, argc, argv, &i);
+        code = take_option(patch, environment, name, argc, argv, &i);
     if (code == CLI_DONE && json_object_size(patch) == 0)
         code = cli_usage("functions", "set needs at least one option");
     remote_query_add(&query, "name", slice_str(name));

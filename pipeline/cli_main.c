@@ -47,14 +47,16 @@ static const struct cli_command commands[] = {
      "  --recursive        do not stop at '/'\n"},
     {"get", "s3://BUCKET/KEY [FILE]", "fetch an object (standard output without FILE)", cli_get,
      ""},
-    {"put", "FILE s3://BUCKET/KEY", "store an object", cli_put,
+    {"put", "FILE s3://BUCKET/KEY | FILE... s3://BUCKET/[PREFIX/]",
+     "store an object; behind a '/' each file keeps its own name", cli_put,
      "  --content-type T   default: by the file name's ending\n"},
     {"sign-url", "s3://BUCKET/KEY --preset NAME | --width PX | --height PX",
      "a URL that shows a picture to anybody who has it", cli_sign_url,
      "  --preset NAME      a configured preset; or a size of its own:\n"
      "  --width, --height  pixels, 1 to 4096; one may be left out with --fit inside\n"
      "  --fit F            cover, contain or inside (default)\n"
-     "  --format F         webp (default), jpeg, png, or auto: what the browser accepts\n"
+     "  --format F         webp (default), jpeg, png, or auto: what the browser accepts; of a\n"
+     "                     preset one of its own, avif too\n"
      "  --quality Q        1 to 100 (default 80)\n"
      "  --dpr D            pixels per pixel of the page, 1 to 4\n"
      "  --focus F          centre (default), attention or entropy\n"
@@ -164,13 +166,19 @@ main(int argc, char **argv)
         }
         rest[count++] = argv[i];
     }
+    char **argument = rest;
+    if (count > 0 && strcmp(rest[0], "help") == 0) { /* "help COMMAND" is "COMMAND --help" */
+        c.verbose_help = true;
+        argument++;
+        count--;
+    }
     if (count == 0) {
         print_help();
         return c.verbose_help ? CLI_DONE : CLI_USAGE;
     }
-    const struct cli_command *command = command_find(rest[0]);
+    const struct cli_command *command = command_find(argument[0]);
     if (command == NULL) {
-        cli_complain("no command \"%s\" (see darkroom --help)", rest[0]);
+        cli_complain("no command \"%s\" (see darkroom --help)", argument[0]);
         return CLI_USAGE;
     }
     if (c.verbose_help) {
@@ -179,7 +187,7 @@ main(int argc, char **argv)
     }
     if (!signature_ok(c.signature))
         return cli_usage(command->name, "--signature must be auto, v2 or v4");
-    enum cli_exit code = command->run(&c, count - 1, rest + 1);
+    enum cli_exit code = command->run(&c, count - 1, argument + 1);
     cli_disconnect(&c);
     if (fflush(stdout) != 0) {
         cli_complain("cannot write the output");

@@ -49,12 +49,13 @@ open_remote(struct cli *c, struct slice name, struct remote **r)
     return code;
 }
 
+/* How a request about `what` (the user's own word for it) ended. */
 static enum cli_exit
-finish(const struct cli *c, int err, const struct buf *why)
+finish(const struct cli *c, const char *what, int err, const struct buf *why)
 {
     if (err == ERR_NONE)
         return CLI_DONE;
-    cli_complain("%s%s", err == ERR_CLOSED ? "cannot reach the server: " : "",
+    cli_complain("%s: %s", err == ERR_CLOSED ? "cannot reach the server" : what,
                  why->n > 0 ? why->p : err_text(err));
     if (err == ERR_DENIED)
         cli_complain("the keys came from %s", c->keys_from);
@@ -114,7 +115,7 @@ cli_ls(struct cli *c, int argc, char **argv)
     buf_init(&why, CLI_WHY_MAX);
     int err = remote_list(r, bucket, prefix, recursive ? SLICE_NONE : SLICE_LIT("/"), print_entry,
                           c, &why);
-    code = finish(c, err, &why);
+    code = finish(c, target, err, &why);
     buf_fini(&why);
     remote_close(&r);
     return code;
@@ -136,6 +137,8 @@ cli_get(struct cli *c, int argc, char **argv)
     struct buf why;
     if (argc < 1 || argc > 2 || cli_parse_s3(argv[0], &bucket, &key) != ERR_NONE || key.n == 0)
         return cli_usage("get", "needs s3://BUCKET/KEY [FILE]");
+    if (argc == 2 && strcmp(argv[1], "-") == 0) /* as for other tools: standard output */
+        argc = 1;
     enum cli_exit code = open_remote(c, key, &r);
     if (code != CLI_DONE)
         return code;
@@ -146,7 +149,7 @@ cli_get(struct cli *c, int argc, char **argv)
         cli_complain("%s: %s", argv[1], strerror(errno));
         code = CLI_SOME_FAILED;
     } else {
-        code = finish(c, remote_get(r, bucket, key, write_out, &fd, &why), &why);
+        code = finish(c, argv[0], remote_get(r, bucket, key, write_out, &fd, &why), &why);
     }
     struct stat st;
     bool regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
@@ -165,10 +168,11 @@ static const char *
 type_of(const char *path)
 {
     static const char *const types[][2] = {
-        {".jpg", "image/jpeg"},  {".jpeg", "image/jpeg"},       {".png", "image/png"},
-        {".webp", "image/webp"}, {".gif", "image/gif"},         {".tif", "image/tiff"},
-        {".tiff", "image/tiff"}, {".avif", "image/avif"},       {".heic", "image/heic"},
-        {".txt", "text/plain"},  {".json", "application/json"},
+        {".jpg", "image/jpeg"},        {".jpeg", "image/jpeg"},   {".png", "image/png"},
+        {".webp", "image/webp"},       {".gif", "image/gif"},     {".tif", "image/tiff"},
+        {".tiff", "image/tiff"},       {".avif", "image/avif"},   {".heic", "image/heic"},
+        {".jxl", "image/jxl"},         {".svg", "image/svg+xml"}, {".txt", "text/plain"},
+        {".json", "application/json"},
     };
     const char *dot = strrchr(path, '.');
     for (size_t i = 0; dot != NULL && i < ARRAY_LEN(types); i++) {
@@ -178,19 +182,39 @@ type_of(const char *path)
     return "application/octet-stream";
 }
 
+/* What one command line of `put` says. */
+struct put_order {
+    char **files; /* the front of argv, moved together */
+    int count;
+    const char *target;
+    const char *type; /* NULL: by the file's name */
+    struct slice bucket;
+    struct slice key;
+    bool folder; /* the key is a bucket or ends with '/': each file keeps its own name */
+};
+
+static struct slice
+base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slice_str(slash != NULL ? slash + 1 : path);
+}
+
 static enum cli_exit
-send_file(struct cli *c, int fd, int64_t bytes, const char *type, struct slice bucket,
-          struct slice key)
+send_file(struct cli *c, const struct put_order *order, const char *file, int fd, int64_t bytes)
 {
     struct remote_response response = {0};
     struct buf path, why;
     buf_init(&path, 4096);
     buf_init(&why, CLI_WHY_MAX);
-    buf_printf(&path, "/%.*s/", SLICE_FMT(bucket));
-    buf_put_slice(&path, key);
+    buf_printf(&path, "s3://%.*s/", SLICE_FMT(order->bucket));
+    buf_put_slice(&path, order->key);
+    if (order->folder)
+        buf_put_slice(&path, base_name(file));
     struct remote_request request = {.method = "PUT",
-                                     .path = buf_slice(&path),
-                                     .content_type = type,
+                                     .path = slice_skip(buf_slice(&path), strlen("s3:/")),
+                                     .content_type =
+                                         order->type != NULL ? order->type : type_of(file),
                                      .body_fd = fd,
                                      .body_bytes = bytes};
     int err =
@@ -198,42 +222,68 @@ send_file(struct cli *c, int fd, int64_t bytes, const char *type, struct slice b
     if (err == ERR_NONE && response.status != 200)
         err = remote_failure(&response, &why);
     remote_response_fini(&response);
-    enum cli_exit code = finish(c, err, &why);
+    enum cli_exit code = finish(c, path.err != ERR_NONE ? file : path.p, err, &why);
     buf_fini(&why);
     buf_fini(&path);
     return code;
 }
 
+static enum cli_exit
+put_file(struct cli *c, const struct put_order *order, const char *file)
+{
+    struct stat st;
+    enum cli_exit code = CLI_USAGE;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        cli_complain("%s: %s", file, fd < 0 ? strerror(errno) : "not a regular file");
+    else
+        code = send_file(c, order, file, fd, st.st_size);
+    if (fd >= 0)
+        close(fd);
+    return code;
+}
+
+static enum cli_exit
+parse_put(int argc, char **argv, struct put_order *order)
+{
+    const char *value;
+    bool bad = false;
+    for (int i = 0; i < argc && !bad; i++) {
+        if ((value = cli_option(argc, argv, &i, "--content-type", &bad)) != NULL)
+            order->type = value;
+        else if (argv[i][0] == '-')
+            return cli_usage("put", "unknown option %s; a file of that name is ./%s", argv[i],
+                             argv[i]);
+        else
+            argv[order->count++] = argv[i];
+    }
+    if (bad)
+        return CLI_USAGE;
+    order->files = argv;
+    order->target = order->count > 0 ? argv[--order->count] : "";
+    if (order->count == 0 || cli_parse_s3(order->target, &order->bucket, &order->key) != ERR_NONE)
+        return cli_usage("put", "needs FILE... and, last, s3://BUCKET/KEY or s3://BUCKET/PREFIX/");
+    order->folder = order->key.n == 0 || order->key.p[order->key.n - 1] == '/';
+    if (order->count > 1 && !order->folder)
+        return cli_usage("put", "%d files go into a folder, so end %s with '/'", order->count,
+                         order->target);
+    return CLI_DONE;
+}
+
+/* All files are tried; a server that is away ends it, and one failure is the exit code's. */
 enum cli_exit
 cli_put(struct cli *c, int argc, char **argv)
 {
-    struct slice bucket = SLICE_NONE, key = SLICE_NONE;
-    const char *file = NULL, *target = NULL, *type = NULL, *value = NULL;
-    struct stat st;
-    bool bad = false;
-    for (int i = 0; i < argc; i++) {
-        if ((value = cli_option(argc, argv, &i, "--content-type", &bad)) != NULL)
-            type = value;
-        else if (file == NULL)
-            file = argv[i];
-        else if (target == NULL)
-            target = argv[i];
-        else
-            return cli_usage("put", "unknown argument %s", argv[i]);
-    }
-    if (bad || target == NULL || cli_parse_s3(target, &bucket, &key) != ERR_NONE || key.n == 0)
-        return cli_usage("put", "needs FILE s3://BUCKET/KEY");
-    enum cli_exit code = cli_connect(c);
+    struct put_order order = {0};
+    enum cli_exit code = parse_put(argc, argv, &order);
+    if (code == CLI_DONE)
+        code = cli_connect(c);
     if (code != CLI_DONE)
         return code;
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        cli_complain("%s: %s", file, fd < 0 ? strerror(errno) : "not a regular file");
-        code = CLI_USAGE;
-    } else {
-        code = send_file(c, fd, st.st_size, type != NULL ? type : type_of(file), bucket, key);
+    for (int i = 0; i < order.count && code != CLI_UNREACHABLE; i++) {
+        enum cli_exit one = put_file(c, &order, order.files[i]);
+        if (one != CLI_DONE)
+            code = order.count == 1 || one == CLI_UNREACHABLE ? one : CLI_SOME_FAILED;
     }
-    if (fd >= 0)
-        close(fd);
     return code;
 }

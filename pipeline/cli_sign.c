@@ -40,6 +40,9 @@ request(const char *target, json_t *params, const char *expires)
     else if (expires != NULL &&
              (slice_to_u64(slice_str(expires), &seconds) != ERR_NONE || seconds > INT32_MAX))
         cli_usage("sign-url", "--expires must be a number of seconds");
+    else if (json_object_get(params, "preset") == NULL && json_object_get(params, "w") == NULL &&
+             json_object_get(params, "h") == NULL)
+        cli_usage("sign-url", "needs --preset NAME, or --width PX or --height PX or both");
     else if (!slice_is_utf8(bucket) || !slice_is_utf8(key))
         cli_usage("sign-url", "the name is not UTF-8");
     else

@@ -65,7 +65,9 @@ read_secret(const char *path, json_t *body)
     json_t *value = err == ERR_NONE ? json_stringn(secret.n > 0 ? secret.p : "", secret.n) : NULL;
     if (value == NULL)
         cli_complain("cannot read a secret from %s: %s", path,
-                     err != ERR_NONE ? err_text(err) : "it is not UTF-8");
+                     err == ERR_NOTFOUND ? "no such file"
+                     : err != ERR_NONE   ? err_text(err)
+                                         : "it is not UTF-8");
     else
         json_object_set_new(body, "secret", value);
     buf_fini(&text);

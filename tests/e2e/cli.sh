@@ -14,6 +14,8 @@ quiet() { same "$(dr status --json | json "[v['queue']['live'], v['queue']['batc
 start_server
 
 # ---- looking ----
+# The keys of `ls --json`, on one line.
+json_keys() { /usr/bin/python3 -c 'import json, sys; print(*[json.loads(v)["key"] for v in sys.stdin])'; }
 says() { # TEXT COMMAND...
     local text=$1 out
     shift
@@ -28,6 +30,18 @@ check "status as JSON" same "$(dr status --json | json "v['storage']")" ok
 # ---- put, explain, ls, get ----
 check "put" dr put "$samples/grey.jpg" "s3://photos/cli/grey.jpg"
 check "put of an awkward key" dr put "$samples/grey.jpg" "s3://photos/cli/a b+ü%.jpg"
+check "put of several files" dr put "$samples/grey.jpg" "$samples/parrots.png" s3://photos/several/
+check "each has its name" same "$(dr ls --json s3://photos/several/ | json_keys)" "several/grey.jpg several/parrots.png"
+check "put into a bucket" dr put "$samples/grey.jpg" s3://photos
+check "its name there" dr get s3://photos/grey.jpg got.named
+check_refused "several files under one name" "end s3://photos/one with '/'" \
+    dr put "$samples/grey.jpg" "$samples/parrots.png" s3://photos/one
+check_code "its exit code" 2 dr put "$samples/grey.jpg" "$samples/parrots.png" s3://photos/one
+check_refused "put with an unknown option" "unknown option --fast" dr put --fast "$samples/grey.jpg" s3://photos/one
+check_refused "one of several is missing" "absent.jpg" dr put absent.jpg "$samples/grey.jpg" s3://photos/rest/
+check_code "its exit code" 1 dr put absent.jpg "$samples/grey.jpg" s3://photos/rest/
+check "the other was stored" dr get s3://photos/rest/grey.jpg got.rest
+check_refused "put into no bucket names what and where" "s3://none/k/grey.jpg: " dr put "$samples/grey.jpg" s3://none/k/
 check "it becomes ready" within 30 is_ready cli/grey.jpg
 check "the awkward one too" within 30 is_ready "cli/a b+ü%.jpg"
 check "explain for people" says cli/grey.jpg/small.webp dr explain s3://photos/cli/grey.jpg
@@ -40,11 +54,12 @@ for mode in auto v2 v4; do
     check "get with --signature $mode" dr get --signature $mode s3://photos/cli/grey.jpg "got.$mode"
     check "the bytes of $mode" cmp "got.$mode" "$samples/grey.jpg"
 done
-check "ls stops at a slash" same "$(dr ls --json s3://photos/)" '{"prefix":"cli/"}'
+check "ls stops at a slash" same "$(dr ls --json s3://photos/cli)" '{"prefix":"cli/"}'
 check_refused "get of a key with a space by V2" space dr get --signature v2 "s3://photos/cli/a b+ü%.jpg" x
 check_code "its exit code" 2 dr get --signature v2 "s3://photos/cli/a b+ü%.jpg" x
 check "get of that key by itself" dr get "s3://photos/cli/a b+ü%.jpg" got.awkward
 check "its bytes" cmp got.awkward "$samples/grey.jpg"
+check "get to -" same "$(dr get s3://photos/cli/grey.jpg - | sha256sum)" "$(sha256sum <"$samples/grey.jpg")"
 check "get to standard output" same "$(dr get s3://photos/cli/grey.jpg | sha256sum)" "$(sha256sum <"$samples/grey.jpg")"
 
 # ---- exit codes ----
@@ -55,6 +70,16 @@ check_code "no command" 2 dr
 check_code "an unknown command" 2 dr develop
 check_code "an unknown option" 2 dr ls --fast s3://photos
 check_code "no s3 URL" 2 dr ls photos
+for mode in v2 v4; do
+    check_refused "a missing key is named, $mode" "s3://photos/none: The specified key does not exist" \
+        dr get --signature $mode s3://photos/none x
+done
+check_refused "a wrong time to wait" "not \"soon\"" dr wait --timeout soon s3://photos/none
+check_code "its exit code" 2 dr wait --timeout soon s3://photos/none
+check_refused "a batch that is not there" "no such batch" dr reprocess --attach 999999
+check_refused "a picture without a size" "needs --preset" dr sign-url s3://photos/cli/grey.jpg
+check_code "its exit code" 2 dr sign-url s3://photos/cli/grey.jpg
+check "help of a command" says "usage: darkroom put" dr help put
 check_code "nobody there" 3 dr --endpoint-url http://127.0.0.1:1 status
 check_code "no server on the directory" 3 dr --data nowhere status
 check_code "wrong keys" 1 \
@@ -79,6 +104,9 @@ check "the others stay" same "$(dr functions get metadata --json | json "sorted(
 check_refused "a memory that is too small" memory dr functions set metadata --memory 64
 check_code "its exit code" 2 dr functions set metadata --memory 64
 check_code "an unknown function" 1 dr functions get developer
+check_refused "its sentence" "no such function" dr functions get developer
+check_refused "presets of what makes none" "--presets are of thumbnail" \
+    dr functions set metadata --presets "$samples/presets.json"
 echo '[{"name": "Not Good", "width": 1, "height": 1}]' >bad.json
 check_refused "a bad preset" name dr functions set thumbnail --presets bad.json
 check_refused "a loop" "" dr functions set thumbnail --env DERIVED_BUCKET=photos
