@@ -148,7 +148,7 @@ def test_each_kind_costs_one_attempt(s):
         equal([a["outcome"] for a in told], [outcome], "outcomes of " + kind)
         contains(told[0]["reason"], reason, kind)
         if outcome == "timeout":
-            true(told[0]["run_us"] >= 999000, "%s ended after %d us" % (kind, told[0]["run_us"]))
+            true(told[0]["run_us"] >= 900000, "%s ended after %d us" % (kind, told[0]["run_us"]))
         equal(s.settled(kind + "-good", put(s, kind + "-good"))["ready"], True, "after " + kind)
     until(lambda: not left_behind(s, PROGRAM), "nothing left behind")
     ready(s, 2)
@@ -208,14 +208,14 @@ def start_fails(name, program, problem):
     t = server(name, program).start()
     try:
         until(lambda: problem in health(t)["workers"]["problem"], "health tells: " + problem)
-        equal(health(t)["status"], "degraded", "status of health")
+        until(lambda: health(t)["status"] == "degraded", "health is degraded")
         put(t, "waits")
         contains(t.cli("status").stdout, problem, "darkroom status")
         until(lambda: t.workers()[0]["restarts"] >= 2, "restarts are counted")
         equal(attempts(t, "waits"), [], "attempts")
         link(os.path.basename(program), BAD)
         until(lambda: health(t)["status"] == "ok", "health is ok")
-        equal(health(t)["workers"]["problem"], "", "the problem")
+        until(lambda: health(t)["workers"]["problem"] == "", "no problem is told")
         equal(t.settled("waits")["ready"], True, "ready")
         equal(len(attempts(t, "waits")), 1, "attempts")
     finally:
@@ -242,7 +242,7 @@ def test_a_program_that_says_a_problem(s):
     try:
         until(lambda: "worker cannot work: no codec was willing" in health(t)["workers"]["problem"],
               "health tells it")
-        equal(health(t)["status"], "degraded", "status of health")
+        until(lambda: health(t)["status"] == "degraded", "health is degraded")
     finally:
         equal(t.stop(), 0, "exit code")
 
@@ -278,8 +278,8 @@ def on_an_old_kernel(mode, check):
 def test_an_incomplete_sandbox_is_told(s):
     def check(t):
         equal(t.put_settled("a.jpg", darkroom.sample("grey.jpg"))["ready"], True, "ready")
-        contains(health(t)["workers"]["sandbox_missing"], "landlock", "health")
-        equal(health(t)["status"], "ok", "status of health")
+        until(lambda: "landlock" in health(t)["workers"]["sandbox_missing"], "health tells it")
+        until(lambda: health(t)["status"] == "ok", "health is ok all the same")
     on_an_old_kernel("auto", check)
 
 
@@ -287,7 +287,7 @@ def test_an_incomplete_sandbox_is_refused_where_it_is_required(s):
     def check(t):
         until(lambda: "the sandbox is incomplete: no landlock" in health(t)["workers"]["problem"],
               "health tells it")
-        equal(health(t)["status"], "degraded", "status of health")
+        until(lambda: health(t)["status"] == "degraded", "health is degraded")
         t.s3().put_object(Bucket="photos", Key="waits.jpg", Body=darkroom.sample("grey.jpg"))
         equal(attempts(t, "waits.jpg"), [], "attempts")
     on_an_old_kernel("require", check)
