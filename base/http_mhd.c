@@ -230,8 +230,8 @@ refuse(struct http_conn *c, struct http_verdict v)
 }
 
 /* The library would say "100 Continue" also when there is no body to wait for, and then, with
- * another request behind this one, asks for the reply where it does not take it. RFC 9110 section
- * 10.1.1 lets us leave it out: the field is ours alone from here on. */
+ * another request behind this one, asks for the reply where it does not take it. So the field is
+ * ours alone from here on. */
 static bool
 hide_expect(struct http_conn *c)
 {
@@ -247,6 +247,17 @@ hide_expect(struct http_conn *c)
         *value = copy;
     }
     return true;
+}
+
+/* Whoever announces a body of no bytes is told to go on with it. RFC 9110 section 10.1.1 lets us
+ * leave that out, but botocore then takes the status of this answer for the next one's. */
+static void
+say_continue(struct http_conn *c)
+{
+    struct slice text = SLICE_LIT("HTTP/1.1 100 Continue\r\n\r\n");
+    if (c->expects_continue && !c->request.has_body &&
+        !http_front_tell(c->mhd, c->guard, text.p, text.n))
+        c->cut = true; /* it does not read what it was sent before */
 }
 
 /* ---- the steps of a request ---- */
@@ -311,6 +322,7 @@ on_head(struct http_conn *c, const char *method, const char *version)
         v = (struct http_verdict){503, "out of memory"};
     if (v.status != 0)
         return refuse(c, v);
+    say_continue(c);
     set_state(c, HTTP_BEGUN);
     c->server->router(c->server->router_arg, r);
     if (!http_replied(r) && r->service == NULL)

@@ -154,9 +154,9 @@ reason_of(unsigned status)
     }
 }
 
-/* A client that does not read what it was sent before gets a close instead. */
-static bool
-tell(struct MHD_Connection *mhd, const struct http_guard_conn *c, const char *p, size_t n)
+bool
+http_front_tell(struct MHD_Connection *mhd, const struct http_guard_conn *c, const char *p,
+                size_t n)
 {
     const union MHD_ConnectionInfo *tls =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
@@ -187,7 +187,8 @@ MHD_queue_response(struct MHD_Connection *mhd, unsigned status, struct MHD_Respo
                      "Content-Length: 0\r\n\r\n",
                      status, reason_of(status), date);
     CHK(n > 0 && (size_t)n < sizeof head);
-    if (tell(mhd, c, head, (size_t)n))
+    /* A client that does not read what it was sent before gets a close alone. */
+    if (http_front_tell(mhd, c, head, (size_t)n))
         http_guard_linger(c);
     return MHD_NO;
 }

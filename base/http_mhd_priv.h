@@ -41,11 +41,11 @@ struct http_conn {
 
     struct slice target;   /* copy */
     const char *target_at; /* in the library's buffer */
-    bool expects_continue;
-    bool active;      /* begin() was called: gone() is due */
-    bool suspended;   /* only the HTTP thread reads or writes it */
-    bool holding;     /* before_reply() was called */
-    atomic_bool lent; /* between http_suspend() and http_resume() */
+    bool expects_continue; /* also of a body of no bytes */
+    bool active;           /* begin() was called: gone() is due */
+    bool suspended;        /* only the HTTP thread reads or writes it */
+    bool holding;          /* before_reply() was called */
+    atomic_bool lent;      /* between http_suspend() and http_resume() */
 
     /* http_collect() */
     int64_t body_reserved;
@@ -104,6 +104,10 @@ struct http_guard_conn *http_front_watched(int fd);
 /* The library's own MHD_queue_response(). */
 enum MHD_Result http_front_queue(struct MHD_Connection *mhd, int status,
                                  struct MHD_Response *response);
+/* Writes to the connection past the library, which must have nothing left to send. False: not all
+ * of it could be sent at once. */
+bool http_front_tell(struct MHD_Connection *mhd, const struct http_guard_conn *c, const char *p,
+                     size_t n);
 
 /* Hands the reply to the library. MHD_NO: cut the connection. */
 enum MHD_Result http_reply_queue(struct http_conn *c);

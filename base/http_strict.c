@@ -294,7 +294,7 @@ http_strict(const struct http_head *h, struct http_request *r, bool *expects_con
         return bad(framing.hosts > 1 ? "more than one Host" : "no Host");
     if (!split_authority(framing.host, &r->host))
         return bad("malformed Host");
-    *expects_continue =
-        !http10 && r->has_body && slice_ieqs(http_field(r, "Expect"), "100-continue");
+    *expects_continue = !http10 && (r->has_body || r->content_length == 0) &&
+                        slice_ieqs(http_field(r, "Expect"), "100-continue");
     return check_target(r, framing.host);
 }
