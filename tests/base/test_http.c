@@ -506,6 +506,10 @@ test_expect_without_body(void **state)
     raw_expect(fd, 200, "/2");
     raw_say(fd, "PUT /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nExpect: 100-continue\r\n"
                 "Expect: 100-continue\r\n\r\n" GET("/later"));
+    struct raw_answer a;
+    raw_hear(fd, &a, true);
+    assert_int_equal(a.status, 100);
+    buf_fini(&a.all);
     raw_expect(fd, 200, "");
     raw_expect(fd, 200, "late");
     close(fd);
