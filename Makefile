@@ -204,7 +204,7 @@ soak-pictures: all ## Verdict, time and memory of every file: PICTURES=dir[:dir.
 
 test: ## Everything CI runs
 	@tools/deps.sh test
-	@$(MAKE) --no-print-directory all unit-programs $(PLANTS) $(FAULT_SHIM)
+	@$(MAKE) --no-print-directory all $(BADWORKER) $(PLANTS) $(FAULT_SHIM)
 	@$(MAKE) --no-print-directory CC=clang all
 	@$(MAKE) --no-print-directory SAN=address,undefined all unit-programs
 	@$(MAKE) --no-print-directory fuzz-programs
