@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# Runs alone: it measures how soon the server answers.
 """Workers that misbehave on purpose, do not start, or are held while the server stops: the server
 lives, each failed attempt is told with its reason, everybody else's pictures are made.
 
