@@ -1,6 +1,6 @@
 /*
  * Planted bugs, for the crash tests alone: a harness that has never seen a loss proves nothing, so
- * tests/crash/powercut.py, faults.py, fulldisk.py and bitflips.py build the server once with each
+ * tests/crash/{powercut,faults,fulldisk,bitflips,model}.py build the server once with each
  * of theirs and must catch it. Nothing else defines a PLANT_ macro; without one the constants are 0
  * and the compiler drops the branches.
  */
@@ -50,6 +50,11 @@ enum {
     plant_no_check = 1,
 #else
     plant_no_check = 0,
+#endif
+#ifdef PLANT_NO_FENCE /* results of an older generation are committed */
+    plant_no_fence = 1,
+#else
+    plant_no_fence = 0,
 #endif
 };
 

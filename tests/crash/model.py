@@ -40,6 +40,9 @@ DIRECTOR_EVERY = 4  # steps of clients
 CLIENTS = 4
 PLAIN, VERSIONED = "photos", "vault"
 KEYS = 3  # of a client in each bucket
+OVERTAKE_LOOKS = 60
+PLANTS = ("no_fence",)
+PLANT_STEPS = 2000
 SHARED = (PLAIN, "shared.png")
 LARGE = 70000  # above 64 KiB bytes are a file
 LEVELS = (0, 51, 102, 153, 204, 255)
@@ -98,13 +101,13 @@ class Contents:
         self.count = 0
         self.made = {}  # sha256 -> Version without id
 
-    def make(self, rng, kind):
+    def make(self, rng, kind, big=False):
         with self.lock:
             self.count += 1
             n = self.count
         at = n % COLOURS
         colour = tuple(LEVELS[at // len(LEVELS) ** i % len(LEVELS)] for i in range(3))
-        side = 1200 if rng.random() < 0.15 else 90  # some keep a worker for a while
+        side = 1200 if big or rng.random() < 0.15 else 90  # some keep a worker for a while
         body = darkroom.plain_png(side + n // COLOURS % 60, side, colour) + b"%d" % n
         if kind == "picture" and rng.random() < 0.2:
             body += bytes(LARGE)
@@ -129,7 +132,8 @@ class Client(threading.Thread):
         self.last = self.keys[0]
         self.client = self.life = None
         self.steps = ((self.put, 30), (self.delete, 10), (self.copy, 6), (self.upload, 6),
-                      (self.demand, 20), (self.remove, 12), (self.shared, 8), (self.read, 8))
+                      (self.demand, 20), (self.remove, 12), (self.shared, 8), (self.read, 8),
+                      (self.overtake, 8))
 
     def run(self):
         choices, weights = zip(*self.steps)
@@ -267,6 +271,29 @@ class Client(threading.Thread):
             self.call("PUT", "/%s/%s" % SHARED, body=body)
         else:
             self.call("DELETE", "/%s/%s" % SHARED)
+
+    def overtake(self):
+        """A picture is overwritten while its invocation runs: whatever is served meanwhile is of the
+        version that it names. (Only where versions have names.)"""
+        key = self.rng.choice([k for k in self.keys if k.name[0] == VERSIONED])
+        for looks in (self.rng.randrange(12), OVERTAKE_LOOKS):
+            body, v = self.run_.contents.make(self.rng, "picture", big=True)
+            self.change(key, self.with_new(key, v), 200, "PUT", body=body)
+            for _ in range(looks):
+                if not key.versions or self.thumbnail(key) == key.versions[0].id:
+                    break
+
+    def thumbnail(self, key):
+        """The version that the served one names."""
+        reply = self.call("GET", "/%s-derived/%s/small.webp" % key.name)
+        if reply is None or reply.status != 200:
+            return None
+        named = reply.headers.get("x-amz-meta-source-version")
+        for v in key.versions:
+            if v.id == named:
+                colour_check(self.problems, "thumbnail of %s, version %s" % (key.name, named),
+                             reply.body, v)
+        return named
 
     def read(self):
         """What was written is read at once."""
@@ -563,9 +590,9 @@ class Notices:
 # ---- running ----
 
 class Run:
-    def __init__(self, seed):
-        self.seed, self.round = seed, 0
-        self.server = crashlib.Server("data")
+    def __init__(self, seed, steps, data="data", program=None):
+        self.seed, self.step_count, self.round = seed, steps, 0
+        self.server = crashlib.Server(data, program)
         self.server.settings.update(queue={"retry_base_ms": 20}, image={"demand_wait_ms": 1500})
         self.server.checkpoint_bytes(1 << 20)
         self.lives = lives.Lives(self.server)
@@ -602,9 +629,9 @@ class Run:
         self.director.presets(LISTS[0])
 
     def steps(self):
-        while self.claimed < STEPS:
+        while self.claimed < self.step_count:
             self.round += 1
-            self.limit = min(self.claimed + ROUND_STEPS, STEPS)
+            self.limit = min(self.claimed + ROUND_STEPS, self.step_count)
             clients = [Client(self, i) for i in range(CLIENTS)]
             for c in clients:
                 c.start()
@@ -634,10 +661,27 @@ class Run:
         self.problems.check()
 
 
+def catches(seed, plant):
+    """The run is void unless the model catches a server with the planted bug (base/plant.h)."""
+    run = Run(seed, PLANT_STEPS, "planted", crashlib.planted_program(plant))
+    try:
+        run.prepare()
+        run.steps()
+    except darkroom.Failed as e:
+        print("%s: caught in %d steps: %s" % (plant, run.claimed, str(e)[:160]))
+        return
+    finally:
+        run.server.kill()
+    raise darkroom.Failed("not caught in %d steps: the run is void" % PLANT_STEPS)
+
+
 def main():
     crashlib.set_up()
     os.environ.setdefault("SEED", os.environ.get("MODEL_SEED", ""))
-    run = Run(crashlib.seed_of())
+    seed = crashlib.seed_of()
+    for plant in PLANTS:
+        darkroom.report("catches the planted bug " + plant, lambda: catches(seed, plant))
+    run = Run(seed, STEPS)
     good = False
     try:
         run.prepare()
