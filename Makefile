@@ -124,6 +124,11 @@ $(OUT)/tests/functions/test_image%: $(OUT)/tests/functions/test_image%.o $(TEST_
 	@$(CC) $(LDFLAGS) -o $@ $< $(TEST_HELP) $(WORKER_OBJ) $(LIBS) $(WORKER_LIBS) $(TEST_LIBS) \
 	    -ljpeg -lheif
 
+$(OUT)/tests/pipeline/test_cli_%: $(OUT)/tests/pipeline/test_cli_%.o \
+		$(OUT)/pipeline/cli_%.o $(OUT)/libbase.a
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB_JANSSON) $(LIB_CRYPTO) $(LIB_CMOCKA) -lm
+
 # A worker program that misbehaves on purpose, in the real worker's sandbox if it is asked to.
 BADWORKER := $(OUT)/tests/lib/badworker
 $(BADWORKER): $(call obj,tests/lib/badworker.c functions/sandbox.c) $(OUT)/libfunctions.a \
@@ -227,6 +232,9 @@ bench-images: all ## Thumbnails against libjpeg-turbo, sharp, libvips and ImageM
 	@tools/deps.sh bench
 	@tests/bench/run.sh images
 
+man: all ## man/darkroom.1 from the option tables of the CLI
+	@./darkroom man-page > man/darkroom.1
+
 format: ## clang-format all sources
 	@clang-format -i $$(git ls-files '*.c' '*.h' | grep -v _list.h)
 
@@ -234,6 +242,10 @@ install: all ## Into $(DESTDIR)$(PREFIX)
 	install -D -m 755 darkroomd $(DESTDIR)$(PREFIX)/bin/darkroomd
 	install -D -m 755 darkroom $(DESTDIR)$(PREFIX)/bin/darkroom
 	install -D -m 755 darkroom-worker $(DESTDIR)$(PREFIX)/libexec/darkroom/darkroom-worker
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	./darkroom completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/darkroom
+	./darkroom completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_darkroom
 	for m in man/*.1 man/*.8; do install -D -m 644 $$m \
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 
@@ -245,8 +257,8 @@ help: ## This list
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
         check-structure check-e2e check-crash check-fault soak-kill9 soak-model \
-        soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-images format \
-        install clean help
+        soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-images man \
+        format install clean help
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

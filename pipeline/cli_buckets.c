@@ -2,29 +2,16 @@
 
 #include <stdio.h>
 
-enum cli_exit
-cli_buckets(struct cli *c, int argc, char **argv)
+static enum cli_exit
+add(struct cli *c, int argc, char **argv)
 {
-    const char *name = NULL;
-    bool is_public = false;
-    if (argc < 1 || strcmp(argv[0], "add") != 0)
-        return cli_usage("buckets", "needs add NAME");
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--public") == 0)
-            is_public = true;
-        else if (name == NULL && argv[i][0] != '-')
-            name = argv[i];
-        else
-            return cli_usage("buckets", "unknown argument %s", argv[i]);
-    }
-    if (name == NULL)
-        return cli_usage("buckets", "needs a name");
-    enum cli_exit code = cli_connect(c);
-    if (code != CLI_DONE)
-        return code;
+    enum cli_exit code = CLI_DONE;
+    const char *name = argv[0];
+    bool is_public = cli_flag_on(c, "public");
+    (void)argc;
     json_t *body = json_pack("{ss sb}", "bucket", name, "public", is_public);
     if (body == NULL)
-        return cli_usage("buckets", "the name is not UTF-8");
+        return cli_usage(c, "the name is not UTF-8");
     json_t *answer = cli_call(c, "POST", "/_/buckets", SLICE_NONE, body, &code);
     if (answer != NULL && c->json)
         cli_print_json(answer);
@@ -35,3 +22,21 @@ cli_buckets(struct cli *c, int argc, char **argv)
     json_decref(answer);
     return code;
 }
+
+static const struct cli_flag add_flags[] = {
+    {"public", NULL, "let anyone GET the thumbnails", CLI_TEXT, 0, 0},
+    {0},
+};
+
+static const struct cli_verb verbs[] = {
+    {.name = "add",
+     .arguments = "NAME",
+     .summary = "bucket, derived bucket, table and rules in one step",
+     .flags = add_flags,
+     .example = "buckets add --public holiday",
+     .run = add},
+    {0},
+};
+
+const struct cli_command cli_command_buckets = {
+    .name = "buckets", .summary = "buckets whose uploads become thumbnails", .verbs = verbs};

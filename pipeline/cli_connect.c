@@ -28,17 +28,19 @@ copy_slice(struct slice s)
 static const char *
 data_dir(const struct cli *c)
 {
-    return c->data_dir != NULL ? c->data_dir : DATA_DIR_DEFAULT;
+    const char *dir = cli_flag_str(c, "data");
+    return dir != NULL ? dir : DATA_DIR_DEFAULT;
 }
 
 static enum cli_exit
 find_endpoint(struct cli *c)
 {
     const char *env = getenv("AWS_ENDPOINT_URL");
+    const char *option = cli_flag_str(c, "endpoint-url");
     char path[PATH_MAX];
     struct buf text;
-    if (c->endpoint_option != NULL || (env != NULL && env[0] != '\0' && c->data_dir == NULL)) {
-        c->endpoint = copy_slice(slice_str(c->endpoint_option != NULL ? c->endpoint_option : env));
+    if (option != NULL || (env != NULL && env[0] != '\0' && !cli_flag_on(c, "data"))) {
+        c->endpoint = copy_slice(slice_str(option != NULL ? option : env));
         return CLI_DONE;
     }
     snprintf(path, sizeof path, "%s/endpoint", data_dir(c));
@@ -104,12 +106,17 @@ enum cli_exit
 cli_connect(struct cli *c)
 {
     struct buf why;
+    if (c->http != NULL)
+        return CLI_DONE;
     enum cli_exit code = find_endpoint(c);
     if (code == CLI_DONE)
         code = find_keys(c);
-    if (code != CLI_DONE)
+    if (code != CLI_DONE) {
+        cli_disconnect(c);
         return code;
+    }
     const char *env = getenv("AWS_CA_BUNDLE");
+    c->ca_file = cli_flag_str(c, "ca-file");
     if (c->ca_file == NULL && env != NULL && env[0] != '\0')
         c->ca_file = env;
     buf_init(&why, CLI_WHY_MAX);
@@ -167,6 +174,7 @@ cli_try(struct cli *c, const char *method, const char *path, struct slice query,
 {
     json_t *answer = NULL;
     struct buf why;
+    CHK(c->http != NULL);
     buf_init(&why, CLI_WHY_MAX);
     if (exchange(c, method, path, query, NULL, status, &answer, &why) != ERR_NONE)
         *status = 0;
@@ -181,8 +189,10 @@ cli_call(struct cli *c, const char *method, const char *path, struct slice query
     json_t *answer = NULL;
     struct buf why;
     int status = 0;
+    *code = cli_connect(c);
+    if (*code != CLI_DONE)
+        return NULL;
     buf_init(&why, CLI_WHY_MAX);
-    *code = CLI_DONE;
     if (exchange(c, method, path, query, body, &status, &answer, &why) != ERR_NONE) {
         cli_complain("cannot reach the server: %s", why.p);
         *code = CLI_UNREACHABLE;

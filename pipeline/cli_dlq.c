@@ -1,4 +1,3 @@
-#include "base/err.h"
 #include "pipeline/cli.h"
 
 #include <inttypes.h>
@@ -16,11 +15,12 @@ print_row(const json_t *d)
 }
 
 static enum cli_exit
-list(struct cli *c)
+list(struct cli *c, int argc, char **argv)
 {
     enum cli_exit code = CLI_DONE;
     int64_t after = 0, total = 0;
     size_t got = 0;
+    (void)argc, (void)argv;
     do {
         struct buf query;
         size_t i;
@@ -52,12 +52,17 @@ list(struct cli *c)
 }
 
 static enum cli_exit
-show(struct cli *c, struct slice query)
+show(struct cli *c, int argc, char **argv)
 {
+    struct buf query;
     enum cli_exit code = CLI_DONE;
     const char *name;
     json_t *value;
-    json_t *d = cli_call(c, "GET", "/_/dlq", query, NULL, &code);
+    (void)argc;
+    buf_init(&query, 64);
+    remote_query_add(&query, "id", slice_str(argv[0]));
+    json_t *d = cli_call(c, "GET", "/_/dlq", buf_slice(&query), NULL, &code);
+    buf_fini(&query);
     if (d == NULL)
         return code;
     if (c->json) {
@@ -79,18 +84,27 @@ show(struct cli *c, struct slice query)
     return code;
 }
 
-/* The server does at most a page per call; with `all` it is asked until nothing is left. */
+/* One dead letter, or all: the server does a page per call, so it is asked until none is left. */
 static enum cli_exit
-change(struct cli *c, const char *method, struct slice query, bool all, const char *done)
+change(struct cli *c, const char *method, const char *id, const char *done)
 {
+    struct buf query;
     enum cli_exit code = CLI_DONE;
     int64_t total = 0, count = 0;
+    if ((id != NULL) == cli_flag_on(c, "all"))
+        return cli_usage(c, "needs an ID or --all");
+    buf_init(&query, 128);
+    if (strcmp(method, "POST") == 0)
+        remote_query_add(&query, "action", SLICE_LIT("redrive"));
+    if (id != NULL)
+        remote_query_add(&query, "id", slice_str(id));
     do {
-        json_t *answer = cli_call(c, method, "/_/dlq", query, NULL, &code);
+        json_t *answer = cli_call(c, method, "/_/dlq", buf_slice(&query), NULL, &code);
         count = json_get_int(answer, "count", 0);
         total += count;
         json_decref(answer);
-    } while (all && code == CLI_DONE && count > 0);
+    } while (id == NULL && code == CLI_DONE && count > 0);
+    buf_fini(&query);
     if (code != CLI_DONE)
         return code;
     if (c->json)
@@ -100,36 +114,39 @@ change(struct cli *c, const char *method, struct slice query, bool all, const ch
     return CLI_DONE;
 }
 
-enum cli_exit
-cli_dlq(struct cli *c, int argc, char **argv)
+static enum cli_exit
+redrive(struct cli *c, int argc, char **argv)
 {
-    struct buf query;
-    uint64_t id = 0;
-    bool all = argc == 2 && strcmp(argv[1], "--all") == 0;
-    bool one = argc == 2 && slice_to_u64(slice_str(argv[1]), &id) == ERR_NONE && id != 0;
-    const char *what = argc > 0 ? argv[0] : "";
-    bool is_list = strcmp(what, "list") == 0 && argc == 1;
-    bool is_show = strcmp(what, "show") == 0 && one;
-    bool is_redrive = strcmp(what, "redrive") == 0 && (one || all);
-    bool is_purge = strcmp(what, "purge") == 0 && (one || all);
-    if (!is_list && !is_show && !is_redrive && !is_purge)
-        return cli_usage("dlq", "needs list, show ID, redrive ID|--all, or purge ID|--all");
-    enum cli_exit code = cli_connect(c);
-    if (code != CLI_DONE)
-        return code;
-    buf_init(&query, 128);
-    if (is_redrive)
-        remote_query_add(&query, "action", SLICE_LIT("redrive"));
-    if (one)
-        remote_query_add(&query, "id", slice_str(argv[1]));
-    if (is_list)
-        code = list(c);
-    else if (is_show)
-        code = show(c, buf_slice(&query));
-    else if (is_redrive)
-        code = change(c, "POST", buf_slice(&query), all, "redriven");
-    else
-        code = change(c, "DELETE", buf_slice(&query), all, "purged");
-    buf_fini(&query);
-    return code;
+    return change(c, "POST", argc > 0 ? argv[0] : NULL, "redriven");
 }
+
+static enum cli_exit
+purge(struct cli *c, int argc, char **argv)
+{
+    return change(c, "DELETE", argc > 0 ? argv[0] : NULL, "purged");
+}
+
+static const struct cli_flag change_flags[] = {
+    {"all", NULL, "every dead letter", CLI_TEXT, 0, 0},
+    {0},
+};
+
+static const struct cli_verb verbs[] = {
+    {.name = "list", .arguments = "", .summary = "all dead letters", .run = list},
+    {.name = "show", .arguments = "ID", .summary = "all that is known of one", .run = show},
+    {.name = "redrive",
+     .arguments = "[ID]",
+     .summary = "try again",
+     .flags = change_flags,
+     .example = "dlq redrive --all",
+     .run = redrive},
+    {.name = "purge",
+     .arguments = "[ID]",
+     .summary = "drop for good",
+     .flags = change_flags,
+     .run = purge},
+    {0},
+};
+
+const struct cli_command cli_command_dlq = {
+    .name = "dlq", .summary = "events that failed for good: see, try again, drop", .verbs = verbs};

@@ -1,24 +1,15 @@
 /*
- * explain: the story of one object in the order it happened. wait: until the objects are ready,
- * then one block per picture.
+ * explain: the story of one object in the order it happened.
  */
-#include "base/chk.h"
-#include "base/clock.h"
-#include "base/err.h"
 #include "pipeline/cli.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 
-#define POLL_MS 20
-#define WAIT_S_DEFAULT 60
-#define WAIT_S_MAX 86400
-#define READY_MS_SHOWN 60000
 #define QUERY_MAX 8192
 
-static json_t *
-story_of(struct cli *c, struct slice bucket, struct slice key, enum cli_exit *code)
+json_t *
+cli_story(struct cli *c, struct slice bucket, struct slice key, enum cli_exit *code)
 {
     struct buf query;
     buf_init(&query, QUERY_MAX);
@@ -28,8 +19,6 @@ story_of(struct cli *c, struct slice bucket, struct slice key, enum cli_exit *co
     buf_fini(&query);
     return story;
 }
-
-/* ---- explain ---- */
 
 /* Foreign text of an object member. */
 static void
@@ -143,14 +132,14 @@ is_unknown(const json_t *story)
            json_array_size(json_object_get(story, "dead_letters")) == 0;
 }
 
-enum cli_exit
-cli_explain(struct cli *c, int argc, char **argv)
+static enum cli_exit
+explain(struct cli *c, int argc, char **argv)
 {
-    struct slice bucket = SLICE_NONE, key = SLICE_NONE;
-    if (argc != 1 || cli_parse_s3(argv[0], &bucket, &key) != ERR_NONE || key.n == 0)
-        return cli_usage("explain", "needs s3://BUCKET/KEY");
-    enum cli_exit code = cli_connect(c);
-    json_t *story = code == CLI_DONE ? story_of(c, bucket, key, &code) : NULL;
+    struct slice bucket, key;
+    enum cli_exit code = CLI_DONE;
+    (void)argc;
+    cli_s3(argv[0], &bucket, &key);
+    json_t *story = cli_story(c, bucket, key, &code);
     if (story == NULL)
         return code;
     if (c->json) {
@@ -168,128 +157,13 @@ cli_explain(struct cli *c, int argc, char **argv)
     return code;
 }
 
-/* ---- wait ---- */
+static const struct cli_verb verbs[] = {
+    {.arguments = "s3://BUCKET/KEY",
+     .summary = "the whole story of one object",
+     .example = "explain s3://photos/cat.jpg",
+     .run = explain},
+    {0},
+};
 
-/* -1 not yet, 0 ended otherwise (skipped, failed, nothing to wait for), 1 ready. */
-static int
-verdict(const json_t *story)
-{
-    const char *preset;
-    json_t *state;
-    const json_t *item = json_object_get(story, "item");
-    if (!json_is_object(item) || json_array_size(json_object_get(story, "events")) > 0)
-        return json_is_object(json_object_get(story, "object")) && json_is_object(item) ? -1 : 0;
-    json_object_foreach(json_object_get(item, "state"), preset, state)
-    {
-        if (strcmp(json_string_value(state) == NULL ? "" : json_string_value(state), "ready") != 0)
-            return 0;
-    }
-    return json_is_true(json_object_get(item, "ready"));
-}
-
-static int64_t
-time_of(const json_t *object, const char *name)
-{
-    int64_t ms = 0;
-    return clock_parse(cli_str(object, name), &ms) == ERR_NONE ? ms : 0;
-}
-
-static void
-print_presets(const json_t *item)
-{
-    const char *preset;
-    json_t *state;
-    json_object_foreach(json_object_get(item, "state"), preset, state)
-    {
-        const json_t *t = json_object_get(json_object_get(item, "thumbnails"), preset);
-        printf("  %-12s ", preset);
-        if (!json_is_object(t)) {
-            cli_print_text(json_get_str(json_object_get(item, "state"), preset));
-            putchar('\n');
-            continue;
-        }
-        printf("%4" PRId64 " x %-4" PRId64 " %8" PRId64 " bytes  ", json_get_int(t, "width", 0),
-               json_get_int(t, "height", 0), json_get_int(t, "size", 0));
-        printf("/%s/", cli_str(t, "bucket"));
-        cli_print_text(json_get_str(t, "key"));
-        putchar('\n');
-    }
-}
-
-static void
-print_picture(const json_t *story)
-{
-    const json_t *item = json_object_get(story, "item");
-    const json_t *exif = json_object_get(item, "exif");
-    int64_t ready_ms = time_of(item, "ready_at") - time_of(item, "uploaded_at");
-    cli_print_text(json_get_str(story, "key"));
-    if (json_get_int(item, "width", 0) > 0)
-        printf("  %s %" PRId64 " x %" PRId64, cli_str(item, "format"),
-               json_get_int(item, "width", 0), json_get_int(item, "height", 0));
-    if (json_get_str(exif, "camera_model").n > 0)
-        print_member("  ", exif, "camera_model");
-    if (json_get_str(item, "dominant_color").n > 0)
-        print_member("  ", item, "dominant_color");
-    if (time_of(item, "ready_at") != 0 && ready_ms < READY_MS_SHOWN)
-        printf("  ready %" PRId64 " ms after the PUT", ready_ms);
-    else if (time_of(item, "ready_at") != 0) /* made again later */
-        printf("  ready since %s", cli_str(item, "ready_at"));
-    putchar('\n');
-    print_presets(item);
-}
-
-enum cli_exit
-cli_wait(struct cli *c, int argc, char **argv)
-{
-    int64_t seconds = WAIT_S_DEFAULT;
-    int count = 0, missing = 0;
-    bool bad = false;
-    const char *value;
-    for (int i = 0; i < argc; i++) {
-        uint64_t v = 0;
-        if ((value = cli_option(argc, argv, &i, "--timeout", &bad)) != NULL) {
-            if (bad)
-                return CLI_USAGE;
-            if (slice_to_u64(slice_str(value), &v) != ERR_NONE || v > WAIT_S_MAX)
-                return cli_usage("wait", "--timeout needs seconds, 0 to %d, not \"%s\"", WAIT_S_MAX,
-                                 value);
-            seconds = (int64_t)v;
-        } else {
-            argv[count++] = argv[i];
-        }
-    }
-    if (count == 0)
-        return cli_usage("wait", "needs s3://BUCKET/KEY...");
-    enum cli_exit code = cli_connect(c);
-    int64_t deadline_ms = clock_mono_ms() + seconds * 1000;
-    for (int i = 0; i < count && code == CLI_DONE; i++) {
-        struct slice bucket = SLICE_NONE, key = SLICE_NONE;
-        json_t *story = NULL;
-        int state = -1;
-        if (cli_parse_s3(argv[i], &bucket, &key) != ERR_NONE || key.n == 0)
-            return cli_usage("wait", "%s is no s3://BUCKET/KEY", argv[i]);
-        while (state < 0 && (story = story_of(c, bucket, key, &code)) != NULL) {
-            state = verdict(story);
-            if (state >= 0 || clock_mono_ms() >= deadline_ms)
-                break;
-            json_decref(story);
-            story = NULL;
-            poll(NULL, 0, POLL_MS);
-        }
-        missing += state != 1;
-        if (story != NULL && c->json)
-            cli_print_json(story);
-        else if (story != NULL && json_is_object(json_object_get(story, "object")))
-            print_picture(story);
-        if (story != NULL && !json_is_object(json_object_get(story, "object")))
-            cli_complain("%s: no such object", argv[i]);
-        else if (story != NULL && !json_is_object(json_object_get(story, "item")))
-            cli_complain("%s: nothing is made of it (no rule for its bucket and name)", argv[i]);
-        if (story != NULL && state < 0)
-            cli_complain("%s is not ready after %" PRId64 " s", argv[i], seconds);
-        json_decref(story);
-    }
-    if (code != CLI_DONE)
-        return code;
-    return missing == 0 ? CLI_DONE : CLI_SOME_FAILED;
-}
+const struct cli_command cli_command_explain = {
+    .name = "explain", .summary = "the whole story of one object", .verbs = verbs};

@@ -1,4 +1,3 @@
-#include "base/chk.h"
 #include "pipeline/cli.h"
 
 #include <stdio.h>
@@ -17,14 +16,12 @@ print_words(const char *title, const json_t *words)
     puts(json_array_size(words) == 0 ? " -" : "");
 }
 
-enum cli_exit
-cli_formats(struct cli *c, int argc, char **argv)
+static enum cli_exit
+run(struct cli *c, int argc, char **argv)
 {
-    (void)argv;
-    if (argc != 0)
-        return cli_usage("formats", "takes no argument");
-    enum cli_exit code = cli_connect(c);
-    json_t *f = code != CLI_DONE ? NULL : cli_call(c, "GET", "/_/formats", SLICE_NONE, NULL, &code);
+    enum cli_exit code = CLI_DONE;
+    (void)argc, (void)argv;
+    json_t *f = cli_call(c, "GET", "/_/formats", SLICE_NONE, NULL, &code);
     if (f == NULL)
         return code;
     if (c->json) {
@@ -38,3 +35,16 @@ cli_formats(struct cli *c, int argc, char **argv)
     json_decref(f);
     return CLI_DONE;
 }
+
+static const struct cli_verb verbs[] = {
+    {.arguments = "",
+     .summary = "which pictures are read, made, could be read, are refused",
+     .details = "Opt-in formats are read when the server's setting image.formats names them.",
+     .run = run},
+    {0},
+};
+
+const struct cli_command cli_command_formats = {
+    .name = "formats",
+    .summary = "which pictures are read, made, could be read, are refused",
+    .verbs = verbs};

@@ -3,7 +3,6 @@
 #include "base/fsio.h"
 #include "pipeline/cli.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,8 +29,9 @@ print_function(const json_t *f)
 }
 
 static enum cli_exit
-get(struct cli *c, const char *name)
+get(struct cli *c, int argc, char **argv)
 {
+    const char *name = argc > 0 ? argv[0] : NULL;
     struct buf query;
     enum cli_exit code = CLI_DONE;
     size_t i;
@@ -56,30 +56,20 @@ get(struct cli *c, const char *name)
 
 /* ---- set ---- */
 
-struct number_option {
-    const char *option;
-    const char *member;
+static const struct {
+    const char *flag, *member;
+} numbers[] = {
+    {"memory", "memory_mb"},
+    {"concurrency", "reserved_concurrency"},
+    {"retries", "maximum_retry_attempts"},
 };
 
-static const struct number_option numbers[] = {
-    {"--memory", "memory_mb"},
-    {"--timeout", "timeout_s"},
-    {"--concurrency", "reserved_concurrency"},
-    {"--retries", "maximum_retry_attempts"},
-    {"--max-age", "maximum_event_age_s"},
+static const struct {
+    const char *flag, *member;
+} durations[] = {
+    {"timeout", "timeout_s"},
+    {"max-age", "maximum_event_age_s"},
 };
-
-static enum cli_exit
-set_number(json_t *patch, const struct number_option *o, const char *text)
-{
-    char *end = NULL;
-    errno = 0;
-    long v = strtol(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || errno != 0)
-        return cli_usage("functions", "%s needs a whole number, not \"%s\"", o->option, text);
-    json_object_set_new(patch, o->member, json_integer(v));
-    return CLI_DONE;
-}
 
 /* The environment as it is now: one variable is changed, the others stay. */
 static json_t *
@@ -123,11 +113,11 @@ set_presets(json_t *environment, const char *path)
 }
 
 static enum cli_exit
-set_variable(json_t *environment, const char *text)
+set_variable(const struct cli *c, json_t *environment, const char *text)
 {
     const char *equals = strchr(text, '=');
     if (equals == NULL || equals == text)
-        return cli_usage("functions", "--env needs NAME=VALUE");
+        return cli_usage(c, "--env needs NAME=VALUE, not \"%s\"", text);
     char *name = strndup(text, (size_t)(equals - text));
     CHK(name != NULL);
     if (equals[1] == '\0')
@@ -138,42 +128,45 @@ set_variable(json_t *environment, const char *text)
     return CLI_DONE;
 }
 
-/* One option of `set NAME` at argv[*at]. */
+/* What the flags change of the function, which stays as it is for the rest. */
 static enum cli_exit
-take_option(json_t *patch, json_t *environment, const char *name, int argc, char **argv, int *at)
+read_patch(struct cli *c, const char *name, json_t *patch)
 {
-    bool bad = false;
+    const char *text, *path = cli_flag_str(c, "presets");
+    enum cli_exit code = CLI_DONE;
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        const char *value = cli_option(argc, argv, at, numbers[i].option, &bad);
-        if (value != NULL)
-            return bad ? CLI_USAGE : set_number(patch, &numbers[i], value);
+        if (cli_flag_on(c, numbers[i].flag))
+            json_object_set_new(patch, numbers[i].member,
+                                json_integer(cli_flag_int(c, numbers[i].flag, 0)));
     }
-    const char *path = cli_option(argc, argv, at, "--presets", &bad);
-    const char *variable = path != NULL ? NULL : cli_option(argc, argv, at, "--env", &bad);
-    if (bad)
-        return CLI_USAGE;
-    if (path == NULL && variable == NULL)
-        return cli_usage("functions", "unknown argument %s", argv[*at]);
+    for (size_t i = 0; i < ARRAY_LEN(durations); i++) {
+        if (cli_flag_on(c, durations[i].flag))
+            json_object_set_new(patch, durations[i].member,
+                                json_integer(cli_flag_duration(c, durations[i].flag, 0) / 1000));
+    }
+    if (path == NULL && !cli_flag_on(c, "env"))
+        return json_object_size(patch) > 0 ? CLI_DONE : cli_usage(c, "needs at least one option");
     if (path != NULL && strcmp(name, "thumbnail") != 0)
-        return cli_usage("functions", "--presets are of thumbnail; %s has none", name);
-    json_object_set(patch, "environment", environment);
-    return path != NULL ? set_presets(environment, path) : set_variable(environment, variable);
+        return cli_usage(c, "--presets are of thumbnail; %s has none", name);
+    json_t *environment = environment_now(c, name, &code);
+    if (code == CLI_DONE && path != NULL)
+        code = set_presets(environment, path);
+    for (int n = 0; code == CLI_DONE && (text = cli_flag_nth(c, "env", n)) != NULL; n++)
+        code = set_variable(c, environment, text);
+    json_object_set_new(patch, "environment", environment);
+    return code;
 }
 
 static enum cli_exit
-set(struct cli *c, const char *name, int argc, char **argv)
+set(struct cli *c, int argc, char **argv)
 {
     struct buf query;
-    enum cli_exit code = CLI_DONE;
     json_t *patch = json_object();
     json_t *answer = NULL;
-    json_t *environment = environment_now(c, name, &code);
+    enum cli_exit code = read_patch(c, argv[0], patch);
+    (void)argc;
     buf_init(&query, 1024);
-    for (int i = 0; i < argc && code == CLI_DONE; i++)
-        code = take_option(patch, environment, name, argc, argv, &i);
-    if (code == CLI_DONE && json_object_size(patch) == 0)
-        code = cli_usage("functions", "set needs at least one option");
-    remote_query_add(&query, "name", slice_str(name));
+    remote_query_add(&query, "name", slice_str(argv[0]));
     if (code == CLI_DONE)
         answer = cli_call(c, "PUT", "/_/functions", buf_slice(&query), patch, &code);
     if (answer != NULL && c->json)
@@ -181,21 +174,48 @@ set(struct cli *c, const char *name, int argc, char **argv)
     else if (answer != NULL)
         print_function(answer);
     json_decref(answer);
-    json_decref(environment);
     json_decref(patch);
     buf_fini(&query);
     return code;
 }
 
-enum cli_exit
-cli_functions(struct cli *c, int argc, char **argv)
-{
-    bool is_get = argc >= 1 && argc <= 2 && strcmp(argv[0], "get") == 0;
-    bool is_set = argc >= 2 && strcmp(argv[0], "set") == 0;
-    if (!is_get && !is_set)
-        return cli_usage("functions", "needs get [NAME] or set NAME [OPTIONS]");
-    enum cli_exit code = cli_connect(c);
-    if (code != CLI_DONE)
-        return code;
-    return is_get ? get(c, argc == 2 ? argv[1] : NULL) : set(c, argv[1], argc - 2, argv + 2);
-}
+static const struct cli_flag set_flags[] = {
+    {"memory", "MB", "128 to 10240", CLI_INT, 0, 0},
+    {"timeout", "TIME", "of one attempt: seconds, or 1m; 1 to 900 s", CLI_DURATION, 0, 0},
+    {"concurrency", "N", "reserved concurrency; -1: none, 0: pause", CLI_INT, 0, 0},
+    {"retries", "N", "maximum retry attempts, 0 to 2", CLI_INT, 0, 0},
+    {"max-age", "TIME", "maximum event age: seconds, or 30m, 6h; 60 to 21600 s", CLI_DURATION, 0,
+     0},
+    {"presets", "FILE", "replace all thumbnail presets by the JSON list in FILE", CLI_FILE, 0, 0},
+    {"env", "NAME=VALUE", "one variable of the environment; NAME= removes it; may be repeated",
+     CLI_TEXT, 0, 0},
+    {0},
+};
+
+static const struct cli_verb verbs[] = {
+    {.name = "get",
+     .arguments = "[NAME]",
+     .summary = "configuration and environment of one or all",
+     .run = get},
+    {.name = "set",
+     .arguments = "NAME",
+     .summary = "change a function; what is not named stays",
+     .flags = set_flags,
+     .details =
+         "--presets replaces the whole list; stored objects keep their thumbnails until they are "
+         "reprocessed. FILE is a JSON array of objects: name, width, height; fit (cover, contain, "
+         "inside), format (webp, jpeg, png, avif), quality, focus (centre, attention, entropy); "
+         "enlarge, animated (webp), keep_copyright (not png): true or false; sharpen: 0 to 10; "
+         "background: \"#rrggbb\". A format may be a list of them, or \"auto\" for [\"webp\", "
+         "\"avif\", \"jpeg\"], and quality then a table: {\"webp\": 80, \"avif\": 50}. The first "
+         "format goes by the preset's name and is made at once; the others, and AVIF always, are "
+         "made when no upload waits, as KEY/small.avif beside KEY/small.webp, and are not part of "
+         "\"ready\". 32 pictures in all. --env DAMAGED=fail: no thumbnails of files that break "
+         "off; else (accept) of as much as is there, and the item is marked damaged.",
+     .example = "functions set thumbnail --memory 2048 --presets presets.json",
+     .run = set},
+    {0},
+};
+
+const struct cli_command cli_command_functions = {
+    .name = "functions", .summary = "read and change the functions", .verbs = verbs};

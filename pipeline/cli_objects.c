@@ -18,9 +18,11 @@
 static enum remote_driver
 pick_driver(const struct cli *c, struct slice name)
 {
-    if (strcmp(c->signature, "v2") == 0)
+    const char *signature = cli_flag_str(c, "signature");
+    bool is_auto = signature == NULL || strcmp(signature, "auto") == 0;
+    if (!is_auto && strcmp(signature, "v2") == 0)
         return REMOTE_LIBS3;
-    if (strcmp(c->signature, "v4") == 0 || !remote_can_send(REMOTE_LIBS3, name))
+    if (!is_auto || !remote_can_send(REMOTE_LIBS3, name))
         return REMOTE_CURL;
     struct slice url = slice_str(c->endpoint);
     bool loopback = slice_starts(url, SLICE_LIT("http://127.")) ||
@@ -91,35 +93,43 @@ print_entry(void *arg, const struct remote_entry *e)
     return 0;
 }
 
-enum cli_exit
-cli_ls(struct cli *c, int argc, char **argv)
+static enum cli_exit
+ls(struct cli *c, int argc, char **argv)
 {
-    struct slice bucket = SLICE_NONE, prefix = SLICE_NONE;
+    struct slice bucket, prefix;
     struct remote *r = NULL;
-    const char *target = NULL;
-    bool recursive = false;
     struct buf why;
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--recursive") == 0)
-            recursive = true;
-        else if (target == NULL && argv[i][0] != '-')
-            target = argv[i];
-        else
-            return cli_usage("ls", "unknown argument %s", argv[i]);
-    }
-    if (target == NULL || cli_parse_s3(target, &bucket, &prefix) != ERR_NONE)
-        return cli_usage("ls", "needs s3://BUCKET[/PREFIX]");
+    (void)argc;
+    cli_s3(argv[0], &bucket, &prefix);
     enum cli_exit code = open_remote(c, prefix, &r);
     if (code != CLI_DONE)
         return code;
     buf_init(&why, CLI_WHY_MAX);
-    int err = remote_list(r, bucket, prefix, recursive ? SLICE_NONE : SLICE_LIT("/"), print_entry,
-                          c, &why);
-    code = finish(c, target, err, &why);
+    int err =
+        remote_list(r, bucket, prefix, cli_flag_on(c, "recursive") ? SLICE_NONE : SLICE_LIT("/"),
+                    print_entry, c, &why);
+    code = finish(c, argv[0], err, &why);
     buf_fini(&why);
     remote_close(&r);
     return code;
 }
+
+static const struct cli_flag ls_flags[] = {
+    {"recursive", NULL, "do not stop at '/'", CLI_TEXT, 0, 0},
+    {0},
+};
+
+static const struct cli_verb ls_verbs[] = {
+    {.arguments = "s3://BUCKET[/PREFIX]",
+     .summary = "list objects",
+     .flags = ls_flags,
+     .example = "ls --recursive s3://photos/2024/",
+     .run = ls},
+    {0},
+};
+
+const struct cli_command cli_command_ls = {
+    .name = "ls", .summary = "list objects", .verbs = ls_verbs};
 
 /* ---- get ---- */
 
@@ -129,14 +139,13 @@ write_out(void *arg, const void *p, size_t n)
     return fsio_write_all(*(int *)arg, p, n);
 }
 
-enum cli_exit
-cli_get(struct cli *c, int argc, char **argv)
+static enum cli_exit
+get(struct cli *c, int argc, char **argv)
 {
-    struct slice bucket = SLICE_NONE, key = SLICE_NONE;
+    struct slice bucket, key;
     struct remote *r = NULL;
     struct buf why;
-    if (argc < 1 || argc > 2 || cli_parse_s3(argv[0], &bucket, &key) != ERR_NONE || key.n == 0)
-        return cli_usage("get", "needs s3://BUCKET/KEY [FILE]");
+    cli_s3(argv[0], &bucket, &key);
     if (argc == 2 && strcmp(argv[1], "-") == 0) /* as for other tools: standard output */
         argc = 1;
     enum cli_exit code = open_remote(c, key, &r);
@@ -161,6 +170,17 @@ cli_get(struct cli *c, int argc, char **argv)
     remote_close(&r);
     return code;
 }
+
+static const struct cli_verb get_verbs[] = {
+    {.arguments = "s3://BUCKET/KEY [FILE]",
+     .summary = "fetch an object, to standard output without FILE or with -",
+     .example = "get s3://photos/cat.jpg cat.jpg",
+     .run = get},
+    {0},
+};
+
+const struct cli_command cli_command_get = {
+    .name = "get", .summary = "fetch an object", .verbs = get_verbs};
 
 /* ---- put ---- */
 
@@ -244,46 +264,51 @@ put_file(struct cli *c, const struct put_order *order, const char *file)
 }
 
 static enum cli_exit
-parse_put(int argc, char **argv, struct put_order *order)
+read_order(const struct cli *c, int argc, char **argv, struct put_order *order)
 {
-    const char *value;
-    bool bad = false;
-    for (int i = 0; i < argc && !bad; i++) {
-        if ((value = cli_option(argc, argv, &i, "--content-type", &bad)) != NULL)
-            order->type = value;
-        else if (argv[i][0] == '-')
-            return cli_usage("put", "unknown option %s; a file of that name is ./%s", argv[i],
-                             argv[i]);
-        else
-            argv[order->count++] = argv[i];
-    }
-    if (bad)
-        return CLI_USAGE;
-    order->files = argv;
-    order->target = order->count > 0 ? argv[--order->count] : "";
-    if (order->count == 0 || cli_parse_s3(order->target, &order->bucket, &order->key) != ERR_NONE)
-        return cli_usage("put", "needs FILE... and, last, s3://BUCKET/KEY or s3://BUCKET/PREFIX/");
+    *order = (struct put_order){.files = argv,
+                                .count = argc - 1,
+                                .target = argv[argc - 1],
+                                .type = cli_flag_str(c, "content-type")};
+    cli_s3(order->target, &order->bucket, &order->key);
     order->folder = order->key.n == 0 || order->key.p[order->key.n - 1] == '/';
     if (order->count > 1 && !order->folder)
-        return cli_usage("put", "%d files go into a folder, so end %s with '/'", order->count,
+        return cli_usage(c, "%d files go into a folder, so end %s with '/'", order->count,
                          order->target);
     return CLI_DONE;
 }
 
 /* All files are tried; a server that is away ends it, and one failure is the exit code's. */
-enum cli_exit
-cli_put(struct cli *c, int argc, char **argv)
+static enum cli_exit
+put(struct cli *c, int argc, char **argv)
 {
-    struct put_order order = {0};
-    enum cli_exit code = parse_put(argc, argv, &order);
+    struct put_order order;
+    enum cli_exit code = read_order(c, argc, argv, &order);
     if (code == CLI_DONE)
         code = cli_connect(c);
-    if (code != CLI_DONE)
-        return code;
-    for (int i = 0; i < order.count && code != CLI_UNREACHABLE; i++) {
+    for (int i = 0; i < order.count && code != CLI_UNREACHABLE && code != CLI_USAGE; i++) {
         enum cli_exit one = put_file(c, &order, order.files[i]);
         if (one != CLI_DONE)
             code = order.count == 1 || one == CLI_UNREACHABLE ? one : CLI_SOME_FAILED;
     }
     return code;
 }
+
+static const struct cli_flag put_flags[] = {
+    {"content-type", "TYPE", "default: by the file name's ending", CLI_TEXT, 0, 0},
+    {0},
+};
+
+static const struct cli_verb put_verbs[] = {
+    {.arguments = "FILE... s3://BUCKET[/KEY]",
+     .summary = "store objects; behind a '/' each file keeps its own name",
+     .flags = put_flags,
+     .details = "Behind a target that is a bucket or ends with a slash each file keeps its own "
+                "name; if some cannot be stored, the others are.",
+     .example = "put *.jpg s3://photos/2024/",
+     .run = put},
+    {0},
+};
+
+const struct cli_command cli_command_put = {
+    .name = "put", .summary = "store objects", .verbs = put_verbs};

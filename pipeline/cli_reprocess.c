@@ -119,15 +119,14 @@ report(const struct watch *w, const json_t *b)
 }
 
 static int64_t
-start_batch(struct cli *c, struct slice bucket, struct slice prefix, const char *function,
-            enum cli_exit *code)
+start_batch(struct cli *c, const char *target, enum cli_exit *code)
 {
+    struct slice bucket, prefix;
+    const char *function = cli_flag_str(c, "function");
+    cli_s3(target, &bucket, &prefix);
     json_t *body = json_pack("{ss# ss# ss}", "bucket", bucket.p, (int)bucket.n, "prefix",
-                             prefix.p == NULL ? "" : prefix.p, (int)prefix.n, "function", function);
-    if (body == NULL) {
-        *code = cli_usage("reprocess", "the bucket or prefix is not UTF-8");
-        return 0;
-    }
+                             prefix.p == NULL ? "" : prefix.p, (int)prefix.n, "function",
+                             function != NULL ? function : "");
     json_t *answer = cli_call(c, "POST", "/_/reprocess", SLICE_NONE, body, code);
     int64_t id = json_get_int(answer, "id", 0);
     json_decref(body);
@@ -135,41 +134,22 @@ start_batch(struct cli *c, struct slice bucket, struct slice prefix, const char 
     return id;
 }
 
-enum cli_exit
-cli_reprocess(struct cli *c, int argc, char **argv)
+static enum cli_exit
+run(struct cli *c, int argc, char **argv)
 {
-    const char *function = "", *target = NULL, *value = NULL;
-    struct slice bucket = SLICE_NONE, prefix = SLICE_NONE;
+    enum cli_exit code = CLI_DONE;
     struct watch w = {
         .c = c, .started_ms = clock_mono_ms(), .terminal = isatty(STDERR_FILENO) != 0};
-    uint64_t attach = 0;
-    bool wait = true, bad = false;
-    for (int i = 0; i < argc; i++) {
-        if ((value = cli_option(argc, argv, &i, "--function", &bad)) != NULL)
-            function = value;
-        else if ((value = cli_option(argc, argv, &i, "--attach", &bad)) != NULL)
-            bad |= slice_to_u64(slice_str(value), &attach) != ERR_NONE;
-        else if (strcmp(argv[i], "--no-wait") == 0)
-            wait = false;
-        else if (target == NULL && argv[i][0] != '-')
-            target = argv[i];
-        else
-            return cli_usage("reprocess", "unknown argument %s", argv[i]);
-    }
-    if (bad || (attach == 0) == (target == NULL) ||
-        (target != NULL && cli_parse_s3(target, &bucket, &prefix) != ERR_NONE))
-        return cli_usage("reprocess", "needs s3://BUCKET[/PREFIX] or --attach ID");
-    enum cli_exit code = cli_connect(c);
+    if ((argc > 0) == cli_flag_on(c, "attach"))
+        return cli_usage(c, "needs s3://BUCKET[/PREFIX] or --attach ID");
+    w.id = cli_flag_int(c, "attach", 0);
+    code = argc > 0 ? CLI_DONE : cli_connect(c);
+    if (argc > 0)
+        w.id = start_batch(c, argv[0], &code);
     if (code != CLI_DONE)
         return code;
-    w.id = attach != 0 ? (int64_t)attach : start_batch(c, bucket, prefix, function, &code);
-    if (code != CLI_DONE)
-        return code;
-    if (!wait) {
-        if (c->json)
-            printf("{\"id\":%" PRId64 "}\n", w.id);
-        else
-            printf("batch %" PRId64 " accepted\n", w.id);
+    if (cli_flag_on(c, "no-wait")) {
+        printf(c->json ? "{\"id\":%" PRId64 "}\n" : "batch %" PRId64 " accepted\n", w.id);
         return CLI_DONE;
     }
     json_t *b = watch_batch(&w, &code);
@@ -178,3 +158,24 @@ cli_reprocess(struct cli *c, int argc, char **argv)
     json_decref(b);
     return code;
 }
+
+static const struct cli_flag flags[] = {
+    {"function", "NAME", "this function only", CLI_TEXT, 0, 0},
+    {"no-wait", NULL, "return when the batch is accepted", CLI_TEXT, 0, 0},
+    {"attach", "ID", "watch a batch that was started before", CLI_INT, 1, INT64_MAX},
+    {0},
+};
+
+static const struct cli_verb verbs[] = {
+    {.arguments = "[s3://BUCKET[/PREFIX]]",
+     .summary = "make thumbnails and items again, at batch priority",
+     .flags = flags,
+     .details = "The batch is the server's: it survives a restart, and watching it goes on over "
+                "one.",
+     .example = "reprocess s3://photos/2024/ --function thumbnail",
+     .run = run},
+    {0},
+};
+
+const struct cli_command cli_command_reprocess = {
+    .name = "reprocess", .summary = "make thumbnails and items again", .verbs = verbs};

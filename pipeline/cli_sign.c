@@ -1,58 +1,32 @@
 #include "base/chk.h"
-#include "base/err.h"
 #include "pipeline/cli.h"
 
 #include <stdio.h>
 
-static const struct {
-    const char *option, *param;
-} options[] = {
-    {"--preset", "preset"}, {"--width", "w"},   {"--height", "h"}, {"--fit", "fit"},
-    {"--format", "fm"},     {"--quality", "q"}, {"--dpr", "dpr"},  {"--focus", "focus"},
+static const struct cli_flag flags[] = {
+    {"preset", "NAME", "a configured preset; or a size of its own:", CLI_TEXT, 0, 0},
+    {"width", "PX", "1 to 4096", CLI_INT, 1, 4096},
+    {"height", "PX", "1 to 4096; with --fit inside one side may be left out", CLI_INT, 1, 4096},
+    {"fit", "cover|contain|inside", "how the picture fits the size (default inside)", CLI_WORD, 0,
+     0},
+    {"format", "webp|jpeg|png|avif|auto",
+     "auto: what the browser accepts; avif: of a preset that has it (default webp)", CLI_WORD, 0,
+     0},
+    {"quality", "Q", "1 to 100 (default 80)", CLI_INT, 1, 100},
+    {"dpr", "D", "pixels per pixel of the page, 1 to 4", CLI_TEXT, 0, 0},
+    {"focus", "centre|attention|entropy", "what cover keeps (default centre)", CLI_WORD, 0, 0},
+    {"expires", "TIME", "seconds from now, or 15m, 2h, 7d (default 3600)", CLI_DURATION, 1,
+     INT32_MAX},
+    {0},
 };
 
-/* Takes the option at argv[*at] into `params` or *expires; false: it is none, or was complained of.
- */
-static bool
-take(int argc, char **argv, int *at, json_t *params, const char **expires)
-{
-    bool bad = false;
-    const char *value = cli_option(argc, argv, at, "--expires", &bad);
-    if (value != NULL)
-        *expires = value;
-    for (size_t i = 0; value == NULL && i < ARRAY_LEN(options); i++) {
-        value = cli_option(argc, argv, at, options[i].option, &bad);
-        if (value != NULL && json_object_set_new(params, options[i].param, json_string(value)) != 0)
-            return false;
-    }
-    return value != NULL && !bad;
-}
-
-/* The request to the server; NULL: complained of. Takes `params`. */
-static json_t *
-request(const char *target, json_t *params, const char *expires)
-{
-    struct slice bucket = SLICE_NONE, key = SLICE_NONE;
-    uint64_t seconds = 0;
-    json_t *body = NULL;
-    if (target == NULL || cli_parse_s3(target, &bucket, &key) != ERR_NONE || key.n == 0)
-        cli_usage("sign-url", "needs s3://BUCKET/KEY");
-    else if (expires != NULL &&
-             (slice_to_u64(slice_str(expires), &seconds) != ERR_NONE || seconds > INT32_MAX))
-        cli_usage("sign-url", "--expires must be a number of seconds");
-    else if (json_object_get(params, "preset") == NULL && json_object_get(params, "w") == NULL &&
-             json_object_get(params, "h") == NULL)
-        cli_usage("sign-url", "needs --preset NAME, or --width PX or --height PX or both");
-    else if (!slice_is_utf8(bucket) || !slice_is_utf8(key))
-        cli_usage("sign-url", "the name is not UTF-8");
-    else
-        body = json_pack("{ss# ss# sO}", "bucket", bucket.p, (int)bucket.n, "key", key.p,
-                         (int)key.n, "params", params);
-    if (body != NULL && expires != NULL)
-        json_object_set_new(body, "expires_s", json_integer((json_int_t)seconds));
-    json_decref(params);
-    return body;
-}
+/* The parameter of the URL for each of the flags that are one. */
+static const struct {
+    const char *flag, *param;
+} params_of[] = {
+    {"preset", "preset"}, {"width", "w"},   {"height", "h"}, {"fit", "fit"},
+    {"format", "fm"},     {"quality", "q"}, {"dpr", "dpr"},  {"focus", "focus"},
+};
 
 /* "http://127.0.0.1:9000", whether or not the endpoint was given with a slash behind it. */
 static void
@@ -71,28 +45,53 @@ print_url(const struct cli *c, const json_t *answer)
     printf("%.*s%s\n", SLICE_FMT(endpoint), cli_str(answer, "url"));
 }
 
-enum cli_exit
-cli_sign_url(struct cli *c, int argc, char **argv)
+static json_t *
+request(const struct cli *c, const char *target)
 {
-    const char *target = NULL, *expires = NULL;
+    struct slice bucket, key;
     json_t *params = json_object();
-    for (int i = 0; i < argc; i++) {
-        if (target == NULL && argv[i][0] != '-') {
-            target = argv[i];
-        } else if (!take(argc, argv, &i, params, &expires)) {
-            json_decref(params);
-            return cli_usage("sign-url", "unknown argument %s", argv[i]);
-        }
+    cli_s3(target, &bucket, &key);
+    for (size_t i = 0; i < ARRAY_LEN(params_of); i++) {
+        const char *value = cli_flag_str(c, params_of[i].flag);
+        if (value != NULL)
+            json_object_set_new(params, params_of[i].param, json_string(value));
     }
-    json_t *body = request(target, params, expires);
-    if (body == NULL)
-        return CLI_USAGE;
-    enum cli_exit code = cli_connect(c);
-    json_t *answer =
-        code == CLI_DONE ? cli_call(c, "POST", "/_/sign-url", SLICE_NONE, body, &code) : NULL;
+    json_t *body = json_pack("{ss# ss# so}", "bucket", bucket.p, (int)bucket.n, "key", key.p,
+                             (int)key.n, "params", params);
+    if (cli_flag_on(c, "expires"))
+        json_object_set_new(body, "expires_s",
+                            json_integer(cli_flag_duration(c, "expires", 0) / 1000));
+    return body;
+}
+
+static enum cli_exit
+run(struct cli *c, int argc, char **argv)
+{
+    enum cli_exit code = CLI_DONE;
+    (void)argc;
+    if (!cli_flag_on(c, "preset") && !cli_flag_on(c, "width") && !cli_flag_on(c, "height"))
+        return cli_usage(c, "needs --preset NAME, or --width PX or --height PX or both");
+    json_t *body = request(c, argv[0]);
+    json_t *answer = cli_call(c, "POST", "/_/sign-url", SLICE_NONE, body, &code);
     if (answer != NULL)
         print_url(c, answer);
     json_decref(answer);
     json_decref(body);
     return code;
 }
+
+static const struct cli_verb verbs[] = {
+    {.arguments = "s3://BUCKET/KEY",
+     .summary = "a URL that shows a picture to anybody who has it",
+     .flags = flags,
+     .details = "Either a preset, or a size of its own. The server signs with the first key of "
+                "DIR/url-keys, or of DARKROOM_URL_KEYS in its environment.",
+     .example = "sign-url s3://photos/cat.jpg --width 300 --format auto --expires 7d",
+     .run = run},
+    {0},
+};
+
+const struct cli_command cli_command_sign_url = {
+    .name = "sign-url",
+    .summary = "a URL that shows a picture to anybody who has it",
+    .verbs = verbs};

@@ -47,14 +47,12 @@ print_running(const json_t *running)
     }
 }
 
-enum cli_exit
-cli_status(struct cli *c, int argc, char **argv)
+static enum cli_exit
+run(struct cli *c, int argc, char **argv)
 {
-    (void)argv;
-    if (argc != 0)
-        return cli_usage("status", "takes no argument");
-    enum cli_exit code = cli_connect(c);
-    json_t *s = code != CLI_DONE ? NULL : cli_call(c, "GET", "/_/status", SLICE_NONE, NULL, &code);
+    enum cli_exit code = CLI_DONE;
+    (void)argc, (void)argv;
+    json_t *s = cli_call(c, "GET", "/_/status", SLICE_NONE, NULL, &code);
     if (s == NULL)
         return code;
     if (c->json) {
@@ -68,3 +66,11 @@ cli_status(struct cli *c, int argc, char **argv)
     json_decref(s);
     return CLI_DONE;
 }
+
+static const struct cli_verb verbs[] = {
+    {.arguments = "", .summary = "lanes, workers, what runs now", .run = run},
+    {0},
+};
+
+const struct cli_command cli_command_status = {
+    .name = "status", .summary = "lanes, workers, what runs now", .verbs = verbs};

@@ -19,14 +19,20 @@ cli_complain(const char *fmt, ...)
 }
 
 enum cli_exit
-cli_usage(const char *command, const char *fmt, ...)
+cli_usage(const struct cli *c, const char *fmt, ...)
 {
+    char name[64] = "darkroom";
     va_list ap;
-    fprintf(stderr, "darkroom %s: ", command);
+    if (c->command != NULL && c->verb != NULL && c->verb->name != NULL)
+        snprintf(name, sizeof name, "darkroom %s %s", c->command->name, c->verb->name);
+    else if (c->command != NULL)
+        snprintf(name, sizeof name, "darkroom %s", c->command->name);
+    fflush(stdout);
+    fprintf(stderr, "%s: ", name);
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
-    fprintf(stderr, " (see darkroom %s --help)\n", command);
+    fprintf(stderr, " (see %s --help)\n", name);
     return CLI_USAGE;
 }
 
@@ -80,32 +86,4 @@ cli_print_bytes(int64_t bytes)
         printf("%" PRId64 " B", bytes);
     else
         printf("%.1f %s", value, units[unit]);
-}
-
-int
-cli_parse_s3(const char *text, struct slice *bucket, struct slice *key)
-{
-    struct slice rest = slice_str(text);
-    if (!slice_starts(rest, SLICE_LIT("s3://")))
-        return ERR_INVALID;
-    *bucket = slice_cut(slice_skip(rest, 5), '/', key);
-    return bucket->n > 0 ? ERR_NONE : ERR_INVALID;
-}
-
-const char *
-cli_option(int argc, char **argv, int *at, const char *name, bool *bad)
-{
-    size_t n = strlen(name);
-    const char *arg = argv[*at];
-    if (strncmp(arg, name, n) != 0)
-        return NULL;
-    if (arg[n] == '=')
-        return arg + n + 1;
-    if (arg[n] != '\0')
-        return NULL;
-    if (*at + 1 < argc)
-        return argv[++*at];
-    cli_complain("%s needs a value", name);
-    *bad = true;
-    return "";
 }

@@ -28,11 +28,12 @@ print_row(const json_t *h)
 }
 
 static enum cli_exit
-list(struct cli *c)
+list(struct cli *c, int argc, char **argv)
 {
     enum cli_exit code = CLI_DONE;
     size_t i;
     json_t *h;
+    (void)argc, (void)argv;
     json_t *answer = cli_call(c, "GET", "/_/webhooks", SLICE_NONE, NULL, &code);
     if (answer == NULL)
         return code;
@@ -75,85 +76,75 @@ read_secret(const char *path, json_t *body)
 }
 
 static enum cli_exit
-add(struct cli *c, json_t *body)
+add(struct cli *c, int argc, char **argv)
 {
-    enum cli_exit code = CLI_DONE;
-    json_t *answer = cli_call(c, "POST", "/_/webhooks", SLICE_NONE, body, &code);
-    if (answer == NULL)
-        return code;
-    if (c->json)
+    struct slice bucket, prefix;
+    const char *secret_file = cli_flag_str(c, "secret-file");
+    (void)argc;
+    cli_s3(argv[0], &bucket, &prefix);
+    json_t *body = json_pack("{ss# ss# ss}", "bucket", bucket.p, (int)bucket.n, "prefix",
+                             prefix.n > 0 ? prefix.p : "", (int)prefix.n, "url", argv[1]);
+    if (body == NULL)
+        return cli_usage(c, "the URL is not UTF-8");
+    enum cli_exit code = secret_file == NULL ? CLI_DONE : read_secret(secret_file, body);
+    json_t *answer =
+        code != CLI_DONE ? NULL : cli_call(c, "POST", "/_/webhooks", SLICE_NONE, body, &code);
+    if (answer != NULL && c->json)
         cli_print_json(answer);
-    else
+    else if (answer != NULL)
         printf("webhook %" PRId64 " tells %s what becomes of objects from now on\n"
                "secret: %s\n"
                "Keep it for the receiver: it is not shown again.\n",
-               json_get_int(answer, "id", 0), cli_str(body, "url"), cli_str(answer, "secret"));
+               json_get_int(answer, "id", 0), argv[1], cli_str(answer, "secret"));
     json_decref(answer);
+    json_decref(body);
     return code;
 }
 
-/* s3://BUCKET[/PREFIX] URL [--secret-file FILE] */
 static enum cli_exit
-parse_add(int argc, char **argv, json_t *body)
-{
-    const char *where = NULL, *url = NULL, *secret_file = NULL;
-    struct slice bucket, prefix;
-    bool bad = false;
-    for (int i = 0; i < argc && !bad; i++) {
-        const char *value = cli_option(argc, argv, &i, "--secret-file", &bad);
-        if (value != NULL)
-            secret_file = value;
-        else if (argv[i][0] == '-' || url != NULL)
-            return cli_usage("webhooks", "unknown argument %s", argv[i]);
-        else
-            *(where == NULL ? &where : &url) = argv[i];
-    }
-    if (bad)
-        return CLI_USAGE;
-    if (url == NULL || cli_parse_s3(where, &bucket, &prefix) != ERR_NONE)
-        return cli_usage("webhooks", "add needs s3://BUCKET[/PREFIX] URL");
-    if (json_object_set_new(body, "bucket", json_stringn(bucket.p, bucket.n)) != 0 ||
-        json_object_set_new(body, "prefix", json_stringn(prefix.n > 0 ? prefix.p : "", prefix.n)) !=
-            0 ||
-        json_object_set_new(body, "url", json_string(url)) != 0)
-        return cli_usage("webhooks", "bucket, prefix and URL must be UTF-8");
-    return secret_file == NULL ? CLI_DONE : read_secret(secret_file, body);
-}
-
-static enum cli_exit
-remove_one(struct cli *c, const char *id)
+remove_one(struct cli *c, int argc, char **argv)
 {
     struct buf query;
     enum cli_exit code = CLI_DONE;
+    (void)argc;
     buf_init(&query, 64);
-    remote_query_add(&query, "id", slice_str(id));
+    remote_query_add(&query, "id", slice_str(argv[0]));
     json_t *answer = cli_call(c, "DELETE", "/_/webhooks", buf_slice(&query), NULL, &code);
     buf_fini(&query);
     if (answer != NULL && c->json)
         cli_print_json(answer);
     else if (answer != NULL)
-        printf("webhook %s is removed\n", id);
+        printf("webhook %s is removed\n", argv[0]);
     json_decref(answer);
     return code;
 }
 
-enum cli_exit
-cli_webhooks(struct cli *c, int argc, char **argv)
-{
-    uint64_t id = 0;
-    const char *what = argc > 0 ? argv[0] : "";
-    bool is_list = strcmp(what, "list") == 0 && argc == 1;
-    bool is_add = strcmp(what, "add") == 0;
-    bool is_remove = strcmp(what, "remove") == 0 && argc == 2 &&
-                     slice_to_u64(slice_str(argv[1]), &id) == ERR_NONE;
-    if (!is_list && !is_add && !is_remove)
-        return cli_usage("webhooks", "needs add s3://BUCKET[/PREFIX] URL, list, or remove ID");
-    json_t *body = json_object();
-    enum cli_exit code = is_add ? parse_add(argc - 1, argv + 1, body) : CLI_DONE;
-    if (code == CLI_DONE)
-        code = cli_connect(c);
-    if (code == CLI_DONE)
-        code = is_list ? list(c) : is_add ? add(c, body) : remove_one(c, argv[1]);
-    json_decref(body);
-    return code;
-}
+static const struct cli_flag add_flags[] = {
+    {"secret-file", "FILE",
+     "the secret that signs, 16 to 128 characters; else one is made and shown once", CLI_FILE, 0,
+     0},
+    {0},
+};
+
+static const struct cli_verb verbs[] = {
+    {.name = "list", .arguments = "", .summary = "all webhooks and how they do", .run = list},
+    {.name = "add",
+     .arguments = "s3://BUCKET[/PREFIX] URL",
+     .summary = "tell a URL by signed POSTs what becomes of objects",
+     .flags = add_flags,
+     .details =
+         "Each notice (ready, skipped, failed, added, deleted) is a POST of JSON, in order, until "
+         "a 2xx answer; at least once, so drop ids that came before. X-Darkroom-Signature is v1= "
+         "and the hex HMAC-SHA256, under the secret, of X-Darkroom-Timestamp, a dot and the body. "
+         "The URL's host must be in the server's setting webhook.hosts. What fails for 24 hours is "
+         "given up; list shows how many.",
+     .example = "webhooks add s3://photos https://shop.example/hook --secret-file secret",
+     .run = add},
+    {.name = "remove", .arguments = "ID", .summary = "tell nothing any more", .run = remove_one},
+    {0},
+};
+
+const struct cli_command cli_command_webhooks = {
+    .name = "webhooks",
+    .summary = "tell a URL by signed POSTs what becomes of objects",
+    .verbs = verbs};

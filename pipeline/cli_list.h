@@ -1,0 +1,22 @@
+/*
+ * Every command, in the order of the help. COMMAND(x) is `cli_command_x`, in its own file; see
+ * "A new command" in cli.h.
+ */
+COMMAND(status)
+COMMAND(formats)
+COMMAND(explain)
+COMMAND(wait)
+COMMAND(reprocess)
+COMMAND(dlq)
+COMMAND(buckets)
+COMMAND(functions)
+COMMAND(webhooks)
+COMMAND(ls)
+COMMAND(get)
+COMMAND(put)
+COMMAND(sign_url)
+COMMAND(completion)
+COMMAND(help)
+/* Not in the help: for the shells, for make man. */
+COMMAND(complete)
+COMMAND(man)
