@@ -40,6 +40,8 @@ CONF(PIXEL_MEMORY, "image.memory_budget_bytes", INT, "1073741824", 1048576, 1099
 CONF(DEMANDS_MAX, "image.demands_max", INT, "64", 1, 4096, "pictures", "Pictures on the fly that may wait for a worker before requests are answered 503")
 CONF(DEMAND_WAIT, "image.demand_wait_ms", INT, "30000", 1, 600000, "ms", "Time a picture on the fly may wait for a worker before its requests are answered with an error")
 CONF(EVENTS_MAX, "queue.events_max", INT, "10000000", 1, 1000000000, "events", "Waiting events before PUT is answered 503 SlowDown")
+CONF(EVENTS_RETENTION, "events.retention_days", INT, "7", 1, 3650, "days", "Time that the log of what happened to objects goes back: darkroom events, explain of deleted objects")
+CONF(EVENTS_LOG_ROWS, "events.log_rows_max", INT, "2000000", 100, 1000000000, "events", "Events kept in that log; older ones go first, about 250 bytes each")
 CONF(RETRY_BASE, "queue.retry_base_ms", INT, "1000", 1, 3600000, "ms", "Delay before the first retry; doubles, with jitter")
 CONF(WEBHOOK_HOSTS, "webhook.hosts", STR, "", 0, 0, "host[:port],...", "Where webhooks may go; a host without a port means 80 for http and 443 for https")
 CONF(WEBHOOK_RETRY, "webhook.retry_base_ms", INT, "1000", 1, 3600000, "ms", "Delay before a webhook's first retry; doubles up to five minutes, with jitter")

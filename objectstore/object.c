@@ -264,6 +264,7 @@ tell_created(struct store *s, struct db_conn *conn, const struct store_put_spec 
                                   .version_id = record->version_id,
                                   .old_generation = old_generation,
                                   .account_id = spec->account_id,
+                                  .access_key_id = spec->access_key_id,
                                   .request_id = spec->request_id,
                                   .source_ip = spec->source_ip,
                                   .by_function = spec->by_function};

@@ -48,6 +48,12 @@ s3_account_id(const struct s3_request *q)
 }
 
 struct slice
+s3_access_key_id(const struct s3_request *q)
+{
+    return slice_str(q->account == NULL ? NULL : q->account->access_key_id);
+}
+
+struct slice
 s3_source_ip(struct s3_request *q)
 {
     char text[INET6_ADDRSTRLEN];

@@ -29,8 +29,10 @@ const char *s3_version_action(const char *action);
 int s3_object_find(struct s3_request *q, const struct store_object **out);
 /* A header with the account id of the bucket's owner; false: answered. */
 bool s3_expected_owner(struct s3_request *q, const char *header, const struct store_bucket *bucket);
-/* Who did it, for events: the account's id (p = NULL: nobody signed), the peer's address. */
+/* Who did it, for events: the account's id and its key (p = NULL: nobody signed), the peer's
+ * address. */
 struct slice s3_account_id(const struct s3_request *q);
+struct slice s3_access_key_id(const struct s3_request *q);
 struct slice s3_source_ip(struct s3_request *q);
 
 /* ---- s3_acl.c ---- */

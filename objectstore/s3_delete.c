@@ -40,6 +40,7 @@ removal_init(struct s3_request *q, struct slice key, struct slice version_id, st
                  .key = key,
                  .version_id = version_id,
                  .account_id = s3_account_id(q),
+                 .access_key_id = s3_access_key_id(q),
                  .request_id = slice_str(q->r->id),
                  .source_ip = s3_source_ip(q),
                  .bypass_governance = s3_bypasses_governance(q, key)},

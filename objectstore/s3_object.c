@@ -216,6 +216,7 @@ s3_spec_fill(struct s3_request *q, enum store_change_kind kind, bool describe)
         .bucket = q->bucket->name,
         .key = q->key,
         .account_id = s3_account_id(q),
+        .access_key_id = s3_access_key_id(q),
         .request_id = slice_str(r->id),
         .source_ip = s3_source_ip(q),
         .storage_class = storage_class,

@@ -75,6 +75,7 @@ struct store_change {
                                           in a bucket without versioning */
     int64_t old_generation;            /* of the version that was current; 0 when there was none */
     struct slice account_id;           /* who did it; n = 0: the server itself or anonymous */
+    struct slice access_key_id;        /* with which key */
     struct slice request_id;
     struct slice source_ip;
     bool by_function;  /* a result: written by store_apply_put() with by_function */
@@ -155,8 +156,8 @@ int store_get(struct store *s, struct slice bucket, struct slice key,
  * id of ours. HTTP threads; one short read, never from the cache. */
 int store_get_version(struct store *s, struct slice bucket, struct slice key,
                       struct slice version_id, const struct store_object **out);
-/* Current version as this transaction sees it: ERR_NOTFOUND when none. Unref as above. Its
- * inline_bytes are left out (p = NULL): this is for judging, not for reading. */
+/* Current version as this transaction, or this read, sees it: ERR_NOTFOUND when none. Unref as
+ * above. Its inline_bytes are left out (p = NULL): this is for judging, not for reading. */
 int store_apply_get(struct store *s, struct db_conn *conn, int64_t bucket_id, struct slice key,
                     const struct store_object **out);
 
@@ -198,6 +199,7 @@ struct store_put_spec {
     struct slice key;
     struct slice owner; /* canonical id */
     struct slice account_id;
+    struct slice access_key_id;
     struct slice request_id;
     struct slice source_ip;
     struct slice content_type; /* n = 0: binary/octet-stream */
@@ -238,6 +240,7 @@ struct store_delete_spec {
     struct slice version_id; /* n = 0: what S3 does without: a marker where there is versioning,
                                 else the object goes */
     struct slice account_id;
+    struct slice access_key_id;
     struct slice request_id;
     struct slice source_ip;
     struct store_condition condition; /* no if_none_match */

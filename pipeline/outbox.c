@@ -1,7 +1,8 @@
 /*
  * One call per change of which version of a key is current, in the change's transaction:
  *
- *   any change      waiting events of older generations of the key are superseded
+ *   any change      waiting events of older generations of the key are superseded; what no
+ *                   function did has its row in the event log
  *   created         one event per function with a matching rule; the item becomes pending. Old
  *                   derived objects stay until the new verdict, or go when none will come.
  *   removed         derived objects that provenance proves ours, the item and its bookkeeping go.
@@ -28,13 +29,14 @@
 struct outbox {
     uint32_t magic;
     struct registry *registry;
+    struct event_log *log;
 };
 
 struct outbox *
-outbox_new(struct registry *registry)
+outbox_new(struct registry *registry, struct event_log *log)
 {
     struct outbox *o = chk_calloc(1, sizeof *o);
-    *o = (struct outbox){.magic = OUTBOX_MAGIC, .registry = registry};
+    *o = (struct outbox){.magic = OUTBOX_MAGIC, .registry = registry, .log = log};
     return o;
 }
 
@@ -169,7 +171,9 @@ outbox_changed(void *arg, struct db_conn *conn, const struct store_change *c)
     struct arena *a = arena_new(ITEM_ARENA_BYTES);
     if (a == NULL)
         return ERR_NOMEM;
-    if (c->old_generation != 0)
+    if (!c->by_function)
+        err = event_log_apply_add(o->log, conn, c);
+    if (err == ERR_NONE && c->old_generation != 0)
         err = queue_apply_supersede(conn, c->bucket_id, c->key, c->generation, a, superseded, NULL);
     if (err == ERR_NONE)
         err = c->object == NULL ? removed(o, conn, a, c) : created(o, conn, a, c);

@@ -1,17 +1,18 @@
 /*
  * What a change of an object owes the rest of the house, written in the change's own transaction:
- * events for the matching rules, the table item as pending, removal of what was derived from a
- * source that is gone.
+ * its row in the event log, events for the matching rules, the table item as pending, removal of
+ * what was derived from a source that is gone.
  */
 #ifndef DARKROOM_PIPELINE_OUTBOX_H
 #define DARKROOM_PIPELINE_OUTBOX_H
 
+#include "pipeline/event_log.h"
 #include "pipeline/queue.h"
 #include "pipeline/registry.h"
 
 struct outbox;
 
-struct outbox *outbox_new(struct registry *registry);
+struct outbox *outbox_new(struct registry *registry, struct event_log *log);
 void outbox_free(struct outbox **o);
 /* struct store_hooks.changed; `arg` is the struct outbox. Writer thread. */
 int outbox_changed(void *arg, struct db_conn *conn, const struct store_change *change);

@@ -13,6 +13,7 @@
 
 #define PIPELINE_MAGIC 0x919e11e5u
 #define WORKER_NAME "darkroom-worker"
+#define DAY_MS ((int64_t)24 * 3600 * 1000)
 
 struct pipeline {
     uint32_t magic;
@@ -20,6 +21,7 @@ struct pipeline {
     char *worker_program;
     struct registry *registry;
     struct queue *queue;
+    struct event_log *log;
     struct outbox *outbox;
     struct dispatch *dispatch;
     struct demand_desk *desk;
@@ -43,8 +45,12 @@ pipeline_open(struct pipeline **out, const struct pipeline_options *options)
         err = registry_open(&p->registry, options->db);
     if (err == ERR_NONE)
         err = queue_open(&p->queue, options->db, conf_int(options->conf, CONF_EVENTS_MAX));
+    if (err == ERR_NONE)
+        err = event_log_open(&p->log, options->db,
+                             conf_int(options->conf, CONF_EVENTS_RETENTION) * DAY_MS,
+                             conf_int(options->conf, CONF_EVENTS_LOG_ROWS));
     if (err == ERR_NONE) {
-        p->outbox = outbox_new(p->registry);
+        p->outbox = outbox_new(p->registry, p->log);
         dispatch_bind(p->dispatch, p->registry, p->queue);
         p->desk = demand_desk_new(p->dispatch, (int)conf_int(options->conf, CONF_DEMANDS_MAX));
     }
@@ -123,6 +129,7 @@ pipeline_close(struct pipeline **pp)
     demand_desk_free(&p->desk);
     dispatch_free(&p->dispatch);
     outbox_free(&p->outbox);
+    event_log_close(&p->log);
     queue_close(&p->queue);
     registry_close(&p->registry);
     free(p->worker_program);

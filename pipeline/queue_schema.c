@@ -11,6 +11,7 @@
  * notice        what became of an object, to be told further; notice.h.
  * webhook       who is told by POST: told_id is the newest notice that it has taken, or that was
  *               given up.
+ * event_log     what happened to objects, event_log.c; removals alone have an index.
  */
 #include "pipeline/schema.h"
 
@@ -21,6 +22,15 @@
     "batch_id INTEGER NOT NULL, batch_worst INTEGER NOT NULL, attempts INTEGER NOT NULL, "    \
     "not_before_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, request_id TEXT NOT NULL, " \
     "reason TEXT NOT NULL"
+
+#define EVENT_LOG_4                                                                             \
+    "CREATE TABLE event_log (seq INTEGER PRIMARY KEY, n INTEGER NOT NULL, "                     \
+    " old_seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, type INTEGER NOT NULL, "              \
+    " removed INTEGER NOT NULL, bucket_id INTEGER NOT NULL, bucket TEXT NOT NULL, "             \
+    " key BLOB NOT NULL, version_id TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL, " \
+    " request_id TEXT NOT NULL, access_key_id TEXT NOT NULL, account_id TEXT NOT NULL, "        \
+    " source_ip TEXT NOT NULL);"                                                                \
+    "CREATE INDEX event_log_removed ON event_log (bucket_id, key) WHERE removed = 1;"
 
 static const char *const steps[] = {
     "CREATE TABLE function (name TEXT PRIMARY KEY, handler TEXT NOT NULL, "
@@ -84,6 +94,8 @@ static const char *const steps[] = {
     " told_id INTEGER NOT NULL, attempts INTEGER NOT NULL, not_before_ms INTEGER NOT NULL, "
     " failing_since_ms INTEGER NOT NULL, told INTEGER NOT NULL, given_up INTEGER NOT NULL, "
     " last_error TEXT NOT NULL);",
+
+    EVENT_LOG_4,
 };
 
 const char *
