@@ -389,6 +389,19 @@ store_apply_bucket_get(struct store *s, struct db_conn *conn, struct slice name,
     return rc;
 }
 
+int
+store_bucket_name(struct db_conn *conn, int64_t id, struct arena *a, struct slice *name)
+{
+    struct db_stmt *q = db_prepare(conn, "SELECT name FROM bucket WHERE id = ?1");
+    db_bind_int(q, 1, id);
+    int rc = db_step(q);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_NOTFOUND : rc;
+    *name = arena_dup(a, db_column_blob(q, 0));
+    db_reset(q);
+    return name->p == NULL ? ERR_NOMEM : ERR_NONE;
+}
+
 /* ERR_NONE when the name is free and there is room. */
 static int
 bucket_may_create(struct db_conn *conn, struct slice name, struct slice owner, bool *owner_is_same)

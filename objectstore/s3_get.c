@@ -116,6 +116,8 @@ conditions_hold(struct s3_request *q, const struct store_object *o)
     http_header(q->r, "Last-Modified", slice_str(date));
     if (cache.n > 0)
         http_header(q->r, "Cache-Control", cache);
+    if (q->r->method != HTTP_HEAD)
+        store_served(q->s->store, o->bucket_id, o->key);
     s3_reply_empty(q, 304, o->size);
     return false;
 }
@@ -330,6 +332,7 @@ reply(struct s3_request *q, struct getting *g)
         return;
     }
     STAT_ADD(object_bytes_out_total, g->bytes);
+    store_served(q->s->store, g->o->bucket_id, g->o->key);
     if (g->bytes == 0) {
         http_reply(r, g->status, SLICE_NONE);
     } else if (g->reader != NULL) {

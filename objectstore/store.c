@@ -11,8 +11,10 @@
  * The tables are told in store_schema.c.
  */
 #include "base/chk.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "objectstore/served.h"
 #include "objectstore/store_priv.h"
 
 #include <inttypes.h>
@@ -97,6 +99,7 @@ store_open(struct store **out, const struct store_options *options)
     lock_init(&s->sync_lock, LOCK_RANK_SYNC);
     s->caches = caches_new(options->cache_bytes);
     s->verified = verified_new();
+    s->served = served_new();
     s->pool = pool_new(STORE_POOL_THREADS, pool_leave, s);
     s->sum_pool = pool_new(1, pool_leave, s);
     int err = bytes_open(&s->bytes, options->dir);
@@ -148,6 +151,7 @@ store_close(struct store **sp)
     CHK(s->puts_first == NULL && s->pins == NULL);
     caches_free(&s->caches);
     verified_free(&s->verified);
+    served_free(&s->served);
     bytes_close(&s->bytes);
     lock_fini(&s->sync_lock);
     lock_fini(&s->lock);
@@ -161,4 +165,19 @@ store_thread_end(struct store *s)
     CHK_MAGIC(s, STORE_MAGIC);
     cache_drop_mine(s->caches);
     db_thread_end(s->db);
+}
+
+/* ---- when objects were last sent ---- */
+
+void
+store_served(struct store *s, int64_t bucket_id, struct slice key)
+{
+    served_note(s->served, caches_hash(s->caches, bucket_id, key), clock_wall_ms() / 1000);
+}
+
+int64_t
+store_served_at(struct store *s, int64_t bucket_id, struct slice key, int64_t *since_ms)
+{
+    *since_ms = served_since_ms(s->served);
+    return served_at(s->served, caches_hash(s->caches, bucket_id, key));
 }

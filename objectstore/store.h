@@ -145,6 +145,9 @@ int store_bucket_config_get(struct store *s, struct slice bucket, const char *na
 int store_apply_bucket_get(struct store *s, struct db_conn *conn, struct slice name, int64_t *id,
                            struct arena *a, struct slice *owner);
 
+/* The name of the bucket with that id, in the arena; inside a read or apply(). ERR_NOTFOUND. */
+int store_bucket_name(struct db_conn *conn, int64_t id, struct arena *a, struct slice *name);
+
 /* ---- objects ---- */
 
 /* Current version. ERR_NOPARENT bucket, ERR_NOTFOUND key, ERR_CORRUPT inline bytes. HTTP threads:
@@ -160,6 +163,12 @@ int store_get_version(struct store *s, struct slice bucket, struct slice key,
  * above. Its inline_bytes are left out (p = NULL): this is for judging, not for reading. */
 int store_apply_get(struct store *s, struct db_conn *conn, int64_t bucket_id, struct slice key,
                     const struct store_object **out);
+
+/* A client was sent the object, or told that what it has is still right. HTTP threads. */
+void store_served(struct store *s, int64_t bucket_id, struct slice key);
+/* When that was last, in seconds since 1970; 0: not since *since_ms, as far as is known: see
+ * objectstore/served.h. Any thread. */
+int64_t store_served_at(struct store *s, int64_t bucket_id, struct slice key, int64_t *since_ms);
 
 /* One version, the same way; see store_get_version(). */
 int store_apply_get_version(struct store *s, struct db_conn *conn, int64_t bucket_id,

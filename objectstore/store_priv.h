@@ -40,6 +40,7 @@ struct store {
     struct bytes *bytes;
     struct caches *caches;
     struct verified *verified;
+    struct served *served;
     struct pool *pool;
     struct pool *sum_pool; /* one thread: reads as much as an object holds */
     _Atomic int sums;      /* its jobs */

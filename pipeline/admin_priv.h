@@ -74,14 +74,17 @@ void admin_metrics(struct admin_service *s, struct http_request *r);
 void admin_status(struct admin_service *s, struct http_request *r);
 void admin_explain(struct admin_service *s, struct http_request *r);
 void admin_reprocess_get(struct admin_service *s, struct http_request *r);
-void admin_dlq_get(struct admin_service *s, struct http_request *r);
 void admin_functions_get(struct admin_service *s, struct http_request *r);
 /* admin_write.c */
 void admin_reprocess_post(struct admin_service *s, struct http_request *r);
-void admin_dlq_post(struct admin_service *s, struct http_request *r);
-void admin_dlq_delete(struct admin_service *s, struct http_request *r);
 void admin_functions_put(struct admin_service *s, struct http_request *r);
 void admin_buckets_post(struct admin_service *s, struct http_request *r);
+/* admin_dlq.c */
+void admin_dlq_get(struct admin_service *s, struct http_request *r);
+void admin_dlq_post(struct admin_service *s, struct http_request *r);
+void admin_dlq_delete(struct admin_service *s, struct http_request *r);
+/* admin_events.c */
+void admin_event_log_get(struct admin_service *s, struct http_request *r);
 /* admin_sign.c */
 void admin_sign_url(struct admin_service *s, struct http_request *r);
 /* admin_webhooks.c */

@@ -239,45 +239,6 @@ admin_reprocess_get(struct admin_service *s, struct http_request *r)
     page_reply(r, &page, err, "batches", "batch", id != 0);
 }
 
-static json_t *
-dead_row(const void *row)
-{
-    const struct dead_letter *d = row;
-    const struct queue_event *e = &d->event;
-    return json_pack("{sI so so so sI ss si so sI sI so}", "id", (json_int_t)d->id, "function",
-                     admin_text(e->function), "bucket", admin_text(e->bucket), "key",
-                     admin_text(e->key), "generation", (json_int_t)e->generation, "event",
-                     event_type_name(e->type), "attempts", e->attempts, "reason",
-                     admin_text(e->reason), "created_ms", (json_int_t)e->created_ms, "dead_ms",
-                     (json_int_t)d->dead_ms, "request_id", admin_text(e->request_id));
-}
-
-static int
-dead_each(void *arg, const struct dead_letter *d)
-{
-    return page_add(arg, d);
-}
-
-void
-admin_dlq_get(struct admin_service *s, struct http_request *r)
-{
-    struct page page = {json_array(), dead_row};
-    struct db_conn *conn = NULL;
-    uint64_t id = 0, after = 0;
-    if (admin_param_u64(r, "id", 0, &id) != ERR_NONE ||
-        admin_param_u64(r, "after", 0, &after) != ERR_NONE) {
-        json_decref(page.list);
-        return;
-    }
-    int err = db_read_begin(s->options.db, &conn);
-    if (err == ERR_NONE) {
-        err = id != 0 ? queue_dead_get(conn, (int64_t)id, dead_each, &page)
-                      : queue_dead_list(conn, (int64_t)after, ADMIN_PAGE_MAX, dead_each, &page);
-        db_read_end(s->options.db, &conn);
-    }
-    page_reply(r, &page, err, "dead_letters", "dead letter", id != 0);
-}
-
 json_t *
 admin_function_json(const struct function *f)
 {

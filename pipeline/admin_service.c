@@ -24,6 +24,7 @@ static const struct admin_route routes[] = {
     {HTTP_GET, "/_/dlq", ADMIN_ROOT, admin_dlq_get},
     {HTTP_POST, "/_/dlq", ADMIN_ROOT, admin_dlq_post},
     {HTTP_DELETE, "/_/dlq", ADMIN_ROOT, admin_dlq_delete},
+    {HTTP_GET, "/_/event-log", ADMIN_ROOT, admin_event_log_get},
     {HTTP_GET, "/_/functions", ADMIN_ROOT, admin_functions_get},
     {HTTP_PUT, "/_/functions", ADMIN_ROOT, admin_functions_put},
     {HTTP_POST, "/_/buckets", ADMIN_ROOT, admin_buckets_post},

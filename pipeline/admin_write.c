@@ -142,54 +142,6 @@ admin_reprocess_post(struct admin_service *s, struct http_request *r)
         admin_reply_error(r, ERR_INVALID, SLICE_LIT("action must be pause, resume or cancel"));
 }
 
-/* ---- dead letters ---- */
-
-static int
-count_reply(struct admin_write *w, int err, int count)
-{
-    if (err == ERR_NOTFOUND)
-        buf_puts(&w->why, "no such dead letter");
-    if (err == ERR_NONE)
-        w->reply = json_pack("{si}", "count", count);
-    return err;
-}
-
-static int
-apply_redrive(struct admin_write *w, struct db_conn *conn)
-{
-    int count = 0;
-    int err = queue_apply_dead_redrive(conn, (int64_t)w->id, ADMIN_PAGE_MAX, &count);
-    return count_reply(w, err, count);
-}
-
-static int
-apply_purge(struct admin_write *w, struct db_conn *conn)
-{
-    int count = 0;
-    int err = queue_apply_dead_purge(conn, (int64_t)w->id, ADMIN_PAGE_MAX, &count);
-    return count_reply(w, err, count);
-}
-
-void
-admin_dlq_post(struct admin_service *s, struct http_request *r)
-{
-    uint64_t id = 0;
-    if (admin_param_u64(r, "id", 0, &id) != ERR_NONE)
-        return;
-    if (slice_eqs(http_param(r, "action"), "redrive"))
-        admin_submit(s, r, apply_redrive, NULL, id);
-    else
-        admin_reply_error(r, ERR_INVALID, SLICE_LIT("action must be redrive"));
-}
-
-void
-admin_dlq_delete(struct admin_service *s, struct http_request *r)
-{
-    uint64_t id = 0;
-    if (admin_param_u64(r, "id", 0, &id) == ERR_NONE)
-        admin_submit(s, r, apply_purge, NULL, id);
-}
-
 /* ---- functions ---- */
 
 struct patch_member {

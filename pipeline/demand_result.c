@@ -223,7 +223,7 @@ remember(const struct demand_result *r, struct db_conn *conn)
                                       .rss_bytes = r->rss_bytes,
                                       .outcome = slice_str(outcome_text(r)),
                                       .reason = slice_str(reason)};
-    return history_apply_add(conn, &attempt);
+    return history_apply_add(conn, NULL, &attempt);
 }
 
 int

@@ -167,6 +167,7 @@ commit(struct task *t)
     t->result.run_us = t->inv.run_us;
     t->result.cpu_us = t->inv.result.cpu_us;
     t->result.rss_bytes = t->inv.rss_peak_bytes;
+    t->result.stderr_tail = t->inv.stderr_tail;
     task_commit(t, commit_apply, bytes);
 }
 

@@ -17,11 +17,13 @@
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/json.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define EVENT_LOG_MAGIC 0x0e7e1063u
-#define COLUMNS                                                                                  \
+#define COLUMNS                                                                                 \
     "seq, old_seq, time_ms, type, bucket_id, bucket, key, version_id, size, etag, request_id, " \
     "access_key_id, account_id, source_ip"
 
@@ -40,12 +42,6 @@ event_log_who(const struct event_log_row *row)
     if ((EVENT_MASK(row->type) & EVENT_MASK_EXPIRED) != 0)
         return SLICE_LIT("lifecycle");
     return row->request_id.n > 0 ? SLICE_LIT("anonymous") : SLICE_LIT("server");
-}
-
-bool
-event_log_is_removal(const struct event_log_row *row)
-{
-    return (EVENT_MASK(row->type) & (EVENT_MASK_REMOVED | EVENT_MASK_EXPIRED)) != 0;
 }
 
 static int
@@ -268,4 +264,35 @@ event_log_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, int6
             return ERR_NONE;
     }
     return ERR_NONE;
+}
+
+static void
+member(struct buf *out, const char *name, struct slice value)
+{
+    buf_printf(out, ",\"%s\":", name);
+    json_quote(out, value);
+}
+
+void
+event_log_json(const struct event_log_row *row, struct buf *out)
+{
+    char when[CLOCK_TEXT_MAX];
+    clock_iso8601(row->time_ms, when);
+    buf_printf(out, "{\"seq\":%" PRId64, row->seq);
+    member(out, "event", slice_str(event_type_name(row->type)));
+    if (row->type == EVENT_RESTORED) /* that the removal of a newer version made current again */
+        buf_puts(out, ",\"restored\":true");
+    member(out, "time", slice_str(when));
+    member(out, "bucket", row->bucket);
+    member(out, "key", row->key);
+    member(out, "version_id", row->version_id);
+    if ((EVENT_MASK(row->type) & (EVENT_MASK_REMOVED | EVENT_MASK_EXPIRED)) == 0) {
+        buf_printf(out, ",\"size\":%" PRId64, row->size);
+        member(out, "etag", row->etag);
+    }
+    member(out, "who", event_log_who(row));
+    member(out, "account", row->account_id);
+    member(out, "source_ip", row->source_ip);
+    member(out, "request_id", row->request_id);
+    buf_putc(out, '}');
 }

@@ -35,8 +35,6 @@ struct event_log_row {
 };
 /* Access key id, "lifecycle", "anonymous", or "server" when no request was behind it. */
 struct slice event_log_who(const struct event_log_row *row);
-/* Is the key without an object since? */
-bool event_log_is_removal(const struct event_log_row *row);
 
 struct event_log;
 
@@ -52,8 +50,8 @@ int event_log_apply_add(struct event_log *log, struct db_conn *conn, const struc
 typedef int (*event_log_fn)(void *arg, const struct event_log_row *row); /* non-zero stops */
 
 struct event_log_filter {
-    int64_t after;  /* only later numbers */
-    int64_t until;  /* only numbers up to this */
+    int64_t after; /* only later numbers */
+    int64_t until; /* only numbers up to this */
     int64_t since_ms, until_ms;
     struct slice bucket; /* n = 0: all */
     struct slice prefix;
@@ -64,9 +62,14 @@ int event_log_list(struct db_conn *conn, const struct event_log_filter *filter, 
                    event_log_fn fn, void *arg, int64_t *next);
 /* The newest and the oldest number; 0 when the log is empty. */
 int event_log_ends(struct db_conn *conn, int64_t *oldest, int64_t *newest);
-/* The story of a key, newest change first, as far back as the log goes. `generation`: of its current
- * version; 0: it has none. */
+/* The story of a key, newest change first, as far back as the log goes. `generation`: of its
+ * current version; 0: it has none. */
 int event_log_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, int64_t generation,
                      int max, event_log_fn fn, void *arg);
+
+/* {"seq":17,"event":"ObjectCreated:Put",["restored":true,]"time":...,"bucket":...,"key":...,
+ *  "version_id":...,"size":...,"etag":...,"who":...,"account":...,"source_ip":...,
+ *  "request_id":...}; of removals without size and ETag. */
+void event_log_json(const struct event_log_row *row, struct buf *out);
 
 #endif

@@ -1,17 +1,21 @@
 /*
- * The story of one object as one JSON object: what is stored, what waits, what was tried, what was
- * made of it, what the table says, what has been given up.
+ * The story of one object as one JSON object: what was done to it and by whom, what is stored, what
+ * waits, what was tried, what was made of it, what the table says, what has been given up, when it
+ * was last sent. All of it comes from one snapshot, but for what is kept in memory: the sending.
+ * Of a derived object it tells which source it was made of.
  */
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "pipeline/event_log.h"
 #include "pipeline/history.h"
 #include "pipeline/native_item.h"
 #include "pipeline/provenance.h"
 #include "pipeline/rule.h"
 
 #define EXPLAIN_ATTEMPTS_MAX 50
+#define EXPLAIN_CHANGES_MAX 50
 #define EXPLAIN_ARENA_BYTES (4u << 20)
 
 struct story {
@@ -131,6 +135,7 @@ add_dead(void *arg, const struct dead_letter *d)
     comma(s);
     put_event(s->out, &d->event);
     put_time(s->out, "dead", d->dead_ms);
+    put_str(s->out, "class", slice_str(dead_class_name(d->class)));
     buf_putc(s->out, '}');
     return 0;
 }
@@ -145,14 +150,39 @@ add_attempt(void *arg, const struct history_attempt *t)
     put_int(s->out, "generation", t->generation);
     put_int(s->out, "revision", t->revision);
     put_int(s->out, "pid", t->pid);
+    if (t->queued_ms != 0)
+        put_time(s->out, "queued", t->queued_ms);
     put_time(s->out, "started", t->started_ms);
     put_int(s->out, "run_us", t->run_us);
     put_int(s->out, "cpu_us", t->cpu_us);
     put_int(s->out, "rss_bytes", t->rss_bytes);
     put_str(s->out, "outcome", t->outcome);
     put_str(s->out, "reason", t->reason);
+    if (t->stderr_tail.n > 0)
+        put_str(s->out, "stderr", t->stderr_tail);
     buf_putc(s->out, '}');
     return 0;
+}
+
+static int
+add_change(void *arg, const struct event_log_row *row)
+{
+    struct story *s = arg;
+    comma(s);
+    event_log_json(row, s->out);
+    return 0;
+}
+
+/* ,"last_served":"2026-..." or null. */
+static void
+put_served(struct buf *out, struct store *s, int64_t bucket_id, struct slice key)
+{
+    int64_t since_ms;
+    int64_t at_s = store_served_at(s, bucket_id, key, &since_ms);
+    if (at_s != 0)
+        put_time(out, "last_served", at_s * 1000);
+    else
+        buf_puts(out, ",\"last_served\":null");
 }
 
 static void
@@ -173,7 +203,7 @@ put_object(struct buf *out, const struct store_object *o)
 }
 
 static void
-put_derived(struct buf *out, const struct provenance *p)
+put_derived(struct buf *out, struct store *s, const struct provenance *p)
 {
     for (const struct provenance *row = p; row != NULL; row = row->next) {
         buf_puts(out, row == p ? "" : ",");
@@ -184,8 +214,34 @@ put_derived(struct buf *out, const struct provenance *p)
         put_str(out, "preset_hash", row->config_hash);
         put_int(out, "source_generation", row->source_generation);
         put_str(out, "function", row->function);
+        put_served(out, s, row->derived_bucket_id, row->derived_key);
         buf_putc(out, '}');
     }
+}
+
+/* ,"source":{...}: what the object, as it is now, was made of; nothing when no function made it. */
+static int
+put_source(struct buf *out, struct db_conn *conn, struct arena *a, const struct store_object *o)
+{
+    struct provenance row;
+    struct slice bucket;
+    if (o == NULL)
+        return ERR_NONE;
+    int err = provenance_of_derived(conn, a, o->bucket_id, o->key, &row);
+    if (err == ERR_NOTFOUND || (err == ERR_NONE && row.derived_generation != o->generation))
+        return ERR_NONE;
+    if (err == ERR_NONE)
+        err = store_bucket_name(conn, row.source_bucket_id, a, &bucket);
+    if (err != ERR_NONE)
+        return err == ERR_NOTFOUND ? ERR_NONE : err;
+    buf_printf(out, ",\"source\":{\"generation\":%lld", (long long)row.source_generation);
+    put_str(out, "bucket", bucket);
+    put_str(out, "key", row.source_key);
+    put_str(out, "preset", row.preset);
+    put_str(out, "preset_hash", row.config_hash);
+    put_str(out, "function", row.function);
+    buf_putc(out, '}');
+    return ERR_NONE;
 }
 
 static int
@@ -231,6 +287,32 @@ put_item(struct buf *out, struct registry *r, struct db_conn *conn, struct arena
     return err == ERR_NOPARENT || err == ERR_NOTFOUND ? ERR_NONE : err;
 }
 
+/* What was done to the object, and what it is now. */
+static int
+put_changes(struct buf *json, struct registry *r, struct db_conn *conn, struct arena *a,
+            int64_t bucket_id, struct slice key)
+{
+    int64_t since_ms;
+    struct story list = {json, true};
+    const struct store_object *o = NULL;
+    int err = store_apply_get(registry_store(r), conn, bucket_id, key, &o);
+    if (err == ERR_NOTFOUND)
+        err = ERR_NONE;
+    put_object(json, o);
+    if (err == ERR_NONE)
+        err = put_source(json, conn, a, o);
+    put_served(json, registry_store(r), bucket_id, key);
+    store_served_at(registry_store(r), bucket_id, key, &since_ms);
+    put_time(json, "served_since", since_ms);
+    buf_puts(json, ",\"changes\":[");
+    if (err == ERR_NONE)
+        err = event_log_of_key(conn, bucket_id, key, o == NULL ? 0 : o->generation,
+                               EXPLAIN_CHANGES_MAX, add_change, &list);
+    buf_putc(json, ']');
+    store_object_unref(&o);
+    return err;
+}
+
 /* Everything that comes from one snapshot of the database. */
 static int
 tell(struct registry *r, struct db_conn *conn, struct arena *a, const struct store_bucket *bucket,
@@ -238,7 +320,9 @@ tell(struct registry *r, struct db_conn *conn, struct arena *a, const struct sto
 {
     struct provenance *derived = NULL;
     struct story list = {json, true};
-    int err = put_rules(json, conn, a, bucket->id, key);
+    int err = put_changes(json, r, conn, a, bucket->id, key);
+    if (err == ERR_NONE)
+        err = put_rules(json, conn, a, bucket->id, key);
     buf_puts(json, ",\"events\":[");
     if (err == ERR_NONE)
         err = queue_of_key(conn, bucket->id, key, add_event, &list);
@@ -253,7 +337,7 @@ tell(struct registry *r, struct db_conn *conn, struct arena *a, const struct sto
     buf_puts(json, "],\"derived\":[");
     if (err == ERR_NONE)
         err = provenance_list(conn, a, bucket->id, key, &derived);
-    put_derived(json, derived);
+    put_derived(json, registry_store(r), derived);
     buf_putc(json, ']');
     return err == ERR_NONE ? put_item(json, r, conn, a, bucket->name, key) : err;
 }
@@ -263,27 +347,18 @@ history_explain(struct registry *r, struct db *db, struct slice bucket_name, str
                 struct buf *json)
 {
     const struct store_bucket *bucket = NULL;
-    const struct store_object *object = NULL;
     struct db_conn *conn = NULL;
     struct arena *a = NULL;
     int err = store_bucket_get(registry_store(r), bucket_name, &bucket);
     if (err != ERR_NONE)
         return err == ERR_NOTFOUND ? ERR_NOPARENT : err;
-    err = store_get(registry_store(r), bucket_name, key, &object);
-    if (err == ERR_NOTFOUND)
-        err = ERR_NONE;
     a = arena_new(EXPLAIN_ARENA_BYTES);
-    if (err == ERR_NONE && a == NULL)
-        err = ERR_NOMEM;
+    err = a == NULL ? ERR_NOMEM : db_read_begin(db, &conn);
     if (err != ERR_NONE)
         goto out;
     buf_puts(json, "{\"bucket\":");
     json_quote(json, bucket_name);
     put_str(json, "key", key);
-    put_object(json, object);
-    err = db_read_begin(db, &conn);
-    if (err != ERR_NONE)
-        goto out;
     err = tell(r, conn, a, bucket, key, json);
     db_read_end(db, &conn);
     buf_putc(json, '}');
@@ -291,7 +366,6 @@ history_explain(struct registry *r, struct db *db, struct slice bucket_name, str
         err = json->err;
 out:
     arena_free(&a);
-    store_object_unref(&object);
     store_bucket_unref(&bucket);
     return err;
 }

@@ -20,13 +20,25 @@ trim(struct db_conn *conn)
     return db_run(s);
 }
 
+/* A worker's words, cut where its buffer was: what is not UTF-8 becomes '?'. */
+static struct slice
+as_text(struct arena *a, struct slice bytes)
+{
+    if (bytes.n == 0 || slice_is_utf8(bytes))
+        return bytes;
+    char *copy = arena_alloc(a, bytes.n);
+    for (size_t i = 0; copy != NULL && i < bytes.n; i++)
+        copy[i] = (unsigned char)bytes.p[i] < 0x80 ? bytes.p[i] : '?';
+    return copy == NULL ? SLICE_NONE : slice_of(copy, bytes.n);
+}
+
 int
-history_apply_add(struct db_conn *conn, const struct history_attempt *t)
+history_apply_add(struct db_conn *conn, struct arena *a, const struct history_attempt *t)
 {
     struct db_stmt *s = db_prepare(
         conn, "INSERT INTO attempt (event_id, bucket_id, key, generation, function, revision, pid, "
-              "started_ms, run_us, cpu_us, rss_bytes, outcome, reason) "
-              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
+              "started_ms, run_us, cpu_us, rss_bytes, outcome, reason, queued_ms, stderr) "
+              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)");
     db_bind_int(s, 1, t->event_id);
     db_bind_int(s, 2, t->bucket_id);
     db_bind_blob(s, 3, t->key);
@@ -40,6 +52,8 @@ history_apply_add(struct db_conn *conn, const struct history_attempt *t)
     db_bind_int(s, 11, t->rss_bytes);
     db_bind_text(s, 12, t->outcome);
     db_bind_text(s, 13, t->reason);
+    db_bind_int(s, 14, t->queued_ms);
+    db_bind_text(s, 15, as_text(a, t->stderr_tail));
     int err = db_run(s);
     return err == ERR_NONE ? trim(conn) : err;
 }
@@ -51,7 +65,8 @@ history_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, int ma
     int rc;
     struct db_stmt *s = db_prepare(
         conn, "SELECT event_id, generation, function, revision, pid, started_ms, run_us, cpu_us, "
-              "rss_bytes, outcome, reason FROM attempt WHERE bucket_id = ?1 AND key = ?2 "
+              "rss_bytes, outcome, reason, queued_ms, stderr FROM attempt WHERE bucket_id = ?1 AND "
+              "key = ?2 "
               "ORDER BY id DESC LIMIT ?3");
     db_bind_int(s, 1, bucket_id);
     db_bind_blob(s, 2, key);
@@ -69,7 +84,9 @@ history_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, int ma
                                     .cpu_us = db_column_int(s, 7),
                                     .rss_bytes = db_column_int(s, 8),
                                     .outcome = db_column_blob(s, 9),
-                                    .reason = db_column_blob(s, 10)};
+                                    .reason = db_column_blob(s, 10),
+                                    .queued_ms = db_column_int(s, 11),
+                                    .stderr_tail = db_column_blob(s, 12)};
         if (fn(arg, &t) != 0) {
             db_reset(s);
             return ERR_NONE;

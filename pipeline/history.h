@@ -19,23 +19,28 @@ struct history_attempt {
     struct slice function;
     int64_t revision;
     int64_t pid;
+    int64_t queued_ms; /* when its event was; 0: there was none, or not known */
     int64_t started_ms;
     int64_t run_us;
     int64_t cpu_us;
     int64_t rss_bytes;
     struct slice outcome; /* ready, skipped, failed, error, timeout, memory, crashed, fenced ... */
     struct slice reason;
+    struct slice stderr_tail; /* of the worker; UTF-8 when read */
 };
 
-int history_apply_add(struct db_conn *conn, const struct history_attempt *attempt);
+/* The bytes of stderr_tail may be any; `a` is for making text of them, and may be NULL when there
+ * are none. */
+int history_apply_add(struct db_conn *conn, struct arena *a, const struct history_attempt *attempt);
 typedef int (*history_fn)(void *arg, const struct history_attempt *attempt);
 /* Newest first. */
 int history_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, int max,
                    history_fn fn, void *arg);
 
-/* One JSON object: bucket, key, object (or null), events waiting, attempts, derived objects, item,
- * dead letters. ERR_NOPARENT bucket. Reads by itself: not inside a read or apply(). Any thread but
- * the writer's and HTTP-safe: short reads only. */
+/* One JSON object: bucket, key, object (or null), source (of a derived object), last_served,
+ * changes, rules, events waiting, attempts, dead letters, derived objects, item. ERR_NOPARENT
+ * bucket. Reads by itself: not inside a read or apply(). Any thread but the writer's and HTTP-safe:
+ * short reads only. */
 int history_explain(struct registry *r, struct db *db, struct slice bucket, struct slice key,
                     struct buf *json);
 

@@ -18,13 +18,44 @@
     "id, lane, function, bucket_id, bucket, key, generation, type, followup, batch_id, " \
     "batch_worst, attempts, not_before_ms, created_ms, request_id, reason"
 
+#define DEAD_COLUMNS COLUMNS ", dead_ms, class"
+#define DEAD_ARENA_BYTES (64u << 10)
+
 static const char *const lane_names[LANE_COUNT] = {"live", "followup", "batch"};
+static const char *const class_names[DEAD_CLASS_COUNT] = {
+#define X(id, name) [DEAD_##id] = name,
+    DEAD_CLASS_LIST(X)
+#undef X
+};
 
 const char *
 queue_lane_name(enum queue_lane lane)
 {
     CHK(lane < LANE_COUNT);
     return lane_names[lane];
+}
+
+const char *
+dead_class_name(enum dead_class c)
+{
+    CHK(c < DEAD_CLASS_COUNT);
+    return class_names[c];
+}
+
+int
+dead_class_parse(struct slice name, enum dead_class *out)
+{
+    for (int c = 0; c < DEAD_CLASS_COUNT; c++) {
+        size_t i = 0, n = strlen(class_names[c]);
+        while (i < n && name.n == n &&
+               (name.p[i] == class_names[c][i] || (name.p[i] == '-' && class_names[c][i] == ' ')))
+            i++;
+        if (i == n && name.n == n) {
+            *out = (enum dead_class)c;
+            return ERR_NONE;
+        }
+    }
+    return ERR_NOTFOUND;
 }
 
 /* ---- rows ---- */
@@ -175,17 +206,18 @@ reason_cut(struct slice reason)
 }
 
 static int
-bury(struct db_conn *conn, const struct queue_event *e)
+bury(struct db_conn *conn, const struct queue_event *e, enum dead_class class)
 {
     struct queue_counts d = {.dead = 1, .died = 1};
     int err = row_remove(conn, e->id);
     if (err != ERR_NONE)
         return err;
     struct db_stmt *s =
-        db_prepare(conn, "INSERT INTO dead_letter (" COLUMNS ", dead_ms) VALUES (?1, ?2, ?3, ?4, "
-                         "?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)");
+        db_prepare(conn, "INSERT INTO dead_letter (" DEAD_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, "
+                         "?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)");
     row_bind(s, e);
     db_bind_int(s, 17, clock_wall_ms());
+    db_bind_text(s, 18, slice_str(class_names[class]));
     err = db_run(s);
     d.waiting[e->lane] = -1;
     return err == ERR_NONE ? count(conn, &d) : err;
@@ -207,9 +239,10 @@ backoff_ms(int attempts, int64_t base_ms)
 }
 
 int
-queue_apply_fail(struct db_conn *conn, const struct queue_event *e, struct slice reason,
-                 const struct queue_retry *retry, bool *dead)
+queue_apply_fail(struct db_conn *conn, const struct queue_event *e, struct slice outcome,
+                 struct slice reason, const struct queue_retry *retry, bool *dead)
 {
+    enum dead_class class;
     struct queue_event failed = *e;
     struct queue_counts d = {.retried = 1};
     int64_t now = clock_wall_ms();
@@ -217,10 +250,15 @@ queue_apply_fail(struct db_conn *conn, const struct queue_event *e, struct slice
     failed.reason = reason_cut(reason);
     failed.not_before_ms = now + backoff_ms(failed.attempts, retry->base_ms);
     /* The age limits how long an event is retried; waiting behind a backlog does not kill it. */
-    *dead = failed.attempts > retry->retries_max ||
+    bool used_up = failed.attempts > retry->retries_max;
+    *dead = used_up ||
             failed.not_before_ms - failed.created_ms > (int64_t)retry->event_age_max_s * 1000;
+    if (!used_up)
+        class = DEAD_TOO_OLD;
+    else if (dead_class_parse(outcome, &class) != ERR_NONE)
+        class = DEAD_ERROR;
     if (*dead)
-        return bury(conn, &failed);
+        return bury(conn, &failed, class);
     struct db_stmt *s = db_prepare(conn, "UPDATE event SET attempts = ?2, not_before_ms = ?3, "
                                          "reason = ?4 WHERE id = ?1");
     db_bind_int(s, 1, failed.id);
@@ -361,117 +399,152 @@ queue_next_delayed(struct db_conn *conn, int64_t *not_before_ms)
 
 /* ---- dead letters ---- */
 
+static bool
+dead_matches(const struct dead_filter *f, const struct dead_letter *d)
+{
+    return (f->function.n == 0 || slice_eq(f->function, d->event.function)) &&
+           (f->bucket.n == 0 || slice_eq(f->bucket, d->event.bucket)) &&
+           slice_starts(d->event.key, f->prefix) && (!f->has_class || f->class == d->class) &&
+           (f->dead_before_ms == 0 || d->dead_ms < f->dead_before_ms);
+}
+
 static int
-each_dead(struct db_stmt *s, dead_letter_fn fn, void *arg, int *rows)
+each_dead(struct db_stmt *s, const struct dead_filter *f, int max, dead_letter_fn fn, void *arg,
+          int64_t *next)
 {
     struct dead_letter d;
-    int rc;
-    *rows = 0;
+    int rc, seen = 0, given = 0;
+    *next = 0;
     while ((rc = db_step(s)) == DB_ROW) {
         row_read(s, &d.event);
         d.id = d.event.id;
         d.dead_ms = db_column_int(s, 16);
-        ++*rows;
-        if (fn(arg, &d) != 0) {
-            db_reset(s);
-            return ERR_NONE;
-        }
+        if (dead_class_parse(db_column_blob(s, 17), &d.class) != ERR_NONE)
+            d.class = DEAD_ERROR;
+        *next = ++seen == DEAD_SCAN_MAX ? d.id : 0;
+        if (f != NULL && !dead_matches(f, &d))
+            continue;
+        if (fn(arg, &d) == 0 && ++given < max)
+            continue;
+        *next = d.id;
+        db_reset(s);
+        return ERR_NONE;
     }
     return rc;
 }
 
 int
-queue_dead_list(struct db_conn *conn, int64_t after_id, int max, dead_letter_fn fn, void *arg)
+queue_dead_list(struct db_conn *conn, const struct dead_filter *f, int max, dead_letter_fn fn,
+                void *arg, int64_t *next)
 {
-    int rows;
-    struct db_stmt *s = db_prepare(conn, "SELECT " COLUMNS ", dead_ms FROM dead_letter "
-                                         "WHERE id > ?1 ORDER BY id LIMIT ?2");
-    db_bind_int(s, 1, after_id);
-    db_bind_int(s, 2, max);
-    return each_dead(s, fn, arg, &rows);
+    struct db_stmt *s = db_prepare(conn, "SELECT " DEAD_COLUMNS " FROM dead_letter WHERE id > ?1 "
+                                         "AND (?2 = 0 OR id <= ?2) ORDER BY id LIMIT ?3");
+    db_bind_int(s, 1, f->after);
+    db_bind_int(s, 2, f->until);
+    db_bind_int(s, 3, DEAD_SCAN_MAX);
+    return each_dead(s, f, max, fn, arg, next);
+}
+
+int
+queue_dead_last(struct db_conn *conn, int64_t *id)
+{
+    struct db_stmt *s = db_prepare(conn, "SELECT max(id) FROM dead_letter");
+    int rc = db_step(s);
+    *id = rc == DB_ROW && !db_column_is_null(s, 0) ? db_column_int(s, 0) : 0;
+    db_reset(s);
+    return rc < 0 ? rc : ERR_NONE;
 }
 
 int
 queue_dead_get(struct db_conn *conn, int64_t id, dead_letter_fn fn, void *arg)
 {
-    int rows;
-    struct db_stmt *s =
-        db_prepare(conn, "SELECT " COLUMNS ", dead_ms FROM dead_letter WHERE id = ?1");
+    int64_t found;
+    struct db_stmt *s = db_prepare(conn, "SELECT " DEAD_COLUMNS " FROM dead_letter WHERE id = ?1");
     db_bind_int(s, 1, id);
-    int err = each_dead(s, fn, arg, &rows);
-    return err == ERR_NONE && rows == 0 ? ERR_NOTFOUND : err;
+    int err = each_dead(s, NULL, 1, fn, arg, &found);
+    return err == ERR_NONE && found == 0 ? ERR_NOTFOUND : err;
 }
 
 int
 queue_dead_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, dead_letter_fn fn,
                   void *arg)
 {
-    int rows;
-    struct db_stmt *s = db_prepare(conn, "SELECT " COLUMNS ", dead_ms FROM dead_letter "
-                                         "WHERE bucket_id = ?1 AND key = ?2 ORDER BY id");
+    int64_t next;
+    struct db_stmt *s = db_prepare(conn, "SELECT " DEAD_COLUMNS " FROM dead_letter "
+                                         "WHERE bucket_id = ?1 AND key = ?2 ORDER BY id LIMIT ?3");
     db_bind_int(s, 1, bucket_id);
     db_bind_blob(s, 2, key);
-    return each_dead(s, fn, arg, &rows);
+    db_bind_int(s, 3, DEAD_SCAN_MAX);
+    return each_dead(s, NULL, DEAD_SCAN_MAX, fn, arg, &next);
 }
 
-/* Removes the chosen letters; with `redrive` each becomes an event again first. The id of an event
- * is never used twice, so it gets a new one. */
+struct dead_copy {
+    struct arena *a;
+    struct queue_event event;
+    int err;
+};
+
 static int
-dead_take(struct db_conn *conn, int64_t id, int max, bool redrive, int *taken)
+dead_copy(void *arg, const struct dead_letter *d)
 {
-    *taken = 0;
-    while (*taken < max) {
-        struct queue_counts d = {.dead = -1};
-        struct queue_event e;
-        struct arena *a = arena_new(64u << 10);
-        if (a == NULL)
-            return ERR_NOMEM;
-        /* Two texts, so that each is a seek. */
-        struct db_stmt *s =
-            id == 0 ? db_prepare(conn, "SELECT " COLUMNS " FROM dead_letter ORDER BY id LIMIT 1")
-                    : db_prepare(conn, "SELECT " COLUMNS " FROM dead_letter WHERE id = ?1");
-        if (id != 0)
-            db_bind_int(s, 1, id);
-        int rc = db_step(s);
-        if (rc == DB_ROW) {
-            struct queue_event lent;
-            row_read(s, &lent);
-            rc = queue_event_copy(a, &lent, &e);
-            db_reset(s);
-            if (rc == ERR_NONE) {
-                s = db_prepare(conn, "DELETE FROM dead_letter WHERE id = ?1");
-                db_bind_int(s, 1, e.id);
-                rc = db_run(s);
-            }
-            if (rc == ERR_NONE)
-                rc = count(conn, &d);
-            if (rc == ERR_NONE && redrive) {
-                e.lane = LANE_LIVE;
-                e.batch_id = e.batch_worst = e.attempts = 0;
-                e.not_before_ms = e.created_ms = 0;
-                rc = queue_apply_add(conn, &e);
-            }
-            *taken += rc == ERR_NONE;
-        } else {
-            max = 0; /* none left */
-        }
-        arena_free(&a);
-        if (rc < 0)
-            return rc;
-        if (id != 0)
-            break;
+    struct dead_copy *copy = arg;
+    copy->err = queue_event_copy(copy->a, &d->event, &copy->event);
+    return 1;
+}
+
+/* The letter goes; redriven it becomes an event again. The id of an event is never used twice, so
+ * that gets a new one. */
+int
+queue_apply_dead(struct db_conn *conn, int64_t id, enum dead_action action)
+{
+    struct queue_counts d = {.dead = -1};
+    struct dead_copy copy = {.a = arena_new(DEAD_ARENA_BYTES)};
+    if (copy.a == NULL)
+        return ERR_NOMEM;
+    struct queue_event *e = &copy.event;
+    int err = queue_dead_get(conn, id, dead_copy, &copy);
+    if (err == ERR_NONE)
+        err = copy.err;
+    if (err == ERR_NONE) {
+        struct db_stmt *s = db_prepare(conn, "DELETE FROM dead_letter WHERE id = ?1");
+        db_bind_int(s, 1, id);
+        err = db_run(s);
     }
-    return id != 0 && *taken == 0 ? ERR_NOTFOUND : ERR_NONE;
+    if (err == ERR_NONE)
+        err = count(conn, &d);
+    if (err == ERR_NONE && action == DEAD_REDRIVE) {
+        e->lane = LANE_LIVE;
+        e->batch_id = e->batch_worst = e->attempts = 0;
+        e->not_before_ms = e->created_ms = 0;
+        err = queue_apply_add(conn, e);
+    }
+    arena_free(&copy.a);
+    return err;
+}
+
+struct dead_ids {
+    int64_t ids[DEAD_STEP_MAX];
+    int count;
+};
+
+static int
+dead_id(void *arg, const struct dead_letter *d)
+{
+    struct dead_ids *list = arg;
+    list->ids[list->count++] = d->id;
+    return 0;
 }
 
 int
-queue_apply_dead_redrive(struct db_conn *conn, int64_t id, int max, int *taken)
+queue_apply_dead_each(struct db_conn *conn, const struct dead_filter *filter,
+                      enum dead_action action, int *done, int64_t *next)
 {
-    return dead_take(conn, id, id != 0 ? 1 : max, true, taken);
-}
-
-int
-queue_apply_dead_purge(struct db_conn *conn, int64_t id, int max, int *taken)
-{
-    return dead_take(conn, id, id != 0 ? 1 : max, false, taken);
+    struct dead_ids list = {.count = 0};
+    int err = queue_dead_list(conn, filter, DEAD_STEP_MAX, dead_id, &list, next);
+    *done = 0;
+    for (int i = 0; i < list.count && err == ERR_NONE; i++) {
+        err = queue_apply_dead(conn, list.ids[i], action);
+        *done += err == ERR_NONE;
+    }
+    return err;
 }

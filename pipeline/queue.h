@@ -62,9 +62,28 @@ struct queue_retry {
     int event_age_max_s;
     int64_t base_ms; /* doubles per attempt, full jitter */
 };
-/* Counts a failed attempt: delayed, or dead (*dead) with the reason. */
-int queue_apply_fail(struct db_conn *conn, const struct queue_event *e, struct slice reason,
-                     const struct queue_retry *retry, bool *dead);
+/* What an event died of. */
+#define DEAD_CLASS_LIST(X)      \
+    X(ERROR, "error")           \
+    X(TIMEOUT, "timeout")       \
+    X(MEMORY, "memory")         \
+    X(CRASHED, "crashed")       \
+    X(BAD_ANSWER, "bad answer") \
+    X(TOO_OLD, "too old") /* attempts were left, but not the time for them */
+
+enum dead_class {
+#define X(id, name) DEAD_##id,
+    DEAD_CLASS_LIST(X)
+#undef X
+        DEAD_CLASS_COUNT
+};
+const char *dead_class_name(enum dead_class c);
+/* ERR_NOTFOUND. A dash counts as a space. */
+int dead_class_parse(struct slice name, enum dead_class *out);
+/* Counts a failed attempt, of which `outcome` names the class: delayed, or dead (*dead) with the
+ * reason. */
+int queue_apply_fail(struct db_conn *conn, const struct queue_event *e, struct slice outcome,
+                     struct slice reason, const struct queue_retry *retry, bool *dead);
 /* Removes the waiting events of a key older than `generation` (0: all). fn (may be NULL) gets each
  * one first. */
 int queue_apply_supersede(struct db_conn *conn, int64_t bucket_id, struct slice key,
@@ -90,21 +109,44 @@ int queue_next_delayed(struct db_conn *conn, int64_t *not_before_ms);
 
 /* ---- dead letters ---- */
 
+#define DEAD_SCAN_MAX 5000 /* letters that one call with a filter looks at */
+#define DEAD_STEP_MAX 500  /* letters that one operation changes */
+
 struct dead_letter {
     int64_t id; /* the event's */
     int64_t dead_ms;
+    enum dead_class class;
     struct queue_event event; /* event.reason: why */
 };
+struct dead_filter {
+    int64_t after;         /* only larger ids */
+    int64_t until;         /* only ids up to this; 0: any */
+    struct slice function; /* n = 0: any; so are the next */
+    struct slice bucket;
+    struct slice prefix;
+    bool has_class;
+    enum dead_class class;
+    int64_t dead_before_ms; /* 0: any */
+};
 typedef int (*dead_letter_fn)(void *arg, const struct dead_letter *d);
-int queue_dead_list(struct db_conn *conn, int64_t after_id, int max, dead_letter_fn fn, void *arg);
+/* Those that match, at most `max`, oldest first. *next: go on with after = *next; 0: that was all.
+ */
+int queue_dead_list(struct db_conn *conn, const struct dead_filter *filter, int max,
+                    dead_letter_fn fn, void *arg, int64_t *next);
 int queue_dead_get(struct db_conn *conn, int64_t id, dead_letter_fn fn,
                    void *arg); /* ERR_NOTFOUND */
 int queue_dead_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, dead_letter_fn fn,
                       void *arg);
-/* Back into the live lane with fresh attempts: one (id) or the oldest `max` (id = 0). Inside
- * apply(). ERR_NOTFOUND for an unknown id. */
-int queue_apply_dead_redrive(struct db_conn *conn, int64_t id, int max, int *count);
-int queue_apply_dead_purge(struct db_conn *conn, int64_t id, int max, int *count);
+/* Back into the live lane with fresh attempts, or gone. Inside apply(). ERR_NOTFOUND: no such
+ * letter. */
+enum dead_action { DEAD_REDRIVE, DEAD_PURGE };
+int queue_apply_dead(struct db_conn *conn, int64_t id, enum dead_action action);
+/* The same with those that match, at most DEAD_STEP_MAX; *next as above. Redriven ones that die
+ * again have new ids: with filter.until the end comes. */
+int queue_apply_dead_each(struct db_conn *conn, const struct dead_filter *filter,
+                          enum dead_action action, int *count, int64_t *next);
+/* The newest letter's id; 0: none. */
+int queue_dead_last(struct db_conn *conn, int64_t *id);
 
 /* ---- counts: exact, kept in the database, mirrored in memory after commits ---- */
 

@@ -11,6 +11,8 @@
  * notice        what became of an object, to be told further; notice.h.
  * webhook       who is told by POST: told_id is the newest notice that it has taken, or that was
  *               given up.
+ * attempt       `queued_ms`: when its event was (0: not known); `stderr`: the end of what the
+ * worker wrote to it meanwhile. dead_letter   `class`: of its reason, enum dead_class by name.
  * event_log     what happened to objects, event_log.c; removals alone have an index.
  */
 #include "pipeline/schema.h"
@@ -23,7 +25,7 @@
     "not_before_ms INTEGER NOT NULL, created_ms INTEGER NOT NULL, request_id TEXT NOT NULL, " \
     "reason TEXT NOT NULL"
 
-#define EVENT_LOG_4                                                                             \
+#define STEP_4_EVENT_LOG                                                                        \
     "CREATE TABLE event_log (seq INTEGER PRIMARY KEY, n INTEGER NOT NULL, "                     \
     " old_seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, type INTEGER NOT NULL, "              \
     " removed INTEGER NOT NULL, bucket_id INTEGER NOT NULL, bucket TEXT NOT NULL, "             \
@@ -31,6 +33,16 @@
     " request_id TEXT NOT NULL, access_key_id TEXT NOT NULL, account_id TEXT NOT NULL, "        \
     " source_ip TEXT NOT NULL);"                                                                \
     "CREATE INDEX event_log_removed ON event_log (bucket_id, key) WHERE removed = 1;"
+
+/* What an older dead letter died of is what its last attempt says. */
+#define STEP_4_ATTEMPTS                                                                 \
+    "ALTER TABLE attempt ADD COLUMN queued_ms INTEGER NOT NULL DEFAULT 0;"              \
+    "ALTER TABLE attempt ADD COLUMN stderr TEXT NOT NULL DEFAULT '';"                   \
+    "ALTER TABLE dead_letter ADD COLUMN class TEXT NOT NULL DEFAULT 'error';"           \
+    "UPDATE dead_letter SET class = coalesce((SELECT a.outcome FROM attempt AS a WHERE" \
+    " a.bucket_id = dead_letter.bucket_id AND a.key = dead_letter.key AND"              \
+    " a.event_id = dead_letter.id AND a.outcome IN ('timeout', 'memory', 'crashed',"    \
+    " 'bad answer') ORDER BY a.id DESC LIMIT 1), 'error');"
 
 static const char *const steps[] = {
     "CREATE TABLE function (name TEXT PRIMARY KEY, handler TEXT NOT NULL, "
@@ -95,7 +107,7 @@ static const char *const steps[] = {
     " failing_since_ms INTEGER NOT NULL, told INTEGER NOT NULL, given_up INTEGER NOT NULL, "
     " last_error TEXT NOT NULL);",
 
-    EVENT_LOG_4,
+    STEP_4_EVENT_LOG STEP_4_ATTEMPTS,
 };
 
 const char *

@@ -102,13 +102,15 @@ remember(const struct judge *j, const char *outcome, struct slice reason)
                                       .function = j->call->event.function,
                                       .revision = j->call->revision,
                                       .pid = r->pid,
+                                      .queued_ms = j->call->event.created_ms,
                                       .started_ms = r->started_ms,
                                       .run_us = r->run_us,
                                       .cpu_us = r->cpu_us,
                                       .rss_bytes = r->rss_bytes,
                                       .outcome = slice_str(outcome),
-                                      .reason = reason};
-    return history_apply_add(j->conn, &attempt);
+                                      .reason = reason,
+                                      .stderr_tail = r->stderr_tail};
+    return history_apply_add(j->conn, j->a, &attempt);
 }
 
 static enum batch_outcome
@@ -182,7 +184,7 @@ failed(const struct judge *j, const char *outcome, struct slice reason)
         reason = SLICE_LIT("unreadable reason");
     int err = remember(j, outcome, reason);
     if (err == ERR_NONE)
-        err = queue_apply_fail(j->conn, &j->event, reason, &retry, &dead);
+        err = queue_apply_fail(j->conn, &j->event, slice_str(outcome), reason, &retry, &dead);
     if (err == ERR_NONE && dead)
         err = bury(j, reason);
     if (err == ERR_NONE && dead)

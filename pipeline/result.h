@@ -32,6 +32,7 @@ struct result {
     struct result_call *calls;
     size_t call_count;
     int64_t pid, started_ms, run_us, cpu_us, rss_bytes;
+    struct slice stderr_tail; /* any bytes */
 };
 
 /* Reads an output's memfd into a sealed-ready put (write only; sealing is the caller's). On a pool

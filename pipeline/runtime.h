@@ -77,6 +77,7 @@ struct invocation {
     int64_t started_ms; /* wall clock */
     int64_t run_us;
     int64_t rss_peak_bytes;
+    struct slice stderr_tail; /* what the worker wrote to it meanwhile, its end; any bytes */
 };
 
 struct runtime_options {

@@ -89,6 +89,7 @@ finish(struct worker *w, enum invoke_outcome outcome, const char *reason)
     inv->outcome = outcome;
     snprintf(inv->reason, sizeof inv->reason, "%s", reason);
     inv->run_us = clock_mono_us() - w->started_us;
+    inv->stderr_tail = arena_dup(inv->arena, slice_of(w->tail, w->tail_n));
     STAT_ADD(invocation_us_total, inv->run_us);
     if (outcome != INVOKE_ANSWERED)
         STAT_INC(invocations_failed_total);
@@ -522,6 +523,7 @@ worker_invoke(struct worker *w, struct invocation *inv)
     struct wire_msg m;
     w->inv = inv;
     w->started_us = clock_mono_us();
+    w->tail_n = 0; /* of another invocation, or of none */
     inv->pid = w->process.pid;
     inv->started_ms = clock_wall_ms();
     inv->rss_peak_bytes = 0;

@@ -180,8 +180,9 @@ three_failures_are_dead(void **state)
 
     struct db_conn *conn = NULL;
     char reason[QUEUE_REASON_MAX] = "";
+    struct dead_filter all = {.until = 0};
     assert_int_equal(db_read_begin(r->db, &conn), ERR_NONE);
-    assert_int_equal(queue_dead_list(conn, 0, 10, first_reason, reason), ERR_NONE);
+    assert_int_equal(queue_dead_list(conn, &all, 10, first_reason, reason, &all.after), ERR_NONE);
     db_read_end(r->db, &conn);
     assert_memory_equal(reason, "the source cannot be read", 25);
 }

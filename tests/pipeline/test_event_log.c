@@ -1,4 +1,5 @@
-/* Every change of what is current has one row, whatever rules there are; the story of a key; trimming. */
+/* Every change of what is current has one row, whatever rules there are; the story of a key;
+ * trimming. */
 #include "tests/pipeline/answer.h"
 
 #include "pipeline/event_log.h"
@@ -95,8 +96,8 @@ story(struct rig *r, const char *bucket, const char *key, int max, struct lines 
     CHK(db_read_begin(r->db, &conn) == ERR_NONE);
     int err = store_apply_get(r->store, conn, id, slice_str(key), &o);
     CHK(err == ERR_NONE || err == ERR_NOTFOUND);
-    err = event_log_of_key(conn, id, slice_str(key), o == NULL ? 0 : o->generation, max, add_line,
-                           l);
+    err =
+        event_log_of_key(conn, id, slice_str(key), o == NULL ? 0 : o->generation, max, add_line, l);
     assert_int_equal(err, ERR_NONE);
     db_read_end(r->db, &conn);
     store_object_unref(&o);
@@ -240,10 +241,12 @@ versions(void **state)
     assert_int_equal(rig_call(r, delete_fn, &marker), ERR_NONE);
     struct deletion second = {.bucket = "plain", .key = "k", .who = "AK"};
     assert_int_equal(rig_call(r, delete_fn, &second), ERR_NONE);
-    drop(r, (struct deletion){
-                .bucket = "plain", .key = "k", .who = "AK", .version_id = second.result.version_id});
-    drop(r, (struct deletion){
-                .bucket = "plain", .key = "k", .who = "AK", .version_id = marker.result.version_id});
+    drop(r,
+         (struct deletion){
+             .bucket = "plain", .key = "k", .who = "AK", .version_id = second.result.version_id});
+    drop(r,
+         (struct deletion){
+             .bucket = "plain", .key = "k", .who = "AK", .version_id = marker.result.version_id});
     story(r, "plain", "k", 10, &l);
     assert_string_equal(text_of(&l), "ObjectCreated:Copy plain/k 1 AK REQ2;"
                                      "ObjectRemoved:DeleteMarkerCreated plain/k 0 AK REQ2;"
@@ -332,10 +335,14 @@ main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(one_row_per_change_in_any_bucket), T(what_functions_write_is_not_logged),
-        T(an_undone_change_has_no_row),      T(the_story_of_a_key),
-        T(versions),                         T(filters_and_pages),
-        T(old_rows_go),                      T(rows_are_bounded_also_after_a_restart),
+        T(one_row_per_change_in_any_bucket),
+        T(what_functions_write_is_not_logged),
+        T(an_undone_change_has_no_row),
+        T(the_story_of_a_key),
+        T(versions),
+        T(filters_and_pages),
+        T(old_rows_go),
+        T(rows_are_bounded_also_after_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

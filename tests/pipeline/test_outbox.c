@@ -199,7 +199,9 @@ static int
 redrive_fn(struct rig *r, struct db_conn *conn, void *arg)
 {
     (void)r;
-    return queue_apply_dead_redrive(conn, 0, 10, arg);
+    int64_t next;
+    struct dead_filter all = {.until = 0};
+    return queue_apply_dead_each(conn, &all, DEAD_REDRIVE, arg, &next);
 }
 
 /* A dead letter may come back long after its object has changed. */

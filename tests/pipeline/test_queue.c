@@ -46,6 +46,7 @@ struct fail {
     struct queue_event *event;
     struct queue_retry retry;
     bool dead;
+    const char *outcome; /* NULL: crashed */
 };
 
 static int
@@ -53,7 +54,8 @@ fail_fn(struct rig *r, struct db_conn *conn, void *arg)
 {
     struct fail *f = arg;
     (void)r;
-    int err = queue_apply_fail(conn, f->event, SLICE_LIT("broken"), &f->retry, &f->dead);
+    struct slice outcome = slice_str(f->outcome == NULL ? "crashed" : f->outcome);
+    int err = queue_apply_fail(conn, f->event, outcome, SLICE_LIT("broken"), &f->retry, &f->dead);
     struct arena *a = arena_new(1 << 16);
     struct queue_event now;
     if (err == ERR_NONE && !f->dead && queue_get(conn, f->event->id, a, &now) == ERR_NONE) {
@@ -123,7 +125,8 @@ retries_then_dead(void **state)
 {
     struct rig *r = *state;
     struct queue_event e = event(LANE_LIVE, "a");
-    struct fail f = {&e, {.retries_max = 2, .event_age_max_s = 21600, .base_ms = 1000}, false};
+    struct fail f = {
+        &e, {.retries_max = 2, .event_age_max_s = 21600, .base_ms = 1000}, false, NULL};
     int woken = 0;
     assert_int_equal(rig_call(r, add, &e), ERR_NONE);
     for (int attempt = 1; attempt <= 2; attempt++) {
@@ -146,37 +149,65 @@ retries_then_dead(void **state)
     assert_int_equal(n.retried, 2);
 }
 
-static void
-too_old_is_dead(void **state)
+struct each {
+    struct dead_filter filter;
+    enum dead_action action;
+    int count;
+    int64_t next;
+};
+
+static int
+each_fn(struct rig *r, struct db_conn *conn, void *arg)
 {
-    struct rig *r = *state;
-    struct queue_event e = event(LANE_LIVE, "a");
-    struct fail f = {&e, {.retries_max = 2, .event_age_max_s = 60, .base_ms = 1}, false};
-    e.created_ms = clock_wall_ms() - 61000;
-    assert_int_equal(rig_call(r, add, &e), ERR_NONE);
-    assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
-    assert_true(f.dead);
+    struct each *e = arg;
+    (void)r;
+    return queue_apply_dead_each(conn, &e->filter, e->action, &e->count, &e->next);
 }
 
 static int
-redrive(struct rig *r, struct db_conn *conn, void *arg)
+add_class(void *arg, const struct dead_letter *d)
 {
-    (void)r;
-    return queue_apply_dead_redrive(conn, 0, 10, arg);
+    buf_printf(arg, "%s ", dead_class_name(d->class));
+    return 0;
+}
+
+/* The classes of those that match, `page` at a time. */
+static const char *
+dead_of(struct rig *r, struct dead_filter filter, int page)
+{
+    static char text[512];
+    struct buf out;
+    buf_init(&out, sizeof text);
+    do {
+        struct db_conn *conn = NULL;
+        CHK(db_read_begin(r->db, &conn) == ERR_NONE);
+        CHK(queue_dead_list(conn, &filter, page, add_class, &out, &filter.after) == ERR_NONE);
+        db_read_end(r->db, &conn);
+    } while (filter.after != 0);
+    snprintf(text, sizeof text, "%.*s", (int)out.n, out.n == 0 ? "" : out.p);
+    buf_fini(&out);
+    return text;
 }
 
 static int
 redrive_unknown(struct rig *r, struct db_conn *conn, void *arg)
 {
     (void)r;
-    return queue_apply_dead_redrive(conn, 999999, 10, arg);
+    (void)arg;
+    return queue_apply_dead(conn, 999999, DEAD_REDRIVE);
 }
 
-static int
-purge(struct rig *r, struct db_conn *conn, void *arg)
+static void
+too_old_is_dead(void **state)
 {
-    (void)r;
-    return queue_apply_dead_purge(conn, 0, 10, arg);
+    struct rig *r = *state;
+    struct queue_event e = event(LANE_LIVE, "a");
+    struct fail f = {&e, {.retries_max = 2, .event_age_max_s = 60, .base_ms = 1}, false, NULL};
+    e.created_ms = clock_wall_ms() - 61000;
+    assert_int_equal(rig_call(r, add, &e), ERR_NONE);
+    assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
+    assert_true(f.dead);
+    assert_string_equal(dead_of(r, (struct dead_filter){.until = 0}, 10), "too old ");
 }
 
 static void
@@ -184,21 +215,69 @@ dead_letters_come_back(void **state)
 {
     struct rig *r = *state;
     struct queue_event e[3];
-    int count = 0;
+    struct each each = {.action = DEAD_REDRIVE};
     for (int i = 0; i < 3; i++) {
         e[i] = event(LANE_BATCH, i == 0 ? "a" : i == 1 ? "b" : "c");
-        struct fail f = {&e[i], {.retries_max = 0, .event_age_max_s = 60, .base_ms = 1}, false};
+        struct fail f = {
+            &e[i], {.retries_max = 0, .event_age_max_s = 60, .base_ms = 1}, false, NULL};
         assert_int_equal(rig_call(r, add, &e[i]), ERR_NONE);
         assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
         assert_true(f.dead);
     }
-    assert_int_equal(rig_call(r, redrive_unknown, &count), ERR_NOTFOUND);
-    assert_int_equal(rig_call(r, redrive, &count), ERR_NONE);
-    assert_int_equal(count, 3);
+    assert_int_equal(rig_call(r, redrive_unknown, NULL), ERR_NOTFOUND);
+    assert_int_equal(rig_call(r, each_fn, &each), ERR_NONE);
+    assert_int_equal(each.count, 3);
+    assert_int_equal(each.next, 0);
     assert_string_equal(ready(r, LANE_LIVE), "a b c ");
     assert_int_equal(rig_counts(r).dead, 0);
-    assert_int_equal(rig_call(r, purge, &count), ERR_NONE);
-    assert_int_equal(count, 0);
+    each.action = DEAD_PURGE;
+    assert_int_equal(rig_call(r, each_fn, &each), ERR_NONE);
+    assert_int_equal(each.count, 0);
+}
+
+/* Letter i dies of outcomes[i] in bucket "b<i % 2>", the function's name is "f<i>". */
+static void
+dead_letters_by_filter(void **state)
+{
+    struct rig *r = *state;
+    static const char *const outcomes[] = {"timeout", "bad answer", "crashed", "unheard-of"};
+    static const char *const functions[] = {"f0", "f1", "f2", "f3"};
+    int64_t ids[4];
+    for (int i = 0; i < 4; i++) {
+        struct queue_event e = event(LANE_LIVE, i < 2 ? "a/1" : "z");
+        e.function = slice_str(functions[i]);
+        e.bucket = i % 2 == 0 ? SLICE_LIT("b0") : SLICE_LIT("b1");
+        struct fail f = {.event = &e,
+                         .retry = {.retries_max = 0, .event_age_max_s = 60, .base_ms = 1},
+                         .outcome = outcomes[i]};
+        assert_int_equal(rig_call(r, add, &e), ERR_NONE);
+        assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
+        ids[i] = e.id;
+    }
+    assert_string_equal(dead_of(r, (struct dead_filter){.until = 0}, 10),
+                        "timeout bad answer crashed error ");
+    assert_string_equal(dead_of(r, (struct dead_filter){.until = 0}, 1),
+                        "timeout bad answer crashed error "); /* page by page */
+    assert_string_equal(dead_of(r, (struct dead_filter){.bucket = SLICE_LIT("b1")}, 10),
+                        "bad answer error ");
+    assert_string_equal(
+        dead_of(r, (struct dead_filter){.prefix = SLICE_LIT("a/"), .bucket = SLICE_LIT("b1")}, 10),
+        "bad answer ");
+    assert_string_equal(dead_of(r, (struct dead_filter){.function = SLICE_LIT("f2")}, 10),
+                        "crashed ");
+    assert_string_equal(dead_of(r, (struct dead_filter){.after = ids[0], .until = ids[2]}, 10),
+                        "bad answer crashed ");
+    int64_t now = clock_wall_ms();
+    assert_string_equal(dead_of(r, (struct dead_filter){.dead_before_ms = now - 60000}, 10), "");
+    assert_string_equal(dead_of(r, (struct dead_filter){.dead_before_ms = now + 60000}, 10),
+                        "timeout bad answer crashed error ");
+    struct each each = {.action = DEAD_PURGE, .filter = {.has_class = true}};
+    assert_int_equal(dead_class_parse(SLICE_LIT("bad-answer"), &each.filter.class), ERR_NONE);
+    assert_int_equal(rig_call(r, each_fn, &each), ERR_NONE);
+    assert_int_equal(each.count, 1);
+    assert_string_equal(dead_of(r, (struct dead_filter){.until = 0}, 10), "timeout crashed error ");
+    assert_int_equal(rig_counts(r).dead, 3);
+    assert_int_equal(dead_class_parse(SLICE_LIT("bad"), &each.filter.class), ERR_NOTFOUND);
 }
 
 static int
@@ -277,6 +356,8 @@ main(void)
         T(retries_then_dead),
         T(too_old_is_dead),
         T(dead_letters_come_back),
+        T(dead_letters_by_filter),
+        T(dead_letters_by_filter),
         T(only_older_ones_are_superseded),
         T(counts_follow_the_transaction),
         T(refuses_above_the_maximum),
