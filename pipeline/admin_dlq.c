@@ -1,6 +1,6 @@
 /*
- * Dead letters: see, try again, drop. One by ?id=, or those that match a filter, a page or a step at
- * a time: each answer says with `next` where to go on, 0 at the end.
+ * Dead letters: see, try again, drop. One by ?id=, or those that match a filter, a page or a step
+ * at a time: each answer says with `next` where to go on, 0 at the end.
  *
  *   function=  reason=CLASS  bucket=  prefix=  older_than_s=  after=ID  until=ID
  */
