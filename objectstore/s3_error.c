@@ -163,6 +163,10 @@ s3_fail_code(struct s3_request *q, const char *code, int status, const char *mes
         if (strcmp(code, s3_fault_code(S3_SLOW_DOWN)) == 0)
             STAT_INC(slowdown_total);
     }
+    if (q->serve != NULL && q->serve->refuse != NULL && q->r->method != HTTP_HEAD) {
+        q->serve->refuse(q->r, status, code, message);
+        return;
+    }
     http_header(q->r, "Cache-Control", SLICE_LIT("no-store"));
     http_header(q->r, "Content-Type", SLICE_LIT("application/xml"));
     if (q->r->method == HTTP_HEAD) {

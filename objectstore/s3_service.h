@@ -62,6 +62,8 @@ struct s3_serve {
     struct slice cache_control;
     const char *header; /* one more, which comes only with the object; NULL: none */
     struct slice header_value;
+    /* How to say what S3 refuses (a range, a condition): replies. NULL: as S3 does, in XML. */
+    void (*refuse)(struct http_request *r, int status, const char *code, const char *message);
 };
 int s3_serve_object(struct s3_service *s, struct http_request *r, const struct s3_serve *what);
 

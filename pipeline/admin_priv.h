@@ -85,6 +85,8 @@ void admin_dlq_post(struct admin_service *s, struct http_request *r);
 void admin_dlq_delete(struct admin_service *s, struct http_request *r);
 /* admin_events.c */
 void admin_event_log_get(struct admin_service *s, struct http_request *r);
+/* admin_buckets.c */
+void admin_buckets_get(struct admin_service *s, struct http_request *r);
 /* admin_sign.c */
 void admin_sign_url(struct admin_service *s, struct http_request *r);
 /* admin_webhooks.c */

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "pipeline/admin_priv.h"
+#include "pipeline/problem.h"
 
 #include <stdlib.h>
 
@@ -27,6 +28,7 @@ static const struct admin_route routes[] = {
     {HTTP_GET, "/_/event-log", ADMIN_ROOT, admin_event_log_get},
     {HTTP_GET, "/_/functions", ADMIN_ROOT, admin_functions_get},
     {HTTP_PUT, "/_/functions", ADMIN_ROOT, admin_functions_put},
+    {HTTP_GET, "/_/buckets", ADMIN_ROOT, admin_buckets_get},
     {HTTP_POST, "/_/buckets", ADMIN_ROOT, admin_buckets_post},
     {HTTP_POST, "/_/sign-url", ADMIN_ROOT, admin_sign_url},
     {HTTP_GET, "/_/webhooks", ADMIN_ROOT, admin_webhooks_get},
@@ -105,13 +107,11 @@ void
 admin_reply_error(struct http_request *r, int err, struct slice why)
 {
     int status = status_of(err);
-    json_t *body = json_object();
-    json_object_set_new(body, "error", json_string(err_name(err)));
-    json_object_set_new(body, "message", admin_text(why.n > 0 ? why : slice_str(err_text(err))));
-    json_object_set_new(body, "request_id", json_string(r->id));
     if (status == 503)
         http_header(r, "Retry-After", SLICE_LIT("1"));
-    admin_reply_json(r, status, body);
+    http_header(r, "x-amz-request-id", slice_str(r->id));
+    problem_reply(r, status, "error", slice_str(err_name(err)),
+                  why.n > 0 ? why : slice_str(err_text(err)));
 }
 
 int

@@ -15,6 +15,7 @@
  *   DELETE /_/dlq[?id=N]                      purge; all: at most 1,000 per call
  *   GET    /_/functions[?name=F]
  *   PUT    /_/functions?name=F {memory_mb,timeout_s,environment,...}
+ *   GET    /_/buckets[?name=B | after=B]      one bucket with its rules, or a page of them
  *   POST   /_/buckets {bucket,public}         bucket, derived bucket, table and rules in one step
  *   POST   /_/sign-url {bucket,key,params{w,h,...},expires_s}   {"url": "/_/img/..."}
  *   GET    /_/webhooks                        all of them; secrets only as they begin

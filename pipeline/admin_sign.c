@@ -82,6 +82,54 @@ describe(struct signing *s, const json_t *body)
 }
 
 static int
+check_bucket(const struct admin_service *service, struct slice name, struct buf *why)
+{
+    const struct store_bucket *b = NULL;
+    struct store *store = registry_store(pipeline_registry(service->options.pipeline));
+    int err = store_bucket_get(store, name, &b);
+    if (err == ERR_NOTFOUND)
+        buf_printf(why, "no such bucket: %.*s", SLICE_FMT(name));
+    store_bucket_unref(&b);
+    return err;
+}
+
+static bool
+is_named(const struct image_query *q, const struct preset *p)
+{
+    if (slice_eqs(q->preset, p->name) && !q->has_format)
+        return true;
+    return slice_eq(q->preset, preset_base_name(p)) &&
+           (q->any_format || (q->has_format && q->format == p->format));
+}
+
+/* A preset that nobody has made would be signed for nothing: ERR_NOTFOUND and what there is. */
+static int
+check_preset(const struct admin_service *service, const struct image_query *q, struct buf *why)
+{
+    struct function_set *set = NULL;
+    struct db_conn *conn = NULL;
+    bool found = q->preset.n == 0;
+    int err = db_read_begin(service->options.db, &conn);
+    if (err != ERR_NONE)
+        return err;
+    err = registry_get(pipeline_registry(service->options.pipeline), conn, &set);
+    db_read_end(service->options.db, &conn);
+    if (err != ERR_NONE)
+        return err;
+    const struct function *f = registry_find(set, NATIVE_THUMBNAIL_NAME);
+    for (size_t i = 0; f != NULL && !found && i < f->native.presets.count; i++)
+        found = is_named(q, &f->native.presets.presets[i]);
+    if (!found) {
+        buf_printf(why, "no preset \"%.*s\"%s; there are:", SLICE_FMT(q->preset),
+                   q->has_format ? " of this format" : "");
+        for (size_t i = 0; f != NULL && i < f->native.presets.count; i++)
+            buf_printf(why, "%s %s", i == 0 ? "" : ",", f->native.presets.presets[i].name);
+    }
+    registry_unref(&set);
+    return found ? ERR_NONE : ERR_NOTFOUND;
+}
+
+static int
 sign(const struct admin_service *service, struct signing *s, struct buf *out)
 {
     struct image_query q;
@@ -91,6 +139,10 @@ sign(const struct admin_service *service, struct signing *s, struct buf *out)
         buf_puts(s->why, "sig is what is to be made");
         err = ERR_INVALID;
     }
+    if (err == ERR_NONE)
+        err = check_bucket(service, q.bucket, s->why);
+    if (err == ERR_NONE)
+        err = check_preset(service, &q, s->why);
     if (err != ERR_NONE)
         return err;
     image_url_canonical(s->url.path, s->url.params, s->url.param_count, out);

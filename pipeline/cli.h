@@ -139,6 +139,9 @@ void cli_help(const struct cli *c);
  * or CLI_UNREACHABLE. */
 enum cli_exit cli_connect(struct cli *c);
 void cli_disconnect(struct cli *c);
+/* For listing and fetching: libs3 (Signature V2) where the store takes V2 and `name` (key or
+ * prefix) can be said in it, else libcurl (V4); --signature chooses. remote_close(). */
+enum cli_exit cli_open_remote(struct cli *c, struct slice name, struct remote **r);
 
 /* One administration request. The answer's JSON (json_decref() it) when the status is 2xx; else
  * NULL: the error was printed and *code says how to exit. `body` may be NULL; it is not taken. */
@@ -148,6 +151,35 @@ json_t *cli_call(struct cli *c, const char *method, const char *path, struct sli
  * reached. */
 json_t *cli_try(struct cli *c, const char *method, const char *path, struct slice query,
                 int *status);
+
+/* How a request about `what` (the user's own word for it) ended: complains unless ERR_NONE. */
+enum cli_exit cli_ended(const struct cli *c, const char *what, int err, const struct buf *why);
+/* A request of S3 about a whole bucket; complains when it fails. `query` as "notification". */
+enum cli_exit cli_s3_bucket(struct cli *c, const char *method, const char *bucket,
+                            const char *query, struct slice body);
+
+/* ---- cli_buckets.c ---- */
+
+/* GET /_/buckets?name=: the record with its rules; as cli_call(). */
+json_t *cli_bucket(struct cli *c, struct slice name, enum cli_exit *code);
+
+/* ---- cli_rules.c ---- */
+
+/* One rule of that record on a line. */
+void cli_print_rule(const json_t *rule);
+
+/* ---- cli_functions.c ---- */
+
+/* The environment of a function as it is now: who changes one variable gives all back. As
+ * cli_call(). */
+json_t *cli_environment(struct cli *c, const char *function, enum cli_exit *code);
+
+/* ---- cli_presets.c ---- */
+
+/* Reads and checks a file of presets: its text, made compact, and an object for each picture.
+ * Complains. */
+enum cli_exit cli_presets_file(struct cli *c, const char *path, struct buf *text,
+                               json_t **pictures);
 
 /* ---- cli_explain.c ---- */
 

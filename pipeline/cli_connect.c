@@ -102,6 +102,16 @@ find_keys(struct cli *c)
     return CLI_USAGE;
 }
 
+static struct remote_options
+options_of(const struct cli *c)
+{
+    return (struct remote_options){.endpoint = c->endpoint,
+                                   .ca_file = c->ca_file,
+                                   .region = REGION_DEFAULT,
+                                   .access_key_id = slice_str(c->access_key_id),
+                                   .secret_access_key = slice_str(c->secret_access_key)};
+}
+
 enum cli_exit
 cli_connect(struct cli *c)
 {
@@ -120,12 +130,41 @@ cli_connect(struct cli *c)
     if (c->ca_file == NULL && env != NULL && env[0] != '\0')
         c->ca_file = env;
     buf_init(&why, CLI_WHY_MAX);
-    struct remote_options options = {.endpoint = c->endpoint,
-                                     .ca_file = c->ca_file,
-                                     .region = REGION_DEFAULT,
-                                     .access_key_id = slice_str(c->access_key_id),
-                                     .secret_access_key = slice_str(c->secret_access_key)};
+    struct remote_options options = options_of(c);
     if (remote_http_open(&c->http, &options, &why) != ERR_NONE) {
+        cli_complain("%s", why.p);
+        code = CLI_USAGE;
+    }
+    buf_fini(&why);
+    return code;
+}
+
+/* V2 is taken by a loopback Darkroom unless told otherwise; what libs3 would bend goes by V4. */
+static enum remote_driver
+pick_driver(const struct cli *c, struct slice name)
+{
+    const char *signature = cli_flag_str(c, "signature");
+    bool is_auto = signature == NULL || strcmp(signature, "auto") == 0;
+    if (!is_auto && strcmp(signature, "v2") == 0)
+        return REMOTE_LIBS3;
+    if (!is_auto || !remote_can_send(REMOTE_LIBS3, name))
+        return REMOTE_CURL;
+    struct slice url = slice_str(c->endpoint);
+    bool loopback = slice_starts(url, SLICE_LIT("http://127.")) ||
+                    slice_starts(url, SLICE_LIT("http://localhost"));
+    return loopback ? REMOTE_LIBS3 : REMOTE_CURL;
+}
+
+enum cli_exit
+cli_open_remote(struct cli *c, struct slice name, struct remote **r)
+{
+    struct buf why;
+    enum cli_exit code = cli_connect(c);
+    if (code != CLI_DONE)
+        return code;
+    struct remote_options options = options_of(c);
+    buf_init(&why, CLI_WHY_MAX);
+    if (remote_open(r, pick_driver(c, name), &options, &why) != ERR_NONE) {
         cli_complain("%s", why.p);
         code = CLI_USAGE;
     }
@@ -207,4 +246,47 @@ cli_call(struct cli *c, const char *method, const char *path, struct slice query
     }
     buf_fini(&why);
     return answer;
+}
+
+enum cli_exit
+cli_ended(const struct cli *c, const char *what, int err, const struct buf *why)
+{
+    if (err == ERR_NONE)
+        return CLI_DONE;
+    cli_complain("%s: %s", err == ERR_CLOSED ? "cannot reach the server" : what,
+                 why->n > 0 ? why->p : err_text(err));
+    if (err == ERR_DENIED)
+        cli_complain("the keys came from %s", c->keys_from);
+    return err == ERR_CLOSED        ? CLI_UNREACHABLE
+           : err == ERR_UNSUPPORTED ? CLI_USAGE
+                                    : CLI_SOME_FAILED;
+}
+
+enum cli_exit
+cli_s3_bucket(struct cli *c, const char *method, const char *bucket, const char *query,
+              struct slice body)
+{
+    struct remote_response response = {0};
+    struct buf path, why;
+    enum cli_exit code = cli_connect(c);
+    if (code != CLI_DONE)
+        return code;
+    buf_init(&path, ENDPOINT_MAX);
+    buf_init(&why, CLI_WHY_MAX);
+    buf_printf(&path, "/%s", bucket);
+    struct remote_request request = {.method = method,
+                                     .path = buf_slice(&path),
+                                     .query = slice_str(query),
+                                     .content_type = body.n > 0 ? "application/xml" : NULL,
+                                     .body = body,
+                                     .body_fd = -1};
+    int err =
+        path.err != ERR_NONE ? path.err : remote_http_send(c->http, &request, &response, &why);
+    if (err == ERR_NONE && response.status / 100 != 2)
+        err = remote_failure(&response, &why);
+    remote_response_fini(&response);
+    code = cli_ended(c, bucket, err, &why);
+    buf_fini(&why);
+    buf_fini(&path);
+    return code;
 }

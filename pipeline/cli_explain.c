@@ -152,7 +152,10 @@ explain(struct cli *c, int argc, char **argv)
         print_derived(json_object_get(story, "derived"));
         print_item(json_object_get(story, "item"));
     }
-    code = is_unknown(story) ? CLI_SOME_FAILED : CLI_DONE;
+    if (is_unknown(story)) {
+        cli_complain("%s: no such object, and no trace of one", argv[0]);
+        code = CLI_SOME_FAILED;
+    }
     json_decref(story);
     return code;
 }

@@ -71,9 +71,8 @@ static const struct {
     {"max-age", "maximum_event_age_s"},
 };
 
-/* The environment as it is now: one variable is changed, the others stay. */
-static json_t *
-environment_now(struct cli *c, const char *name, enum cli_exit *code)
+json_t *
+cli_environment(struct cli *c, const char *name, enum cli_exit *code)
 {
     struct buf query;
     buf_init(&query, 1024);
@@ -86,29 +85,16 @@ environment_now(struct cli *c, const char *name, enum cli_exit *code)
 }
 
 static enum cli_exit
-set_presets(json_t *environment, const char *path)
+set_presets(struct cli *c, json_t *environment, const char *path)
 {
-    struct buf text, compact, why;
-    enum cli_exit code = CLI_DONE;
+    struct buf text;
+    json_t *pictures = NULL;
     buf_init(&text, PRESETS_FILE_MAX);
-    buf_init(&compact, PRESETS_FILE_MAX);
-    buf_init(&why, CLI_WHY_MAX);
-    int err = fsio_read_file(path, &text);
-    json_t *presets = err == ERR_NONE ? json_read(buf_slice(&text), &why) : NULL;
-    if (presets == NULL) {
-        cli_complain("cannot read %s: %s", path,
-                     err == ERR_NOTFOUND ? "no such file"
-                     : err != ERR_NONE   ? err_text(err)
-                                         : why.p);
-        code = CLI_USAGE;
-    } else {
-        json_write(&compact, presets, false);
-        json_object_set_new(environment, "PRESETS", json_string(compact.p));
-    }
-    json_decref(presets);
+    enum cli_exit code = cli_presets_file(c, path, &text, &pictures);
+    if (code == CLI_DONE)
+        json_object_set_new(environment, "PRESETS", json_stringn(text.p, text.n));
+    json_decref(pictures);
     buf_fini(&text);
-    buf_fini(&compact);
-    buf_fini(&why);
     return code;
 }
 
@@ -148,9 +134,9 @@ read_patch(struct cli *c, const char *name, json_t *patch)
         return json_object_size(patch) > 0 ? CLI_DONE : cli_usage(c, "needs at least one option");
     if (path != NULL && strcmp(name, "thumbnail") != 0)
         return cli_usage(c, "--presets are of thumbnail; %s has none", name);
-    json_t *environment = environment_now(c, name, &code);
+    json_t *environment = cli_environment(c, name, &code);
     if (code == CLI_DONE && path != NULL)
-        code = set_presets(environment, path);
+        code = set_presets(c, environment, path);
     for (int n = 0; code == CLI_DONE && (text = cli_flag_nth(c, "env", n)) != NULL; n++)
         code = set_variable(c, environment, text);
     json_object_set_new(patch, "environment", environment);
@@ -202,16 +188,9 @@ static const struct cli_verb verbs[] = {
      .summary = "change a function; what is not named stays",
      .flags = set_flags,
      .details =
-         "--presets replaces the whole list; stored objects keep their thumbnails until they are "
-         "reprocessed. FILE is a JSON array of objects: name, width, height; fit (cover, contain, "
-         "inside), format (webp, jpeg, png, avif), quality, focus (centre, attention, entropy); "
-         "enlarge, animated (webp), keep_copyright (not png): true or false; sharpen: 0 to 10; "
-         "background: \"#rrggbb\". A format may be a list of them, or \"auto\" for [\"webp\", "
-         "\"avif\", \"jpeg\"], and quality then a table: {\"webp\": 80, \"avif\": 50}. The first "
-         "format goes by the preset's name and is made at once; the others, and AVIF always, are "
-         "made when no upload waits, as KEY/small.avif beside KEY/small.webp, and are not part of "
-         "\"ready\". 32 pictures in all. --env DAMAGED=fail: no thumbnails of files that break "
-         "off; else (accept) of as much as is there, and the item is marked damaged.",
+         "--presets FILE is what presets set does; see there. --env DAMAGED=fail: no thumbnails of "
+         "files that break off; else (accept) of as much as is there, and the item is marked "
+         "damaged.",
      .example = "functions set thumbnail --memory 2048 --presets presets.json",
      .run = set},
     {0},

@@ -1,6 +1,5 @@
 /*
- * ls, get and put. Listing and fetching go through a remote driver: libs3 (Signature V2) where the
- * store takes V2 and the names can be said in it, else libcurl (V4).
+ * ls, get and put.
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -13,58 +12,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* V2 is taken by a loopback Darkroom unless told otherwise; what libs3 would bend goes by V4. */
-static enum remote_driver
-pick_driver(const struct cli *c, struct slice name)
-{
-    const char *signature = cli_flag_str(c, "signature");
-    bool is_auto = signature == NULL || strcmp(signature, "auto") == 0;
-    if (!is_auto && strcmp(signature, "v2") == 0)
-        return REMOTE_LIBS3;
-    if (!is_auto || !remote_can_send(REMOTE_LIBS3, name))
-        return REMOTE_CURL;
-    struct slice url = slice_str(c->endpoint);
-    bool loopback = slice_starts(url, SLICE_LIT("http://127.")) ||
-                    slice_starts(url, SLICE_LIT("http://localhost"));
-    return loopback ? REMOTE_LIBS3 : REMOTE_CURL;
-}
-
-static enum cli_exit
-open_remote(struct cli *c, struct slice name, struct remote **r)
-{
-    struct buf why;
-    enum cli_exit code = cli_connect(c);
-    if (code != CLI_DONE)
-        return code;
-    struct remote_options options = {.endpoint = c->endpoint,
-                                     .ca_file = c->ca_file,
-                                     .region = "us-east-1",
-                                     .access_key_id = slice_str(c->access_key_id),
-                                     .secret_access_key = slice_str(c->secret_access_key)};
-    buf_init(&why, CLI_WHY_MAX);
-    if (remote_open(r, pick_driver(c, name), &options, &why) != ERR_NONE) {
-        cli_complain("%s", why.p);
-        code = CLI_USAGE;
-    }
-    buf_fini(&why);
-    return code;
-}
-
-/* How a request about `what` (the user's own word for it) ended. */
-static enum cli_exit
-finish(const struct cli *c, const char *what, int err, const struct buf *why)
-{
-    if (err == ERR_NONE)
-        return CLI_DONE;
-    cli_complain("%s: %s", err == ERR_CLOSED ? "cannot reach the server" : what,
-                 why->n > 0 ? why->p : err_text(err));
-    if (err == ERR_DENIED)
-        cli_complain("the keys came from %s", c->keys_from);
-    return err == ERR_CLOSED        ? CLI_UNREACHABLE
-           : err == ERR_UNSUPPORTED ? CLI_USAGE
-                                    : CLI_SOME_FAILED;
-}
 
 /* ---- ls ---- */
 
@@ -101,14 +48,14 @@ ls(struct cli *c, int argc, char **argv)
     struct buf why;
     (void)argc;
     cli_s3(argv[0], &bucket, &prefix);
-    enum cli_exit code = open_remote(c, prefix, &r);
+    enum cli_exit code = cli_open_remote(c, prefix, &r);
     if (code != CLI_DONE)
         return code;
     buf_init(&why, CLI_WHY_MAX);
     int err =
         remote_list(r, bucket, prefix, cli_flag_on(c, "recursive") ? SLICE_NONE : SLICE_LIT("/"),
                     print_entry, c, &why);
-    code = finish(c, argv[0], err, &why);
+    code = cli_ended(c, argv[0], err, &why);
     buf_fini(&why);
     remote_close(&r);
     return code;
@@ -148,7 +95,7 @@ get(struct cli *c, int argc, char **argv)
     cli_s3(argv[0], &bucket, &key);
     if (argc == 2 && strcmp(argv[1], "-") == 0) /* as for other tools: standard output */
         argc = 1;
-    enum cli_exit code = open_remote(c, key, &r);
+    enum cli_exit code = cli_open_remote(c, key, &r);
     if (code != CLI_DONE)
         return code;
     int fd =
@@ -158,7 +105,7 @@ get(struct cli *c, int argc, char **argv)
         cli_complain("%s: %s", argv[1], strerror(errno));
         code = CLI_SOME_FAILED;
     } else {
-        code = finish(c, argv[0], remote_get(r, bucket, key, write_out, &fd, &why), &why);
+        code = cli_ended(c, argv[0], remote_get(r, bucket, key, write_out, &fd, &why), &why);
     }
     struct stat st;
     bool regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
@@ -242,7 +189,7 @@ send_file(struct cli *c, const struct put_order *order, const char *file, int fd
     if (err == ERR_NONE && response.status != 200)
         err = remote_failure(&response, &why);
     remote_response_fini(&response);
-    enum cli_exit code = finish(c, path.err != ERR_NONE ? file : path.p, err, &why);
+    enum cli_exit code = cli_ended(c, path.err != ERR_NONE ? file : path.p, err, &why);
     buf_fini(&why);
     buf_fini(&path);
     return code;

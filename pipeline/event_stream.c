@@ -21,6 +21,7 @@
  * is woken that is gone.
  */
 #include "pipeline/event_stream.h"
+#include "pipeline/problem.h"
 #include "base/auth.h"
 #include "base/chk.h"
 #include "base/clock.h"
@@ -245,17 +246,9 @@ on_beat(struct notifier_wait *w, enum notifier_end end)
 static void
 refuse(struct http_request *r, int status, const char *name, const char *why)
 {
-    struct buf b;
-    buf_init(&b, 4096);
-    buf_printf(&b, "{\"error\":\"%s\",\"message\":", name);
-    json_quote(&b, slice_str(why));
-    buf_printf(&b, ",\"request_id\":\"%s\"}\n", r->id);
-    http_header(r, "Content-Type", SLICE_LIT("application/json"));
-    http_header(r, "Cache-Control", SLICE_LIT("no-store"));
     if (status == 503)
         http_header(r, "Retry-After", SLICE_LIT(RETRY_AFTER));
-    http_reply(r, status, buf_slice(&b));
-    buf_fini(&b);
+    problem_reply(r, status, "error", slice_str(name), slice_str(why));
 }
 
 /* The reason of a refusal, or NULL. */

@@ -4,12 +4,12 @@
  */
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/json.h"
 #include "base/stat.h"
 #include "pipeline/image_accept.h"
 #include "pipeline/image_priv.h"
 #include "pipeline/native_item.h"
 #include "pipeline/placeholder.h"
+#include "pipeline/problem.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,24 +30,6 @@ static const struct {
     {ERR_NOTFOUND, 404, "there is no such object"},
 };
 
-static void
-reply_json(struct image_request *iq, int status, const char *name, struct slice value,
-           struct slice message)
-{
-    struct buf b;
-    buf_init(&b, REPLY_MAX);
-    buf_printf(&b, "{\"%s\":", name);
-    json_quote(&b, value);
-    buf_puts(&b, ",\"message\":");
-    json_quote(&b, message);
-    buf_printf(&b, ",\"request_id\":\"%s\"}\n", iq->r->id);
-    http_header(iq->r, "Content-Type", SLICE_LIT("application/json"));
-    http_header(iq->r, "X-Content-Type-Options", SLICE_LIT("nosniff"));
-    http_header(iq->r, "Cache-Control", SLICE_LIT("no-store"));
-    http_reply(iq->r, status, b.err == ERR_NONE ? buf_slice(&b) : SLICE_NONE);
-    buf_fini(&b);
-}
-
 void
 image_refuse(struct image_request *iq, int err, const char *message)
 {
@@ -63,8 +45,8 @@ image_refuse(struct image_request *iq, int err, const char *message)
         http_header(iq->r, "Retry-After", SLICE_LIT("1"));
     if (err == ERR_BUSY)
         STAT_INC(slowdown_total);
-    reply_json(iq, status, "error", slice_str(err_name(err)),
-               slice_str(message != NULL ? message : usual));
+    problem_reply(iq->r, status, "error", slice_str(err_name(err)),
+                  slice_str(message != NULL ? message : usual));
 }
 
 void
@@ -75,7 +57,7 @@ image_refuse_types(struct image_request *iq, const enum preset_format *formats, 
     buf_puts(&b, "Accept allows none of what there is:");
     for (size_t i = 0; i < count; i++)
         buf_printf(&b, "%s %s", i == 0 ? "" : ",", preset_content_type(formats[i]));
-    reply_json(iq, 406, "error", SLICE_LIT("UNACCEPTABLE"), buf_slice(&b));
+    problem_reply(iq->r, 406, "error", SLICE_LIT("UNACCEPTABLE"), buf_slice(&b));
     buf_fini(&b);
 }
 
@@ -105,8 +87,8 @@ image_reply_state(struct image_request *iq, enum preset_state state, struct slic
     };
     struct slice text = state_text(iq, state, reason);
     http_header(iq->r, STATE_HEADER, text);
-    reply_json(iq, 404, "state", text,
-               slice_str(messages[state] != NULL ? messages[state] : "there is nothing"));
+    problem_reply(iq->r, 404, "state", text,
+                  slice_str(messages[state] != NULL ? messages[state] : "there is nothing"));
 }
 
 /* ---- not yet ---- */
@@ -178,7 +160,7 @@ image_reply_pending(struct image_request *iq, const struct image_view *v)
     if (iq->q.placeholder && reply_placeholder(iq, v))
         return;
     http_header(iq->r, "Retry-After", SLICE_LIT("1"));
-    reply_json(iq, 202, "state", state, SLICE_LIT("the picture is being made"));
+    problem_reply(iq->r, 202, "state", state, SLICE_LIT("the picture is being made"));
 }
 
 /* ---- a picture ---- */
@@ -197,6 +179,13 @@ cache_control(struct image_request *iq, const struct image_stored *what)
     return slice_str(
         arena_printf(iq->r->arena, "public, max-age=%lld, immutable",
                      (long long)(left_s < IMMUTABLE_S_MAX ? left_s : IMMUTABLE_S_MAX)));
+}
+
+/* S3's refusal of what the request says beside the picture (a range, a condition), in our form. */
+static void
+refuse_as_page(struct http_request *r, int status, const char *code, const char *message)
+{
+    problem_reply(r, status, "error", slice_str(code), slice_str(message));
 }
 
 /* What should be there was not, twice: not a newer one of ours, but somebody's doing. */
@@ -219,7 +208,8 @@ image_serve(struct image_request *iq, const struct image_view *v, const struct i
     struct s3_serve serve = {.bucket = slice_str(v->ready.derived_bucket),
                              .key = what->key,
                              .generation = what->generation,
-                             .cache_control = cache_control(iq, what)};
+                             .cache_control = cache_control(iq, what),
+                             .refuse = refuse_as_page};
     if (what->pending) {
         serve.header = STATE_HEADER;
         serve.header_value = slice_str(preset_state_name(PRESET_STATE_PENDING));

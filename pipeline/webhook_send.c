@@ -204,7 +204,10 @@ url_checked(const struct webhook_hosts *hosts, struct slice url, int *err, struc
         curl_free(scheme);
         if (!hosts_allow(hosts, &p, p.port == (is_tls ? 443 : 80))) {
             *err = ERR_DENIED;
-            buf_printf(why, "%s:%u is not in the setting webhook.hosts", p.host, p.port);
+            buf_printf(why,
+                       "%s:%u is not in the setting webhook.hosts of the server: start darkroomd "
+                       "with it in its configuration file",
+                       p.host, p.port);
         }
     }
     curl_free(p.host);

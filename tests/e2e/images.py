@@ -158,6 +158,11 @@ def test_preset_as_s3_would_answer(s):
     equal((again.status, again.body, again.headers["etag"]), (304, b"", whole.headers["etag"]), "304")
     part = s.get(target, Range="bytes=4-9")
     equal((part.status, part.body), (206, whole.body[4:10]), "206")
+    for header, status, name in (({"Range": "bytes=99999999-"}, 416, "InvalidRange"),
+                                 ({"If_Match": '"other"'}, 412, "PreconditionFailed")):
+        refusal = s.get(target, **header)
+        equal((refusal.status, refusal.json()["error"]), (status, name), "a refusal as pages tell it")
+        equal(refusal.headers["content-type"], "application/json", "Content-Type of %d" % status)
     head = s.request("HEAD", target)
     equal((head.status, head.body, head.headers["content-length"]), (200, b"", str(len(whole.body))), "HEAD")
     equal(head.headers["etag"], whole.headers["etag"], "ETag of HEAD")
