@@ -124,6 +124,7 @@ int64_t cli_flag_int(const struct cli *c, const char *name, int64_t fallback);
 int64_t cli_flag_duration(const struct cli *c, const char *name, int64_t fallback_ms); /* ms */
 int64_t cli_flag_time(const struct cli *c, const char *name, int64_t fallback_ms);     /* wall ms */
 
+bool cli_is_s3(const char *text);
 /* An argument "s3://BUCKET[/KEY]" that was checked; `key.p` is NULL without a slash. */
 void cli_s3(const char *argument, struct slice *bucket, struct slice *key);
 int64_t cli_id(const char *argument); /* an ID that was checked */

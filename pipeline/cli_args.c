@@ -535,6 +535,13 @@ cli_flag_time(const struct cli *c, const char *name, int64_t fallback_ms)
     return wall_ms;
 }
 
+bool
+cli_is_s3(const char *text)
+{
+    struct slice bucket, key;
+    return parse_s3(text, &bucket, &key);
+}
+
 void
 cli_s3(const char *argument, struct slice *bucket, struct slice *key)
 {
