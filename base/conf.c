@@ -88,6 +88,7 @@ is_choice(const char *unit, struct slice word)
     return false;
 }
 
+#define DECIMAL_MAX 24 /* characters */
 #define ANY_OF SLICE_LIT("any of ")
 
 /* `unit` is "any of a,b,c"; the value some of them, separated in the same way. */
@@ -116,6 +117,19 @@ has_control(struct slice s)
     return false;
 }
 
+/* Digits, and perhaps a point and digits: no sign, no exponent. */
+static bool
+is_decimal(struct slice s)
+{
+    size_t digits = 0, points = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        digits += s.p[i] >= '0' && s.p[i] <= '9';
+        points += s.p[i] == '.';
+    }
+    return digits > 0 && points <= 1 && digits + points == s.n && s.n <= DECIMAL_MAX &&
+           s.p[0] != '.' && s.p[s.n - 1] != '.';
+}
+
 static int
 set_str(struct conf *c, enum conf_id id, struct slice v, struct buf *why)
 {
@@ -131,6 +145,9 @@ set_str(struct conf *c, enum conf_id id, struct slice v, struct buf *why)
                      s->unit);
     if (slice_starts(slice_str(s->unit), ANY_OF) && !are_choices(s->unit, v))
         return fault(why, ERR_INVALID, "%s: %s is not %s", s->name, log_quote(v, quoted), s->unit);
+    if (strcmp(s->unit, "decimal") == 0 && !is_decimal(v))
+        return fault(why, ERR_INVALID, "%s: %s is not a number such as 0.25", s->name,
+                     log_quote(v, quoted));
     char *copy = strndup(v.n == 0 ? "" : v.p, v.n);
     if (copy == NULL)
         return fault(why, ERR_NOMEM, "%s: out of memory", s->name);
@@ -216,6 +233,13 @@ conf_bool(const struct conf *c, enum conf_id id)
     CHK_MAGIC(c, CONF_MAGIC);
     CHK(id < CONF_COUNT && settings[id].type == CONF_TYPE_BOOL);
     return c->number[id] != 0;
+}
+
+double
+conf_decimal(const struct conf *c, enum conf_id id)
+{
+    CHK(strcmp(settings[id].unit, "decimal") == 0);
+    return strtod(conf_str(c, id), NULL);
 }
 
 const char *

@@ -24,10 +24,11 @@ void conf_free(struct conf **c);
 int64_t conf_int(const struct conf *c, enum conf_id id);
 bool conf_bool(const struct conf *c, enum conf_id id);
 const char *conf_str(const struct conf *c, enum conf_id id); /* lent until changed */
+double conf_decimal(const struct conf *c, enum conf_id id);  /* STR whose unit is decimal */
 
 /* Sets one from text. On ERR_INVALID / ERR_RANGE `why` gets one line naming the setting, the value
  * and what is allowed. STR settings whose unit is a|b|c take only these words, those whose unit
- * is "any of a,b,c" any list of them. */
+ * is "any of a,b,c" any list of them, "decimal" a number such as 0.25. */
 int conf_set(struct conf *c, enum conf_id id, const char *text, struct buf *why);
 /* Reads the JSON file. Unknown settings, wrong types and out-of-range values: ERR_INVALID and one
  * line in `why` with file and setting. The member "accounts" goes to `accounts`. */

@@ -55,7 +55,7 @@ http_header(struct http_request *r, const char *name, struct slice value)
     char quoted[LOG_QUOTE_MAX];
 
     if (!is_clean(name_slice) || !is_clean(value) || name_slice.n == 0) {
-        log_line(LOG_DEBUG, "http_header_dropped", "req=%s name=%s", r->id,
+        log_line(LOG_DEBUG, "http_header_dropped", "request_id=%s name=%s", r->id,
                  log_quote(name_slice, quoted));
         return;
     }
@@ -103,7 +103,8 @@ add_headers(struct http_conn *c)
         MHD_add_response_header(c->response, "Connection", "close");
     for (struct http_reply_header *h = c->headers; h != NULL; h = h->next) {
         if (MHD_add_response_header(c->response, h->name, h->value) != MHD_YES)
-            log_line(LOG_WARN, "http_header_dropped", "req=%s name=%s", c->request.id, h->name);
+            log_line(LOG_WARN, "http_header_dropped", "request_id=%s name=%s", c->request.id,
+                     h->name);
     }
 }
 
@@ -125,7 +126,7 @@ reply_start(struct http_conn *c, int status)
         c->close = true;
         c->response =
             MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
-        log_line(LOG_WARN, "http_reply_lost", "req=%s why=headers", c->request.id);
+        log_line(LOG_WARN, "http_reply_lost", "request_id=%s why=headers", c->request.id);
         return false;
     }
     return true;
@@ -237,7 +238,7 @@ pull(void *arg, uint64_t offset, char *p, size_t n)
         }
         if (got == HTTP_READ_END && !c->length_known)
             return MHD_CONTENT_READER_END_OF_STREAM;
-        log_line(LOG_WARN, "http_stream_cut", "req=%s", c->request.id);
+        log_line(LOG_WARN, "http_stream_cut", "request_id=%s", c->request.id);
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
 }

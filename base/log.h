@@ -2,7 +2,15 @@
  * One line per fact on standard error: time, level, event, then key=value pairs. Secrets and
  * object bytes are never logged; keys and other foreign text go through log_quote().
  *
- *   2026-01-31T12:00:00.000Z info object_committed req=01F3 bucket=photos key="a b.jpg" bytes=12
+ *   2026-01-31T12:00:00.000Z info s3_committed request_id=01F3 bucket=photos key="a b.jpg" bytes=12
+ *
+ * or, the same as JSON:
+ *
+ *   {"time":"2026-01-31T12:00:00.000Z","level":"info","event":"s3_committed","request_id":"01F3",
+ *    "bucket":"photos","key":"a b.jpg","bytes":12}
+ *
+ * What is about an S3 request names it, request_id=ID: the PUT, the invocations of its event, their
+ * REPORT, the commit of their results.
  *
  * Any thread; a line is one write(2).
  */
@@ -17,10 +25,12 @@ void log_set_level(enum log_level level);
 /* "debug" "info" "warn" "error"; ERR_INVALID for anything else. */
 int log_level_parse(const char *text, enum log_level *level);
 bool log_enabled(enum log_level level);
+void log_set_json(bool json);
 
 #define LOG_LINE_MAX 2048 /* bytes; a longer line is cut */
 
-/* `event` is a snake_case word; `fmt` makes the key=value pairs and may be "". */
+/* `event` is a snake_case word, but for Lambda's REPORT; `fmt` makes the key=value pairs and may be
+ * "". */
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -196,7 +196,7 @@ void
 s3_fail_err(struct s3_request *q, int err)
 {
     if (s3_fault_status(s3_fault_of(err)) >= 500)
-        log_line(LOG_WARN, "s3_failed", "req=%s op=%s error=%s", q->r->id,
+        log_line(LOG_WARN, "s3_failed", "request_id=%s op=%s error=%s", q->r->id,
                  q->op == NULL ? "-" : q->op->name, err_name(err));
     s3_fail(q, s3_fault_of(err));
 }

@@ -395,7 +395,7 @@ static void
 fail_missing(struct s3_request *q)
 {
     char key[LOG_QUOTE_MAX];
-    log_line(LOG_ERROR, "bytes_missing", "req=%s bucket=%.*s key=%s", q->r->id,
+    log_line(LOG_ERROR, "bytes_missing", "request_id=%s bucket=%.*s key=%s", q->r->id,
              SLICE_FMT(q->bucket_name), log_quote(q->key, key));
     STAT_INC(blocks_corrupt_total);
     s3_fail_err(q, ERR_CORRUPT);

@@ -30,7 +30,7 @@ write_done(struct db_op *op, int err)
     struct admin_write *w = CONTAINER_OF(op, struct admin_write, op);
     struct http_request *r = w->request;
     if (err == ERR_NONE) {
-        log_line(LOG_INFO, "admin_change", "req=%s method=%.*s path=%.*s", r->id,
+        log_line(LOG_INFO, "admin_change", "request_id=%s method=%.*s path=%.*s", r->id,
                  SLICE_FMT(r->method_name), SLICE_FMT(r->path));
         if (w->committed != NULL)
             w->committed(w);

@@ -201,6 +201,7 @@ run(int argc, char **argv, struct conf *conf, struct accounts *accounts, struct 
     if (a.print_config)
         return print_settings(conf);
     CHK(log_level_parse(conf_str(conf, CONF_LOG_LEVEL), &level) == ERR_NONE);
+    log_set_json(strcmp(conf_str(conf, CONF_LOG_FORMAT), "json") == 0);
     log_set_level(level);
     int err = serve(conf, accounts, why);
     if (err == ERR_NONE)

@@ -183,7 +183,8 @@ stream_read(void *arg, int64_t offset, char *p, size_t n)
         buf_reset(&s->out);
         int err = fill(s);
         if (err != ERR_NONE) {
-            log_line(LOG_WARN, "event_stream_cut", "req=%s error=%s", s->r->id, err_name(err));
+            log_line(LOG_WARN, "event_stream_cut", "request_id=%s error=%s", s->r->id,
+                     err_name(err));
             return err;
         }
         if (s->out.n == 0 && clock_mono_ms() - s->sent_ms >= EVENT_STREAM_BEAT_MS)

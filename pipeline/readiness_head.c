@@ -67,7 +67,8 @@ readiness_describe(struct registry *r, struct db *db, struct http_request *reque
         preset_header(request, &is.presets[i]);
 out:
     if (err != ERR_NONE)
-        log_line(LOG_WARN, "readiness_not_read", "req=%s error=%s", request->id, err_name(err));
+        log_line(LOG_WARN, "readiness_not_read", "request_id=%s error=%s", request->id,
+                 err_name(err));
     readiness_fini(&is);
     arena_free(&a);
 }

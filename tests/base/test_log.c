@@ -4,10 +4,12 @@
 #include "base/log.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -84,6 +86,69 @@ test_levels(void **state)
     assert_string_equal(out + 24, " warn yes \n");
 }
 
+/* One line as JSON, from behind its time on. */
+static void
+check_json(const char *want, const char *fmt, ...)
+{
+    char out[8 * LOG_LINE_MAX], text[LOG_LINE_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    log_set_json(true);
+    catch_begin();
+    log_line(LOG_INFO, "e", "%s", text);
+    size_t n = catch_end(out, sizeof out);
+    log_set_json(false);
+    assert_true(n > 34);
+    assert_memory_equal(out, "{\"time\":\"", 9);
+    assert_string_equal(out + 34, want);
+    json_t *read =
+        json_loadb(out, n, JSON_REJECT_DUPLICATES * (strstr(want, "text") == NULL), NULL);
+    assert_non_null(read);
+    json_decref(read);
+}
+
+#define JSON_HEAD ",\"level\":\"info\",\"event\":\"e\""
+
+static void
+test_json(void **state)
+{
+    char quoted[LOG_QUOTE_MAX];
+    (void)state;
+    check_json(JSON_HEAD "}\n", "");
+    check_json(JSON_HEAD ",\"request_id\":\"0123\",\"n\":12,\"f\":-1.50,\"z\":\"007\"}\n",
+               "request_id=0123 n=12 f=-1.50 z=007");
+    check_json(JSON_HEAD ",\"key\":\"a \\\"b\\\\ \\u0001\\u007f\u00e9\",\"x\":\"\"}\n",
+               "key=%s x=\"\"", log_quote(SLICE_LIT("a \"b\\ \x01\x7f\xc3\xa9"), quoted));
+    check_json(JSON_HEAD ",\"key\":\"\xef\xbf\xbd(\"}\n", "key=\"\xc3(\"");
+    check_json(JSON_HEAD ",\"key\":\"open\"}\n", "key=\"open");
+    check_json(JSON_HEAD ",\"a\":\"\",\"b\":\"1.\",\"c\":\"1.2.3\",\"d\":\"-\"}\n",
+               "a= b=1. c=1.2.3 d=-");
+    check_json(JSON_HEAD ",\"text\":\"two\",\"text\":\"words\"}\n", "two words");
+}
+
+static void
+test_json_longest(void **state)
+{
+    char out[16 * LOG_LINE_MAX], wide[LOG_LINE_MAX * 2];
+    const char *const fillings[] = {"\x01 ", "\"", "\\", "= ", "a=\" ", "\xff", "\xff "};
+    (void)state;
+    log_set_json(true);
+    for (size_t i = 0; i < sizeof fillings / sizeof fillings[0]; i++) {
+        for (size_t k = 0; k < sizeof wide - 1; k++)
+            wide[k] = fillings[i][k % strlen(fillings[i])];
+        wide[sizeof wide - 1] = '\0';
+        catch_begin();
+        log_line(LOG_INFO, "w", "%s", wide);
+        size_t n = catch_end(out, sizeof out);
+        json_t *read = json_loadb(out, n, 0, NULL);
+        assert_non_null(read);
+        json_decref(read);
+    }
+    log_set_json(false);
+}
+
 static void
 test_long_line(void **state)
 {
@@ -137,10 +202,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_line),
-        cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_long_line),
-        cmocka_unit_test(test_quote),
+        cmocka_unit_test(test_line),      cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_json),      cmocka_unit_test(test_json_longest),
+        cmocka_unit_test(test_long_line), cmocka_unit_test(test_quote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
