@@ -31,6 +31,28 @@ clock_mono_ms(void)
     return clock_mono_us() / 1000;
 }
 
+static int64_t
+cpu_us(clockid_t id)
+{
+    struct timespec ts;
+    if (clock_gettime(id, &ts) != 0)
+        return -1;
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t
+clock_cpu_us(void)
+{
+    return cpu_us(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+int64_t
+clock_cpu_us_of(int64_t pid)
+{
+    clockid_t id;
+    return clock_getcpuclockid((pid_t)pid, &id) == 0 ? cpu_us(id) : -1;
+}
+
 void
 clock_shift_wall(int64_t ms)
 {

@@ -12,6 +12,10 @@ int64_t clock_wall_ms(void);
 /* Never goes backward; for deadlines and durations. */
 int64_t clock_mono_ms(void);
 int64_t clock_mono_us(void);
+/* Processor time, user and system, of this process, all threads; of another one (`pid` not yet
+ * collected, a zombie too), -1 when it cannot be told. Finer than the kernel's ticks. */
+int64_t clock_cpu_us(void);
+int64_t clock_cpu_us_of(int64_t pid);
 
 /* Tests only: adds `ms` to what clock_wall_ms() returns from now on. */
 void clock_shift_wall(int64_t ms);

@@ -36,6 +36,7 @@
  * behind it in the log (2, 4).
  */
 #include "base/chk.h"
+#include "base/clock.h"
 #include "base/db_priv.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -72,7 +73,10 @@ answer_all(struct db_op *ops, int err)
 static int
 log_sync(struct db *db)
 {
-    if (plant_no_sync || fdatasync(db->log_fd) == 0 || plant_ignore_sync_error)
+    int64_t began_us = clock_mono_us();
+    bool synced = plant_no_sync || fdatasync(db->log_fd) == 0 || plant_ignore_sync_error;
+    stat_observe_us(HISTOGRAM_db_sync, clock_mono_us() - began_us);
+    if (synced)
         return ERR_NONE;
     log_line(LOG_ERROR, "database_error", "errno=%d doing=\"sync of the log\"", errno);
     return ERR_SYNC;

@@ -89,6 +89,7 @@ struct http_request {
 
     const struct http_service *service;
     void *service_arg;
+    const char *operation;  /* set by the service, for statistics: a word of the program, or NULL */
     void *ctx;              /* the service's own */
     struct http_conn *conn; /* the adapter's own */
 };

@@ -222,8 +222,8 @@ static enum MHD_Result
 refuse(struct http_conn *c, struct http_verdict v)
 {
     STAT_INC(http_refused_total);
-    log_line(LOG_DEBUG, "http_refused", "req=%s status=%d reason=\"%s\"", c->request.id, v.status,
-             v.reason);
+    log_line(LOG_DEBUG, "http_refused", "request_id=%s status=%d reason=\"%s\"", c->request.id,
+             v.status, v.reason);
     http_reply_text(&c->request, v.status, v.reason, true);
     http_guard_linger(c->guard);
     return send_reply(c);
@@ -463,6 +463,16 @@ on_request_line(void *arg, const char *uri, struct MHD_Connection *mhd)
 }
 
 static void
+count_response(const struct http_conn *c)
+{
+    static const char *const classes[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    const struct http_request *r = &c->request;
+    stat_count(FAMILY_http_responses, r->service == NULL ? "none" : r->service->name,
+               r->operation == NULL ? "none" : r->operation,
+               classes[c->replied && !c->cut ? c->status / 100 : 0]);
+}
+
+static void
 on_completed(void *arg, struct MHD_Connection *mhd, void **slot,
              enum MHD_RequestTerminationCode how)
 {
@@ -478,6 +488,7 @@ on_completed(void *arg, struct MHD_Connection *mhd, void **slot,
     if (how == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED)
         STAT_INC(http_timeouts_total);
     http_reply_release(c);
+    count_response(c);
     if (c->active) {
         if (r->service->gone != NULL)
             r->service->gone(r);

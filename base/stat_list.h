@@ -1,7 +1,30 @@
 /*
- * Every counter and gauge, once: STAT(name, kind, help). The Prometheus name is "darkroom_" plus
- * the lower-case name given here. COUNTER only rises and resets with the process; GAUGE moves.
+ * Every statistic, once. The Prometheus name is "darkroom_" plus the name given here.
+ *
+ *   STAT(name, kind, help)
+ *   STAT_AS(id, name, labels, kind, help)     shown under another name or with labels, which are
+ *                                             written as Prometheus wants them; those of one name
+ *                                             stand together, and the first one's help counts
+ *   HISTOGRAM(id, name, labels, help)         of durations, in seconds
+ *   FAMILY(id, name, l1, l2, l3, help)        counters whose labels' values appear as they are
+ *                                             counted; labels that are not there are ""
+ *
+ * Kinds: COUNTER only rises and resets with the process; GAUGE moves; SECONDS is a counter kept in
+ * microseconds; AGE is a gauge that is set to a time of the wall clock in ms, 0 for none, and shown
+ * as the seconds since.
  */
+#ifndef STAT
+#define STAT(name, kind, help)
+#endif
+#ifndef STAT_AS
+#define STAT_AS(id, name, labels, kind, help)
+#endif
+#ifndef HISTOGRAM
+#define HISTOGRAM(id, name, labels, help)
+#endif
+#ifndef FAMILY
+#define FAMILY(id, name, label1, label2, label3, help)
+#endif
 STAT(http_requests_total, COUNTER, "Requests received, any protocol")
 STAT(http_connections, GAUGE, "Open client connections")
 STAT(http_refused_total, COUNTER, "Requests refused by the strict HTTP checks")
@@ -35,14 +58,23 @@ STAT(events_retried_total, COUNTER, "Failed attempts that were queued again")
 STAT(events_dead_total, COUNTER, "Events moved to the dead-letter queue")
 STAT(results_fenced_total, COUNTER, "Results dropped by the generation or revision fence")
 STAT(lost_events_total, COUNTER, "Events that could not be accounted for; must stay 0")
-STAT(queue_live, GAUGE, "Events waiting or running at live priority")
-STAT(queue_followup, GAUGE, "Events waiting or running at follow-up priority")
-STAT(queue_batch, GAUGE, "Events waiting or running at batch priority")
+STAT_AS(queue_live, "queue_events", "lane=\"live\"", GAUGE, "Events waiting or running, by lane: live before follow-ups before batches")
+STAT_AS(queue_followup, "queue_events", "lane=\"followup\"", GAUGE, "")
+STAT_AS(queue_batch, "queue_events", "lane=\"batch\"", GAUGE, "")
+STAT_AS(queue_oldest_live, "queue_oldest_age_seconds", "lane=\"live\"", AGE, "Age of the oldest event that is ready or running, by lane; 0 without one")
+STAT_AS(queue_oldest_followup, "queue_oldest_age_seconds", "lane=\"followup\"", AGE, "")
+STAT_AS(queue_oldest_batch, "queue_oldest_age_seconds", "lane=\"batch\"", AGE, "")
 STAT(queue_dead, GAUGE, "Events in the dead-letter queue")
 STAT(invocations_total, COUNTER, "Invocations started")
 STAT(invocations_failed_total, COUNTER, "Invocations that failed, timed out or crashed")
-STAT(invocation_us_total, COUNTER, "Microseconds workers spent in invocations")
+STAT_AS(invocation_us, "invocation_seconds_total", "", SECONDS, "Time workers spent in invocations")
+STAT_AS(worker_cpu_us, "worker_cpu_seconds_total", "", SECONDS, "Processor time of worker processes, ended ones to their end, live ones to their last invocation")
+STAT(workers_configured, GAUGE, "Workers that there should be")
 STAT(workers_ready, GAUGE, "Workers ready or running")
+STAT(workers_busy, GAUGE, "Workers with an invocation")
+STAT(memory_budget_bytes, GAUGE, "Decoded pixels that all running invocations together may hold")
+STAT(memory_granted_bytes, GAUGE, "Of it, what running invocations were granted")
+STAT(sandbox_kills_total, COUNTER, "Workers killed by the sandbox for a system call that it does not allow")
 STAT(workers_started_total, COUNTER, "Worker processes started")
 STAT(workers_killed_total, COUNTER, "Workers killed at a deadline or memory limit")
 STAT(workers_crashed_total, COUNTER, "Workers that ended by themselves")
@@ -55,3 +87,15 @@ STAT(demands_waiting, GAUGE, "Pictures on the fly that no worker has yet")
 STAT(webhook_told_total, COUNTER, "Notices a webhook has taken")
 STAT(webhook_failed_total, COUNTER, "Attempts of webhooks that were not answered 2xx")
 STAT(webhook_given_up_total, COUNTER, "Notices a webhook will never get: failing for too long, or trimmed meanwhile")
+HISTOGRAM(db_sync, "db_sync_seconds", "", "Time of one sync of the write-ahead log; every PUT waits for one")
+HISTOGRAM(invocation, "invocation_duration_seconds", "", "Time of one invocation, from the request to the worker to its answer")
+HISTOGRAM(stage_queued, "stage_duration_seconds", "stage=\"queued\"", "Time of the stages of an attempt: queued from the event to the worker, decode and encode (one picture) in the worker, commit from its answer until all is durable")
+HISTOGRAM(stage_decode, "stage_duration_seconds", "stage=\"decode\"", "")
+HISTOGRAM(stage_encode, "stage_duration_seconds", "stage=\"encode\"", "")
+HISTOGRAM(stage_commit, "stage_duration_seconds", "stage=\"commit\"", "")
+FAMILY(http_responses, "http_responses_total", "service", "operation", "code", "Requests answered, by service, operation and class of the status; none: cut off without an answer")
+FAMILY(attempts, "attempts_total", "outcome", "reason", "", "Attempts whose outcome was committed, one per event, by outcome and class of its reason")
+#undef STAT
+#undef STAT_AS
+#undef HISTOGRAM
+#undef FAMILY

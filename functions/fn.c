@@ -16,6 +16,7 @@
 #define FN_EXTENSION_MAX 16
 #define FN_HASH_MAX 64
 #define FN_SIDE_MAX (1 << 20)
+#define FN_COST_US_MAX (INT64_C(1) << 40) /* twelve days: sums of them stay sane */
 #define FN_SEALS (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK)
 
 const struct fn_native fn_natives[] = {
@@ -32,6 +33,7 @@ fn_request_write(struct wire_msg *m, const struct fn_request *req, int source_fd
 {
     wire_msg_init(m, FN_MSG_INVOKE);
     wire_put_i64(m, req->id);
+    wire_put_slice(m, req->request_id);
     wire_put_i64(m, req->source_bytes);
     wire_put_slice(m, req->source_type);
     wire_put_slice(m, req->source_hints);
@@ -48,6 +50,13 @@ fn_request_write(struct wire_msg *m, const struct fn_request *req, int source_fd
 }
 
 static void
+cost_write(struct wire_msg *m, const struct fn_cost *c)
+{
+    wire_put_i64(m, c->cpu_us);
+    wire_put_i64(m, c->run_us);
+}
+
+static void
 output_write(struct wire_msg *m, const struct fn_output *o)
 {
     wire_put_slice(m, o->name);
@@ -59,6 +68,7 @@ output_write(struct wire_msg *m, const struct fn_output *o)
     wire_put_i64(m, o->bytes);
     wire_put_u32(m, (uint32_t)o->width);
     wire_put_u32(m, (uint32_t)o->height);
+    cost_write(m, &o->cost);
     if (o->status == FN_OK)
         wire_put_fd(m, o->fd);
 }
@@ -69,6 +79,7 @@ answer_write(struct wire_msg *m, const struct fn_answer *a)
     wire_put_slice(m, a->name);
     wire_put_u32(m, (uint32_t)a->status);
     wire_put_slice(m, a->reason);
+    cost_write(m, &a->cost);
     wire_put_u32(m, (uint32_t)a->output_count);
     for (size_t i = 0; i < a->output_count; i++)
         output_write(m, &a->outputs[i]);
@@ -85,8 +96,8 @@ fn_result_write(struct wire_msg *m, const struct fn_result *res)
 {
     wire_msg_init(m, FN_MSG_RESULT);
     wire_put_i64(m, res->id);
-    wire_put_i64(m, res->cpu_us);
     wire_put_i64(m, res->rss_peak_bytes);
+    cost_write(m, &res->decode);
     wire_put_u32(m, (uint32_t)res->answer_count);
     for (size_t i = 0; i < res->answer_count; i++)
         answer_write(m, &res->answers[i]);
@@ -181,6 +192,13 @@ lower_or_digit(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
+static void
+cost_read(struct wire_reader *r, struct fn_cost *c)
+{
+    c->cpu_us = get_count(r, 0, FN_COST_US_MAX);
+    c->run_us = get_count(r, 0, FN_COST_US_MAX);
+}
+
 /* [a-z0-9] and the bytes of `more`, at least one: such a word may become part of a key. */
 static struct slice
 get_word(struct wire_reader *r, struct arena *a, size_t max, const char *more)
@@ -231,6 +249,7 @@ fn_request_read(struct wire_reader *r, struct arena *a, struct fn_request *req, 
     if (r->type != FN_MSG_INVOKE)
         reject(r);
     req->id = get_count(r, 0, INT64_MAX);
+    req->request_id = get_text(r, a, FN_REQUEST_ID_MAX);
     req->source_bytes = get_count(r, 0, INT64_MAX);
     req->source_type = get_text(r, a, FN_TEXT_MAX);
     req->source_hints = get_text(r, a, FN_CONFIG_MAX);
@@ -281,6 +300,7 @@ output_read(struct wire_reader *r, struct arena *a, struct fn_output *o)
     o->bytes = get_count(r, 0, FN_OUTPUT_BYTES_MAX);
     o->width = (int)get_small(r, 0, FN_SIDE_MAX);
     o->height = (int)get_small(r, 0, FN_SIDE_MAX);
+    cost_read(r, &o->cost);
     if (r->err != ERR_NONE || o->status != FN_OK)
         return;
     o->fd = wire_take_fd(r);
@@ -417,8 +437,8 @@ fn_result_read(struct wire_reader *r, struct arena *a, const struct fn_request *
     res->id = wire_get_i64(r);
     if (res->id != req->id)
         reject(r);
-    res->cpu_us = get_count(r, 0, INT64_MAX);
     res->rss_peak_bytes = get_count(r, 0, INT64_MAX);
+    cost_read(r, &res->decode);
     /* As many answers as calls, each called, none twice: so each exactly once. */
     size_t n = get_small(r, (uint32_t)req->call_count, (uint32_t)req->call_count);
     while (r->err == ERR_NONE && res->answer_count < n) {
@@ -426,6 +446,7 @@ fn_result_read(struct wire_reader *r, struct arena *a, const struct fn_request *
         ans->name = get_text(r, a, FN_NAME_MAX);
         ans->status = get_status(r);
         ans->reason = get_utf8(r, a, FN_TEXT_MAX);
+        cost_read(r, &ans->cost);
         if (!was_called(req, ans->name) || already_answered(res, res->answer_count))
             reject(r);
         res->answer_count++;

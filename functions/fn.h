@@ -27,6 +27,7 @@ enum fn_msg { FN_MSG_HELLO = 1, FN_MSG_INVOKE, FN_MSG_ADMIT, FN_MSG_GRANT, FN_MS
 #define FN_ATTRS_MAX 128
 #define FN_TEXT_MAX 8192 /* one attribute or reason */
 #define FN_CONFIG_MAX (16u << 10)
+#define FN_REQUEST_ID_MAX 64
 
 /* The native functions: name, memory MB, timeout s. Linked into both programs; the handlers are
  * bound in worker_main.c alone. */
@@ -51,6 +52,7 @@ struct fn_call {         /* one function of a request */
 
 struct fn_request {
     int64_t id;
+    struct slice request_id; /* of the S3 request behind it, for the log; may be empty */
     int64_t source_bytes;
     struct slice source_type;  /* Content-Type as stored; a hint only */
     struct slice source_hints; /* header list "name\0value\0": functions/hint.h reads it */
@@ -69,6 +71,13 @@ enum fn_status {
     FN_ERROR    /* this attempt went wrong; try again */
 };
 
+/* What a part of an invocation took, as the worker measured it: processor time of the whole process
+ * and time by the clock. The server measures the invocation as a whole; these only divide it. */
+struct fn_cost {
+    int64_t cpu_us;
+    int64_t run_us;
+};
+
 struct fn_output {
     struct slice name;      /* the preset's identity */
     struct slice extension; /* "webp" */
@@ -78,13 +87,15 @@ struct fn_output {
     struct slice reason;
     int64_t bytes;
     int width, height;
-    int fd; /* sealed memfd, -1 unless FN_OK; the holder of the result closes */
+    struct fn_cost cost; /* to make and encode it */
+    int fd;              /* sealed memfd, -1 unless FN_OK; the holder of the result closes */
 };
 
 struct fn_answer { /* one function's part of a result */
     struct slice name;
     enum fn_status status;
     struct slice reason;
+    struct fn_cost cost; /* of the function, its outputs included */
     struct fn_output *outputs;
     size_t output_count;
     struct fn_attr *attrs;
@@ -93,8 +104,8 @@ struct fn_answer { /* one function's part of a result */
 
 struct fn_result {
     int64_t id;
-    int64_t cpu_us;
     int64_t rss_peak_bytes;
+    struct fn_cost decode; /* up to the decoded picture; all functions share it */
     struct fn_answer answers[FN_PER_REQUEST_MAX];
     size_t answer_count;
 };

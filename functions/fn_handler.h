@@ -29,6 +29,10 @@ struct fn_handler {
     void (*run)(const struct fn_job *job, const struct fn_call *call, struct fn_answer *answer);
 };
 
+/* What has passed since `since`, which fn_cost_start() made. */
+struct fn_cost fn_cost_start(void);
+struct fn_cost fn_cost_since(const struct fn_cost *since);
+
 double fn_thumbnail_scale(const struct fn_job *job, const struct fn_call *call);
 void fn_thumbnail_run(const struct fn_job *job, const struct fn_call *call,
                       struct fn_answer *answer);

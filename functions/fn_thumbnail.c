@@ -79,7 +79,9 @@ make_all(const struct fn_job *job, const struct preset_list *list, struct fn_ans
     bool done[PRESETS_MAX] = {false};
     for (size_t n = 0; n < list->count; n++) {
         size_t i = largest_left(job, list, done);
+        struct fn_cost started = fn_cost_start();
         make_one(job, &list->presets[i], &answer->outputs[i]);
+        answer->outputs[i].cost = fn_cost_since(&started);
         done[i] = true;
     }
     answer->output_count = list->count;

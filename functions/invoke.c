@@ -10,6 +10,7 @@
  * function: each says what it can about it. No step loops on what the source says.
  */
 #include "functions/invoke.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fsio.h"
 
@@ -22,6 +23,7 @@
 struct invocation {
     struct fn_job job;
     struct slice source; /* mapped; n = 0 when not */
+    int64_t waited_us;   /* for the grant */
     struct buf why;
 };
 
@@ -163,7 +165,9 @@ decode(const struct invoke_env *env, struct invocation *in)
         verdict(in, FN_FAILED, in->why.p);
         return ERR_NONE;
     }
+    int64_t asked_us = clock_mono_us();
     int err = ask_admission(env, in->job.req->id, bytes);
+    in->waited_us = clock_mono_us() - asked_us;
     if (err != ERR_NONE)
         return err;
     int rc = image_decode(in->job.image, scale, &in->why);
@@ -174,13 +178,18 @@ decode(const struct invoke_env *env, struct invocation *in)
 
 /* ---- the answer ---- */
 
-static int64_t
-cpu_us(void)
+struct fn_cost
+fn_cost_start(void)
 {
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * (int64_t)1000000 + u.ru_utime.tv_usec +
-           u.ru_stime.tv_usec;
+    return (struct fn_cost){.cpu_us = clock_cpu_us(), .run_us = clock_mono_us()};
+}
+
+struct fn_cost
+fn_cost_since(const struct fn_cost *since)
+{
+    struct fn_cost now = fn_cost_start();
+    return (struct fn_cost){.cpu_us = now.cpu_us - since->cpu_us,
+                            .run_us = now.run_us - since->run_us};
 }
 
 static int64_t
@@ -200,7 +209,9 @@ run(const struct invoke_env *env, const struct invocation *in, struct fn_result 
         struct fn_answer *answer = &res->answers[res->answer_count++];
         answer->name = call->name;
         if (h != NULL) {
+            struct fn_cost started = fn_cost_start();
             h->run(&in->job, call, answer);
+            answer->cost = fn_cost_since(&started);
         } else {
             answer->status = FN_ERROR;
             answer->reason = SLICE_LIT("this worker has no such function");
@@ -237,7 +248,7 @@ invoke(const struct invoke_env *env, const struct fn_request *req, int source_fd
     struct invocation in = {
         .job = {.req = req, .arena = env->arena, .source_fd = source_fd, .status = FN_OK}};
     struct fn_result res = {.id = req->id};
-    int64_t started_us = cpu_us();
+    struct fn_cost started = fn_cost_start();
     int err = ERR_NONE;
     buf_init(&in.why, IMAGE_WHY_MAX);
     look(&in);
@@ -247,8 +258,9 @@ invoke(const struct invoke_env *env, const struct fn_request *req, int source_fd
         err = decode(env, &in);
     if (err != ERR_NONE)
         goto out;
+    res.decode = fn_cost_since(&started);
+    res.decode.run_us -= in.waited_us;
     run(env, &in, &res);
-    res.cpu_us = cpu_us() - started_us;
     res.rss_peak_bytes = rss_peak_bytes();
     err = answer(env, &res);
     if (err == ERR_TOOBIG || err == ERR_NOMEM)

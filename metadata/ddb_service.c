@@ -212,6 +212,7 @@ static void
 begin(struct http_request *r)
 {
     const struct ddb_operation *operation = find_operation(r);
+    r->operation = operation == NULL ? NULL : operation->name;
     if (operation == NULL)
         refuse(r, DDB_UNKNOWN_OPERATION, "");
     else if (!refuse_signature(r) && !refuse_stranger(r))

@@ -452,6 +452,7 @@ s3_begin(struct http_request *r)
     if (!authentic(q) || (r->auth->presigned && !s3_hoisted_headers(q)))
         return;
     q->op = s3_op_find(q);
+    r->operation = q->op == NULL ? NULL : q->op->name;
     if (q->op == NULL || !s3_permitted(q) || !admitted(q))
         return;
     if (q->op->prepare != NULL)
@@ -510,8 +511,8 @@ log_request(const struct s3_request *q)
     if (!log_enabled(level))
         return;
     log_line(level, changed ? "s3_committed" : "s3_answered",
-             "req=%s op=%s bucket=%.*s key=%s status=%d bytes=%lld generation=%lld", q->r->id,
-             q->op->name, SLICE_FMT(q->bucket_name), log_quote(q->key, key), q->status,
+             "request_id=%s op=%s bucket=%.*s key=%s status=%d bytes=%lld generation=%lld",
+             q->r->id, q->op->name, SLICE_FMT(q->bucket_name), log_quote(q->key, key), q->status,
              (long long)(q->w == NULL ? 0 : q->w->bytes),
              (long long)(q->w == NULL ? 0 : q->w->generation));
 }

@@ -70,11 +70,14 @@ json_t *admin_body(struct http_request *r);
 /* admin_read.c */
 void admin_health(struct admin_service *s, struct http_request *r);
 void admin_formats(struct admin_service *s, struct http_request *r);
-void admin_metrics(struct admin_service *s, struct http_request *r);
 void admin_status(struct admin_service *s, struct http_request *r);
 void admin_explain(struct admin_service *s, struct http_request *r);
 void admin_reprocess_get(struct admin_service *s, struct http_request *r);
 void admin_functions_get(struct admin_service *s, struct http_request *r);
+/* admin_metrics.c */
+void admin_metrics(struct admin_service *s, struct http_request *r);
+/* admin_cost.c */
+void admin_cost(struct admin_service *s, struct http_request *r);
 /* admin_write.c */
 void admin_reprocess_post(struct admin_service *s, struct http_request *r);
 void admin_functions_put(struct admin_service *s, struct http_request *r);

@@ -3,14 +3,13 @@
  */
 #include "base/chk.h"
 #include "base/err.h"
-#include "base/stat.h"
 #include "pipeline/admin_priv.h"
 #include "pipeline/batch.h"
 #include "pipeline/history.h"
 
 #include <stdlib.h>
 
-/* ---- health, metrics, status ---- */
+/* ---- health, status ---- */
 
 static const char *
 storage_state(struct db *db)
@@ -88,17 +87,6 @@ admin_formats(struct admin_service *s, struct http_request *r)
                                    "refused", words_json(v->refused), "opted_in",
                                    admin_text(slice_str(conf_str(s->options.conf, CONF_FORMATS)))));
     free(state);
-}
-
-void
-admin_metrics(struct admin_service *s, struct http_request *r)
-{
-    struct buf text;
-    (void)s;
-    buf_init(&text, ADMIN_REPLY_MAX);
-    stat_render(&text);
-    admin_reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", buf_slice(&text));
-    buf_fini(&text);
 }
 
 static json_t *

@@ -13,12 +13,14 @@
 #include <stdlib.h>
 
 #define ADMIN_MAGIC 0xad3145e7u
+#define ADMIN_PATH "/_/" /* how all begin */
 
 static const struct admin_route routes[] = {
     {HTTP_GET, "/_/health", ADMIN_ANYONE, admin_health},
     {HTTP_GET, "/_/formats", ADMIN_ANYONE, admin_formats},
     {HTTP_GET, "/_/metrics", ADMIN_METRICS, admin_metrics},
     {HTTP_GET, "/_/status", ADMIN_ROOT, admin_status},
+    {HTTP_GET, "/_/cost", ADMIN_ROOT, admin_cost},
     {HTTP_GET, "/_/explain", ADMIN_ROOT, admin_explain},
     {HTTP_GET, "/_/reprocess", ADMIN_ROOT, admin_reprocess_get},
     {HTTP_POST, "/_/reprocess", ADMIN_ROOT, admin_reprocess_post},
@@ -243,6 +245,7 @@ end(struct http_request *r)
                                      : SLICE_LIT("no such page (man darkroomd lists them)"));
         return;
     }
+    r->operation = route->path + sizeof ADMIN_PATH - 1;
     if (auth_check_body(r, &options, r->body) != ERR_NONE) {
         admin_reply_error(r, ERR_NOMEM, SLICE_NONE);
         return;

@@ -6,6 +6,8 @@
  *   GET    /_/formats                         anyone; read, optional, written, refused
  *   GET    /_/metrics                         loopback listeners, else metrics.token as bearer
  *   GET    /_/status                          lanes, workers, running invocations, counts
+ *   GET    /_/cost[?by=preset|prefix|day|function|bucket][&since=YYYY-MM-DD]   what was used, and
+ *                                             its price; {"rows": [...], "total": {...}, ...}
  *   GET    /_/explain?bucket=B&key=K          the whole story of one object
  *   POST   /_/reprocess {bucket,prefix,function}   starts a batch: {"id": N}
  *   GET    /_/reprocess[?id=N]                one batch, or the newest ones

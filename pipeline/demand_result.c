@@ -8,13 +8,15 @@
  *                                                  source has more than DEMAND_VARIANTS_MAX of
  *                                                  them now, the oldest goes: STORED
  *
- * Every invocation leaves a line in the history, also one that made no picture.
+ * Every invocation leaves a line in the history and is in the account (usage.h), also one that made
+ * no picture.
  */
 #include "pipeline/demand_result.h"
 #include "base/err.h"
 #include "base/stat.h"
 #include "pipeline/derived.h"
 #include "pipeline/provenance.h"
+#include "pipeline/reason.h"
 
 #include <stdio.h>
 
@@ -193,8 +195,8 @@ fence(struct demand_result *r, struct db_conn *conn, struct arena *a)
     return err;
 }
 
-static const char *
-outcome_text(const struct demand_result *r)
+const char *
+demand_result_outcome(const struct demand_result *r)
 {
     static const char *const texts[] = {[DEMAND_STORED] = "on the fly",
                                         [DEMAND_STALE] = "superseded",
@@ -221,7 +223,7 @@ remember(const struct demand_result *r, struct db_conn *conn)
                                       .run_us = r->run_us,
                                       .cpu_us = r->cpu_us,
                                       .rss_bytes = r->rss_bytes,
-                                      .outcome = slice_str(outcome_text(r)),
+                                      .outcome = slice_str(demand_result_outcome(r)),
                                       .reason = slice_str(reason)};
     return history_apply_add(conn, NULL, &attempt);
 }
@@ -236,5 +238,7 @@ demand_result_apply(struct demand_result *r, struct db_conn *conn)
         err = a == NULL ? ERR_NOMEM : fence(r, conn, a);
         arena_free(&a);
     }
-    return err == ERR_NONE ? remember(r, conn) : err;
+    if (err == ERR_NONE)
+        err = remember(r, conn);
+    return err == ERR_NONE ? usage_apply_invocation(conn, &r->usage) : err;
 }

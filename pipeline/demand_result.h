@@ -18,6 +18,7 @@ struct demand_result {
     struct slice reason; /* likewise */
     struct result_output output; /* sealed; DEMAND_STORED alone */
     int64_t pid, started_ms, run_us, cpu_us, rss_bytes;
+    struct usage_invocation usage;
     /* What became of it, set by every demand_result_apply(). */
     enum demand_end ended;
     char why[DEMAND_REASON_MAX]; /* unless DEMAND_STORED */
@@ -29,6 +30,8 @@ void demand_result_judge(struct demand_result *r, const struct fn_answer *answer
                          const struct fn_output **output);
 /* Inside apply(). */
 int demand_result_apply(struct demand_result *r, struct db_conn *conn);
+/* The word for the history. */
+const char *demand_result_outcome(const struct demand_result *r);
 /* A reason as a C string: valid UTF-8, cut at a character's end. */
 void demand_reason_copy(char out[DEMAND_REASON_MAX], struct slice reason);
 

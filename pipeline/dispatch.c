@@ -285,6 +285,21 @@ publish(struct dispatch *d)
     lock_release(&d->lock);
 }
 
+static int
+refresh_ages(struct dispatch *d, struct db_conn *conn)
+{
+    struct function_set *set = NULL;
+    struct slice names[FUNCTIONS_MAX];
+    size_t count = 0;
+    int err = registry_get(d->registry, conn, &set);
+    for (; err == ERR_NONE && count < set->count && count < ARRAY_LEN(names); count++)
+        names[count] = set->functions[count].name;
+    if (err == ERR_NONE)
+        err = queue_refresh_ages(conn, names, count);
+    registry_unref(&set);
+    return err;
+}
+
 static void
 refresh(struct dispatch *d)
 {
@@ -292,6 +307,7 @@ refresh(struct dispatch *d)
     if (db_read_begin(d->options.db, &conn) != ERR_NONE)
         return;
     queue_refresh(d->queue, conn);
+    refresh_ages(d, conn);
     if (!d->stopping)
         arm_delayed(d, conn);
     db_read_end(d->options.db, &conn);
@@ -322,7 +338,7 @@ on_tick(uv_timer_t *timer)
     feed(d);
     pump(d);
     demand_expire(d);
-    bool waiting = d->dirty || d->demands != NULL || workers_missing(d);
+    bool waiting = report_idle(d, false) || d->dirty || d->demands != NULL || workers_missing(d);
     if (again || d->task_count > 0 || (!d->stopping && waiting))
         uv_timer_start(timer, on_tick, TICK_MS, 0);
 }
@@ -340,6 +356,7 @@ static void
 on_closed_runtime(void *arg)
 {
     struct dispatch *d = arg;
+    report_idle(d, true);
     runtime_free(&d->runtime);
     uv_close((uv_handle_t *)&d->wake, NULL);
     uv_close((uv_handle_t *)&d->tick, NULL);

@@ -277,8 +277,9 @@ commit(struct task *t)
     r->pid = t->inv.pid;
     r->started_ms = t->inv.started_ms;
     r->run_us = t->inv.run_us;
-    r->cpu_us = t->inv.result.cpu_us;
+    r->cpu_us = t->inv.cpu_us;
     r->rss_bytes = t->inv.rss_peak_bytes;
+    report_usage(t, &r->usage);
     task_commit(t, commit_apply, bytes);
 }
 
@@ -302,10 +303,12 @@ demand_not_committed(struct task *t, int err)
 static void
 committed(struct task *t)
 {
-    if (t->err != ERR_NONE)
+    if (t->err != ERR_NONE) {
         demand_not_committed(t, t->err);
-    else
-        end_task(t, t->demand_result.ended, slice_str(t->demand_result.why));
+        return;
+    }
+    report_committed(t);
+    end_task(t, t->demand_result.ended, slice_str(t->demand_result.why));
 }
 
 /* ---- STORING ---- */
@@ -317,7 +320,9 @@ demand_answered(struct invocation *inv)
     struct demand_result *r = &t->demand_result;
     const struct fn_output *output = NULL;
     t->d->dirty = true; /* a place to load ahead, perhaps a concurrency slot */
+    report_ended(t);
     if (inv->outcome == INVOKE_CANCELED) {
+        t->d->idle_cpu_us += inv->cpu_us; /* it has no commit that could take it */
         end_task(t, DEMAND_ERROR, STOPPING);
         return;
     }

@@ -60,6 +60,7 @@ struct task {
     struct db_op op;
     atomic_int seals_left;
     atomic_int seal_err;
+    int64_t answered_us; /* monotonic: the invocation ended */
 };
 
 struct dispatch {
@@ -92,6 +93,8 @@ struct dispatch {
     bool wake_sent;
     struct pool_job feed_job;
     bool feed_sent;
+    int64_t idle_cpu_us; /* of workers, not yet in the account */
+    int64_t idle_written_ms;
 
     struct lock lock; /* guards from here on */
     bool open;        /* `wake` may be signalled */
@@ -146,6 +149,18 @@ int lease_events(struct dispatch *d, struct db_conn *conn, struct function_set *
 bool lease_is_retry(const struct task *t);
 /* Has the function its reserved concurrency in tasks that have no result yet? */
 bool dispatch_at_limit(const struct dispatch *d, const struct function *f);
+
+/* ---- dispatch_report.c: on the loop's thread ---- */
+
+/* The invocation begins; has ended, whatever its outcome; what came of it is durable. */
+void report_begun(const struct task *t);
+void report_ended(struct task *t);
+void report_committed(const struct task *t);
+/* What the invocation used, for the account; its result stays the task's. */
+void report_usage(const struct task *t, struct usage_invocation *out);
+/* Writes what workers used outside invocations to the account; not more than once a second unless
+ * `now`. True while something is left to be written. */
+bool report_idle(struct dispatch *d, bool now);
 
 /* ---- dispatch_demand.c: on the loop's thread ---- */
 

@@ -165,9 +165,10 @@ commit(struct task *t)
     t->result.pid = t->inv.pid;
     t->result.started_ms = t->inv.started_ms != 0 ? t->inv.started_ms : clock_wall_ms();
     t->result.run_us = t->inv.run_us;
-    t->result.cpu_us = t->inv.result.cpu_us;
+    t->result.cpu_us = t->inv.cpu_us;
     t->result.rss_bytes = t->inv.rss_peak_bytes;
     t->result.stderr_tail = t->inv.stderr_tail;
+    report_usage(t, &t->result.usage);
     task_commit(t, commit_apply, bytes);
 }
 
@@ -196,8 +197,11 @@ committed(struct task *t)
         return;
     }
     if (t->err != ERR_NONE) {
-        log_line(LOG_WARN, "result_not_committed", "error=%s", err_name(t->err));
+        log_line(LOG_WARN, "result_not_committed", "request_id=%.*s error=%s",
+                 SLICE_FMT(t->calls[0].event.request_id), err_name(t->err));
         dispatch_pause(d);
+    } else {
+        report_committed(t);
     }
     task_free(t);
     d->dirty = true; /* its key is free, and so is its place */
@@ -322,6 +326,9 @@ request_fill(struct task *t)
             return err;
     }
     q->call_count = t->call_count;
+    q->request_id = t->calls[0].event.request_id;
+    if (q->request_id.n > FN_REQUEST_ID_MAX)
+        q->request_id = SLICE_NONE;
     q->source_bytes = t->object->size;
     q->source_type = t->object->content_type; /* a hint only */
     if (q->source_type.n > STORE_CONTENT_TYPE_MAX)
@@ -360,6 +367,8 @@ task_run(struct task *t)
     int err = request_fill(t);
     if (err == ERR_NONE)
         err = runtime_invoke(t->d->runtime, &t->inv);
+    if (err == ERR_NONE)
+        report_begun(t);
     if (t->demand != NULL)
         demand_begun(t, err);
     else if (err != ERR_NONE)
@@ -435,6 +444,7 @@ answered(struct invocation *inv)
 {
     struct task *t = CONTAINER_OF(inv, struct task, inv);
     struct dispatch *d = t->d;
+    report_ended(t);
     if (inv->outcome == INVOKE_CANCELED) {
         task_uncount(t);
         commit(t);

@@ -162,6 +162,8 @@ int queue_open(struct queue **out, struct db *db, int64_t events_max);
 void queue_close(struct queue **q);
 /* Reads the counts and sets the statistics. Called by the dispatcher after commits. */
 int queue_refresh(struct queue *q, struct db_conn *conn);
+/* Sets the statistics of the oldest ready event per lane: one seek per lane and function. */
+int queue_refresh_ages(struct db_conn *conn, const struct slice *functions, size_t count);
 void queue_counts_get(struct queue *q, struct queue_counts *out); /* any thread */
 /* struct s3_hooks.accepting; `arg` is the struct queue. Any thread. */
 bool queue_accepting(void *arg);

@@ -152,6 +152,15 @@ queue_close(struct queue **qp)
 
 /* ---- use ---- */
 
+static int
+keep_oldest(void *arg, const struct queue_event *e)
+{
+    int64_t *oldest_ms = arg;
+    if (*oldest_ms == 0 || e->created_ms < *oldest_ms)
+        *oldest_ms = e->created_ms;
+    return 1;
+}
+
 int
 queue_refresh(struct queue *q, struct db_conn *conn)
 {
@@ -160,6 +169,23 @@ queue_refresh(struct queue *q, struct db_conn *conn)
     int err = read_row(conn, values);
     if (err == ERR_NONE)
         publish(q, values);
+    return err;
+}
+
+int
+queue_refresh_ages(struct db_conn *conn, const struct slice *functions, size_t count)
+{
+    static const enum stat_id ids[LANE_COUNT] = {[LANE_LIVE] = STAT_queue_oldest_live,
+                                                 [LANE_FOLLOWUP] = STAT_queue_oldest_followup,
+                                                 [LANE_BATCH] = STAT_queue_oldest_batch};
+    int err = ERR_NONE;
+    for (int lane = 0; lane < LANE_COUNT && err == ERR_NONE; lane++) {
+        int64_t oldest_ms = 0;
+        for (size_t i = 0; i < count && err == ERR_NONE; i++)
+            err = queue_next(conn, (enum queue_lane)lane, functions[i], 0, 1, keep_oldest,
+                             &oldest_ms);
+        stat_set(ids[lane], oldest_ms);
+    }
     return err;
 }
 

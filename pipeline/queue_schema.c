@@ -14,6 +14,8 @@
  * attempt       `queued_ms`: when its event was (0: not known); `stderr`: the end of what the
  * worker wrote to it meanwhile. dead_letter   `class`: of its reason, enum dead_class by name.
  * event_log     what happened to objects, event_log.c; removals alone have an index.
+ * usage         what was used, per day, bucket, prefix, function and preset; usage.h. usage_day
+ *               counts its rows.
  */
 #include "pipeline/schema.h"
 
@@ -43,6 +45,14 @@
     " a.bucket_id = dead_letter.bucket_id AND a.key = dead_letter.key AND"              \
     " a.event_id = dead_letter.id AND a.outcome IN ('timeout', 'memory', 'crashed',"    \
     " 'bad answer') ORDER BY a.id DESC LIMIT 1), 'error');"
+
+#define STEP_4_USAGE                                                                         \
+    "CREATE TABLE usage (day INTEGER NOT NULL, bucket TEXT NOT NULL, prefix BLOB NOT NULL, " \
+    " function TEXT NOT NULL, preset TEXT NOT NULL, invocations INTEGER NOT NULL, "          \
+    " pictures INTEGER NOT NULL, cpu_us INTEGER NOT NULL, mb_ms INTEGER NOT NULL, "          \
+    " bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL, "                               \
+    " PRIMARY KEY (day, bucket, prefix, function, preset)) WITHOUT ROWID;"                   \
+    "CREATE TABLE usage_day (day INTEGER PRIMARY KEY, rows INTEGER NOT NULL);"
 
 static const char *const steps[] = {
     "CREATE TABLE function (name TEXT PRIMARY KEY, handler TEXT NOT NULL, "
@@ -107,7 +117,7 @@ static const char *const steps[] = {
     " failing_since_ms INTEGER NOT NULL, told INTEGER NOT NULL, given_up INTEGER NOT NULL, "
     " last_error TEXT NOT NULL);",
 
-    STEP_4_EVENT_LOG STEP_4_ATTEMPTS,
+    STEP_4_EVENT_LOG STEP_4_ATTEMPTS STEP_4_USAGE,
 };
 
 const char *

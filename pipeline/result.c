@@ -9,8 +9,8 @@
  *   failed (also: a bad answer)        attempt counted: delayed, or dead with a failed verdict
  *   ready, skipped, failed for good    verdict, acknowledgement, follow-up event: all at once
  *
- * Each outcome leaves a row in the history. The calls of one invocation share the transaction but
- * not their fate.
+ * Each outcome leaves a row in the history, and what it took goes to the account. The calls of one
+ * invocation share the transaction but not their fate.
  */
 #include "pipeline/result.h"
 #include "base/chk.h"
@@ -21,6 +21,7 @@
 #include "base/stat.h"
 #include "pipeline/batch.h"
 #include "pipeline/verdict.h"
+#include "pipeline/reason.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -82,7 +83,7 @@ result_output_load(struct store *s, const struct fn_output *o, struct result_out
 
 struct judge {
     const struct result *r;
-    const struct result_call *call;
+    struct result_call *call;
     struct db_conn *conn;
     struct arena *a;
     const struct function_set *set;
@@ -110,6 +111,8 @@ remember(const struct judge *j, const char *outcome, struct slice reason)
                                       .outcome = slice_str(outcome),
                                       .reason = reason,
                                       .stderr_tail = r->stderr_tail};
+    j->call->ended = outcome;
+    j->call->reason_class = reason_class(reason);
     return history_apply_add(j->conn, j->a, &attempt);
 }
 
@@ -262,7 +265,8 @@ answered(const struct judge *j)
 static int
 judge(struct judge *j)
 {
-    const struct result_call *call = j->call;
+    struct result_call *call = j->call;
+    call->ended = call->reason_class = NULL;
     int err = queue_get(j->conn, call->event.id, j->a, &j->event);
     if (err == ERR_NOTFOUND) {
         STAT_INC(results_fenced_total);
@@ -310,6 +314,8 @@ result_apply(const struct result *r, struct db_conn *conn)
         err = j.a == NULL ? ERR_NOMEM : judge(&j);
         arena_free(&j.a);
     }
+    if (err == ERR_NONE && r->pid != 0)
+        err = usage_apply_invocation(conn, &r->usage);
     registry_unref(&set);
     store_object_unref(&object);
     return err;

@@ -9,6 +9,7 @@
 #include "pipeline/history.h"
 #include "pipeline/queue.h"
 #include "pipeline/registry.h"
+#include "pipeline/usage.h"
 
 struct result_output { /* one output's bytes on their way into the store */
     const struct fn_output *output;
@@ -24,6 +25,10 @@ struct result_call { /* one event and what came of it */
     const char *outcome;            /* of a failed invocation: "timeout" ... */
     struct slice reason;
     bool uncounted; /* canceled: no attempt is counted */
+    /* Set by every result_apply(): the word in the history, or NULL without a line there; and the
+     * class of its reason. */
+    const char *ended;
+    const char *reason_class;
 };
 
 struct result {
@@ -33,6 +38,7 @@ struct result {
     size_t call_count;
     int64_t pid, started_ms, run_us, cpu_us, rss_bytes;
     struct slice stderr_tail; /* any bytes */
+    struct usage_invocation usage; /* unless pid is 0: it never ran */
 };
 
 /* Reads an output's memfd into a sealed-ready put (write only; sealing is the caller's). On a pool

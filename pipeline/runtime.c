@@ -11,9 +11,11 @@
 #include "pipeline/runtime_priv.h"
 #include "base/chk.h"
 #include "base/err.h"
+#include "base/stat.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define RUNTIME_MAGIC 0x20071e7eu
 #define ADMIT_BYTES_MAX (INT64_MAX / (RUNTIME_WORKERS_MAX + 1))
@@ -61,6 +63,7 @@ grant_waiting(struct runtime *rt)
         w->granted = w->wanted;
         w->wanted = 0;
         rt->granted += w->granted;
+        STAT_SET(memory_granted_bytes, rt->granted);
         worker_grant(w);
     }
 }
@@ -92,8 +95,29 @@ runtime_release(struct runtime *rt, struct worker *w)
     w->wanted = 0;
     rt->granted -= w->granted;
     w->granted = 0;
+    STAT_SET(memory_granted_bytes, rt->granted);
     CHK(rt->granted >= 0);
     grant_waiting(rt);
+}
+
+/* ---- processor time ---- */
+
+int64_t
+runtime_children_cpu_us(void)
+{
+    struct rusage u;
+    CHK(getrusage(RUSAGE_CHILDREN, &u) == 0);
+    return (int64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 + u.ru_utime.tv_usec +
+           u.ru_stime.tv_usec;
+}
+
+int64_t
+runtime_take_idle_cpu_us(struct runtime *rt)
+{
+    CHK_MAGIC(rt, RUNTIME_MAGIC);
+    int64_t us = rt->idle_cpu_us;
+    rt->idle_cpu_us = 0;
+    return us;
 }
 
 /* ---- watching ---- */
@@ -206,6 +230,9 @@ runtime_start(struct runtime **out, const struct runtime_options *options)
     struct runtime *rt = chk_calloc(1, sizeof *rt);
     *rt = (struct runtime){.magic = RUNTIME_MAGIC, .options = *options};
     rt->waiting_tail = &rt->waiting;
+    rt->dead_cpu_seen_us = runtime_children_cpu_us();
+    STAT_SET(workers_configured, options->count);
+    STAT_SET(memory_budget_bytes, options->memory_budget_bytes);
     int err = wire_reader_init(&rt->reader);
     if (err != ERR_NONE) {
         free(rt);

@@ -76,6 +76,7 @@ struct invocation {
     int64_t pid;
     int64_t started_ms; /* wall clock */
     int64_t run_us;
+    int64_t cpu_us; /* of the process meanwhile, measured from outside; to its end when it died */
     int64_t rss_peak_bytes;
     struct slice stderr_tail; /* what the worker wrote to it meanwhile, its end; any bytes */
 };
@@ -100,6 +101,10 @@ struct runtime_options {
 struct runtime;
 int runtime_start(struct runtime **out, const struct runtime_options *options);
 int runtime_idle_count(const struct runtime *rt);
+/* Processor time of workers outside invocations (start, warm-up, tidying up, exit) since the last
+ * call. With invocation.cpu_us this is all that the processes have used; what live ones use from
+ * now on comes later. */
+int64_t runtime_take_idle_cpu_us(struct runtime *rt);
 /* ERR_BUSY when no worker is idle (nothing taken). done() is always called later, never from here.
  */
 int runtime_invoke(struct runtime *rt, struct invocation *inv);
@@ -125,7 +130,7 @@ struct runtime_view {
     size_t worker_count;
     struct runtime_worker_view workers[RUNTIME_WORKERS_MAX];
     char problem[RUNTIME_REASON_MAX]; /* last reason a worker could not work; "" while all can */
-    char formats[256]; /* what a worker said in its hello; "" before the first */
+    char formats[256];                /* what a worker said in its hello; "" before the first */
     char optional[256];
     char refused[1024];
     char written[256];

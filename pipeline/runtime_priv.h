@@ -31,6 +31,7 @@ struct worker {
     enum invoke_outcome fate; /* of the invocation, once DYING */
     char fate_reason[RUNTIME_REASON_MAX];
     int64_t started_us;
+    int64_t cpu_seen_us; /* of its processor time, what has been put to an account */
     int64_t invocations;
     int64_t rss_bytes;
     int failures; /* in a row, without doing any work */
@@ -46,6 +47,10 @@ struct runtime {
     uv_timer_t watch;
     bool watching;
     struct wire_reader reader;
+    int64_t idle_cpu_us; /* not yet taken */
+    /* Processor time of all children collected so far, and how much of it is accounted for. Also
+     * counts what was there before the first worker. */
+    int64_t dead_cpu_seen_us;
     int64_t granted;
     struct worker *waiting, **waiting_tail;
     int64_t next_id;
@@ -72,6 +77,9 @@ void worker_grant(struct worker *w);
 int64_t worker_rss(const struct worker *w);
 
 /* ---- runtime.c, called by worker.c ---- */
+
+/* Of all children that were collected, ever. */
+int64_t runtime_children_cpu_us(void);
 
 void runtime_admit(struct runtime *rt, struct worker *w, int64_t bytes);
 /* Gives back what it held or waited for. */

@@ -7,6 +7,12 @@
  * collected and all three handles are closed; the invocation ends there and not before, so that its
  * reason can hold how the process ended and what it last wrote.
  *
+ * Processor time is read from outside: what a process says of itself is no bill. Each reading puts
+ * what was used since the last one to an account, an invocation's or that of the idle workers. The
+ * last part, between the last reading and the exit, is known only when the process was collected,
+ * and then as a sum over all children: RUSAGE_CHILDREN less what is accounted for of the dead. All
+ * that were collected in one round of the loop are counted by then, since handles close after it.
+ *
  * Each worker is the head of a session of its own: a signal from the server's terminal is not for
  * it, and whatever it may have started is killed with it (where seccomp keeps it from starting
  * anything, that is a second wall).
@@ -48,12 +54,19 @@ is_ready(enum worker_state s)
     return s == WORKER_IDLE || s == WORKER_ADMITTING || s == WORKER_RUNNING;
 }
 
+static bool
+is_busy(enum worker_state s)
+{
+    return s == WORKER_ADMITTING || s == WORKER_RUNNING;
+}
+
 /* The one setter: rejects a move that the drawing in runtime.h does not have. */
 static void
 worker_set(struct worker *w, enum worker_state to)
 {
     CHK(allowed[w->state] & 1u << to);
     STAT_ADD(workers_ready, (int)is_ready(to) - (int)is_ready(w->state));
+    STAT_ADD(workers_busy, (int)is_busy(to) - (int)is_busy(w->state));
     w->state = to;
 }
 
@@ -76,6 +89,31 @@ worker_rss(const struct worker *w)
     return resident == NULL ? 0 : strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE);
 }
 
+/* ---- processor time ---- */
+
+/* What a live process has used since the last reading. */
+static int64_t
+cpu_used(struct worker *w)
+{
+    int64_t now = w->has_process ? clock_cpu_us_of(w->process.pid) : -1;
+    int64_t used = now > w->cpu_seen_us ? now - w->cpu_seen_us : 0;
+    w->cpu_seen_us += used;
+    STAT_ADD(worker_cpu_us, used);
+    return used;
+}
+
+/* What the dead have used that no reading has seen. */
+static int64_t
+cpu_left_behind(struct runtime *rt)
+{
+    int64_t left = runtime_children_cpu_us() - rt->dead_cpu_seen_us;
+    if (left < 0)
+        return 0;
+    rt->dead_cpu_seen_us += left;
+    STAT_ADD(worker_cpu_us, left);
+    return left;
+}
+
 /* ---- the end of an invocation ---- */
 
 static void
@@ -90,7 +128,7 @@ finish(struct worker *w, enum invoke_outcome outcome, const char *reason)
     snprintf(inv->reason, sizeof inv->reason, "%s", reason);
     inv->run_us = clock_mono_us() - w->started_us;
     inv->stderr_tail = arena_dup(inv->arena, slice_of(w->tail, w->tail_n));
-    STAT_ADD(invocation_us_total, inv->run_us);
+    STAT_ADD(invocation_us, inv->run_us);
     if (outcome != INVOKE_ANSWERED)
         STAT_INC(invocations_failed_total);
     inv->done(inv);
@@ -136,6 +174,11 @@ on_closed(uv_handle_t *handle)
     struct worker *w = handle->data;
     if (--w->open_handles > 0)
         return;
+    int64_t cpu_us = cpu_left_behind(w->rt);
+    if (w->inv != NULL)
+        w->inv->cpu_us += cpu_us;
+    else
+        w->rt->idle_cpu_us += cpu_us;
     if (w->inv != NULL)
         finish(w, w->fate, w->fate_reason);
     worker_set(w, WORKER_DOWN);
@@ -200,6 +243,10 @@ on_process_exit(uv_process_t *process, int64_t status, int signum)
     struct worker *w = process->data;
     bool was_working = w->inv != NULL;
     w->has_process = false;
+    w->rt->dead_cpu_seen_us += w->cpu_seen_us;
+    w->cpu_seen_us = 0;
+    if (signum == SIGSYS)
+        STAT_INC(sandbox_kills_total);
     kill_session(process);
     tail_drain(w);
     if (w->state != WORKER_DYING) {
@@ -274,6 +321,7 @@ on_hello(struct worker *w, struct wire_reader *reader)
         snprintf(rt->written, sizeof rt->written, "%.*s", SLICE_FMT(hello.written));
         snprintf(rt->missing, sizeof rt->missing, "%.*s", SLICE_FMT(hello.missing));
         uv_timer_stop(&w->timer);
+        w->rt->idle_cpu_us += cpu_used(w);
         worker_set(w, WORKER_IDLE);
         if (w->memory_mb < rt->options.memory_mb)
             worker_recycle(w);
@@ -305,6 +353,7 @@ on_result(struct worker *w, struct wire_reader *reader)
         return;
     }
     uv_timer_stop(&w->timer);
+    inv->cpu_us = cpu_used(w);
     w->failures = 0;
     w->invocations++;
     w->rss_bytes = worker_rss(w);
@@ -522,8 +571,10 @@ worker_invoke(struct worker *w, struct invocation *inv)
 {
     struct wire_msg m;
     w->inv = inv;
+    w->rt->idle_cpu_us += cpu_used(w);
     w->started_us = clock_mono_us();
     w->tail_n = 0; /* of another invocation, or of none */
+    inv->cpu_us = 0;
     inv->pid = w->process.pid;
     inv->started_ms = clock_wall_ms();
     inv->rss_peak_bytes = 0;

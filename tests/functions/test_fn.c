@@ -188,7 +188,7 @@ kit_init(struct answer_kit *k)
     k->attrs[0] = (struct fn_attr){SLICE_LIT("width"), 'N', SLICE_LIT("-12.5")};
     k->attrs[1] = (struct fn_attr){SLICE_LIT("exif.lens"), 'S', SLICE_LIT("50 mm \xc3\xa9")};
     k->attrs[2] = (struct fn_attr){SLICE_LIT("damaged"), 'F', SLICE_NONE};
-    k->res = (struct fn_result){.id = 77, .cpu_us = 5, .rss_peak_bytes = 6, .answer_count = 2};
+    k->res = (struct fn_result){.id = 77, .rss_peak_bytes = 6, .decode = {5, 9}, .answer_count = 2};
     k->res.answers[0] = (struct fn_answer){.name = SLICE_LIT("metadata"),
                                            .status = FN_SKIPPED,
                                            .reason = SLICE_LIT("why"),
@@ -196,6 +196,8 @@ kit_init(struct answer_kit *k)
                                            .attr_count = 3};
     k->res.answers[1] = (struct fn_answer){
         .name = SLICE_LIT("thumbnail"), .status = FN_OK, .outputs = k->outputs, .output_count = 2};
+    k->res.answers[1].cost.cpu_us = 4;
+    k->outputs[0].cost.run_us = 3;
 }
 
 /* Sends the kit and reads it as the server would; whatever comes of it, no descriptor stays. */
@@ -233,6 +235,10 @@ test_result(void **state)
     pass(&l, &m);
     assert_int_equal(fn_result_read(&l.r, l.arena, &request, &got), ERR_NONE);
     assert_int_equal(got.answer_count, 2);
+    assert_int_equal(got.decode.cpu_us, 5);
+    assert_int_equal(got.decode.run_us, 9);
+    assert_int_equal(got.answers[1].cost.cpu_us, 4);
+    assert_int_equal(got.answers[1].outputs[0].cost.run_us, 3);
     assert_int_equal(got.answers[0].status, FN_SKIPPED);
     assert_true(slice_eqs(got.answers[0].attrs[1].name, "exif.lens"));
     assert_int_equal(got.answers[0].attrs[2].type, 'F');
@@ -265,7 +271,10 @@ test_result_bad(void **state)
 {
     (void)state;
     SPOILED(res.id = 78);
-    SPOILED(res.cpu_us = -1);
+    SPOILED(res.decode.cpu_us = -1);
+    SPOILED(res.decode.run_us = INT64_MAX);
+    SPOILED(res.answers[0].cost.cpu_us = INT64_MIN);
+    SPOILED(outputs[1].cost.run_us = -1);
     SPOILED(res.answer_count = 1);
     SPOILED(res.answers[0].name = SLICE_LIT("thumbnail"));
     SPOILED(res.answers[0].name = SLICE_LIT("other"));

@@ -298,7 +298,7 @@ bent(size_t at, uint32_t value)
 }
 
 #define HEAD_BYTES 12
-#define AT_COUNT (HEAD_BYTES + 24)    /* behind id, cpu_us, rss_peak_bytes */
+#define AT_COUNT (HEAD_BYTES + 32)    /* behind id, rss_peak_bytes, decode */
 #define AT_NAME_LENGTH (AT_COUNT + 4) /* of the first answer */
 
 static void

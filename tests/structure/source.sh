@@ -19,7 +19,7 @@ long=$(git ls-files '*.c' ':!tests' | xargs awk '
     /^}/ {if (name != "" && FNR - start > 100) print FILENAME ":" name "(" FNR - start ")"; name = ""}' | tr '\n' ' ')
 [ -z "$long" ] && echo "ok no function is over 100 lines" || echo "not ok long functions: $long"
 
-wide=$(git ls-files '*.c' '*.h' | xargs awk 'length($0) > 100 && !/^ *X\(/ && !/^(CONF|STAT)\(/ {print FILENAME ":" FNR}' | head -20 | tr '\n' ' ')
+wide=$(git ls-files '*.c' '*.h' | xargs awk 'length($0) > 100 && !/^ *X\(/ && !/^(CONF|STAT|STAT_AS|HISTOGRAM|FAMILY)\(/ {print FILENAME ":" FNR}' | head -20 | tr '\n' ' ')
 [ -z "$wide" ] && echo "ok no line is over 100 columns" || echo "not ok wide lines: $wide"
 
 hits=$(git grep -nE '\b(TODO|FIXME|XXX)\b' -- '*.c' '*.h' '*.sh' Makefile ':!tests/structure' | cut -d: -f1,2 | tr '\n' ' ')
