@@ -33,6 +33,7 @@ deps: ## Install the Debian packages the build needs
 	@tools/deps.sh build
 deps-test: ## Install the Debian packages the tests need as well
 	@tools/deps.sh test
+	@tools/deps.sh promtool build/tools
 
 # ---- flags ----
 
@@ -173,6 +174,7 @@ check-structure: all ## Headers alone, include graph, forbidden links and calls
 
 check-e2e: all $(BADWORKER) ## The three programs with real clients
 	@tools/deps.sh test
+	@tools/deps.sh promtool build/tools
 	@tests/run e2e
 
 check-crash: all $(PLANTS) $(FAULT_SHIM) ## kill -9, power cut, faults; COUNT=n kills
@@ -210,6 +212,7 @@ soak-pictures: all ## Verdict, time and memory of every file: PICTURES=dir[:dir.
 
 test: ## Everything CI runs
 	@tools/deps.sh test
+	@tools/deps.sh promtool build/tools
 	@$(MAKE) --no-print-directory all $(BADWORKER) $(PLANTS) $(FAULT_SHIM)
 	@$(MAKE) --no-print-directory CC=clang all
 	@$(MAKE) --no-print-directory SAN=address,undefined all unit-programs

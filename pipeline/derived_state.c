@@ -189,8 +189,8 @@ judge_facts(struct look *l, const struct function *metadata)
     struct attr_value *item = arena_alloc(l->a, sizeof *item);
     if (item == NULL)
         return ERR_NOMEM;
-    int err = native_item_place(l->conn, l->a, l->out->readiness.set, l->bucket, l->source->key,
-                                &place);
+    int err =
+        native_item_place(l->conn, l->a, l->out->readiness.set, l->bucket, l->source->key, &place);
     if (err == ERR_NOPARENT)
         return ERR_NONE; /* no table: no items */
     struct derived_part *part = &l->out->parts[l->out->count++];
@@ -213,8 +213,7 @@ static const struct function *
 given_to(const struct look *l, const struct rule_list *rules, enum native_kind kind)
 {
     for (size_t i = 0; i < rules->count; i++) {
-        const struct function *f =
-            registry_find(l->out->readiness.set, rules->rules[i].function);
+        const struct function *f = registry_find(l->out->readiness.set, rules->rules[i].function);
         if (f != NULL && f->native.kind == kind &&
             rule_matches(&rules->rules[i], EVENT_RESTORED, l->source->key))
             return f;

@@ -13,13 +13,13 @@
 #include "pipeline/readiness.h"
 #include "pipeline/rule.h"
 
-#define DERIVED_STATE_LIST(X)                                                                  \
-    X(OK, "ok")           /* there, of this version of the source and this configuration */    \
-    X(PENDING, "pending") /* its event waits or runs */                                        \
-    X(SKIPPED, "skipped") /* a verdict: there is nothing to make */                            \
-    X(FAILED, "failed")   /* a verdict, or a dead letter */                                    \
-    X(MISSING, "missing") /* not there, and nothing under way brings it */                     \
-    X(STALE, "stale")     /* of another version of the source, or of another configuration */  \
+#define DERIVED_STATE_LIST(X)                                                                 \
+    X(OK, "ok")           /* there, of this version of the source and this configuration */   \
+    X(PENDING, "pending") /* its event waits or runs */                                       \
+    X(SKIPPED, "skipped") /* a verdict: there is nothing to make */                           \
+    X(FAILED, "failed")   /* a verdict, or a dead letter */                                   \
+    X(MISSING, "missing") /* not there, and nothing under way brings it */                    \
+    X(STALE, "stale")     /* of another version of the source, or of another configuration */ \
     X(FOREIGN, "foreign") /* a client has put an object of its own there: not ours to replace */
 
 enum derived_state {

@@ -49,7 +49,7 @@ report_begun(const struct task *t)
         stat_observe_us(HISTOGRAM_stage_queued, (t->inv.started_ms - e->created_ms) * 1000);
     if (log_enabled(LOG_DEBUG))
         log_line(LOG_DEBUG, "invoke",
-                 "request_id=%.*s functions=%s bucket=%.*s key=%s generation=%lld event=%lld "
+                 "request_id=%.*s functions=%s bucket=%.*s key=%s generation=%lld event_id=%lld "
                  "attempt=%d lane=%s pid=%lld invocation=%lld",
                  SLICE_FMT(request_id(t)), functions_of(t, functions), SLICE_FMT(e->bucket),
                  log_quote(e->key, key), (long long)e->generation, (long long)e->id,
@@ -114,15 +114,14 @@ count_outcome(const char *outcome, const char *reason)
 }
 
 static void
-log_committed(const struct task *t, const char *outcome)
+log_committed(const struct task *t, const struct queue_event *e, const char *outcome)
 {
     char key[LOG_QUOTE_MAX];
-    const struct queue_event *e = &t->calls[0].event;
     if (log_enabled(LOG_DEBUG))
         log_line(LOG_DEBUG, "result_committed",
-                 "request_id=%.*s bucket=%.*s key=%s generation=%lld outcome=\"%s\"",
-                 SLICE_FMT(request_id(t)), SLICE_FMT(e->bucket), log_quote(e->key, key),
-                 (long long)e->generation, outcome);
+                 "request_id=%.*s function=%.*s bucket=%.*s key=%s generation=%lld outcome=\"%s\"",
+                 SLICE_FMT(request_id(t)), SLICE_FMT(e->function), SLICE_FMT(e->bucket),
+                 log_quote(e->key, key), (long long)e->generation, outcome);
 }
 
 void
@@ -133,13 +132,13 @@ report_committed(const struct task *t)
     if (t->demand != NULL) {
         const char *outcome = demand_result_outcome(&t->demand_result);
         count_outcome(outcome, reason_class(t->demand_result.reason));
-        log_committed(t, outcome);
+        log_committed(t, &t->calls[0].event, outcome);
         return;
     }
     for (size_t i = 0; i < t->call_count; i++) {
         count_outcome(t->calls[i].ended, t->calls[i].reason_class);
         if (t->calls[i].ended != NULL)
-            log_committed(t, t->calls[i].ended);
+            log_committed(t, &t->calls[i].event, t->calls[i].ended);
     }
 }
 

@@ -171,7 +171,7 @@ bury(const struct judge *j, struct slice reason)
     err = db_part_end(j->conn, verdict == ERR_NONE);
     if (verdict == ERR_NONE || err != ERR_NONE)
         return err;
-    log_line(LOG_WARN, "verdict_not_written", "event=%lld error=%s", (long long)j->event.id,
+    log_line(LOG_WARN, "verdict_not_written", "event_id=%lld error=%s", (long long)j->event.id,
              err_name(verdict));
     return verdict_apply_notice(&v, j->conn);
 }

@@ -1,6 +1,8 @@
 #!/bin/bash
 # Installs the Debian packages that are missing: deps.sh build | test | bench | peer PACKAGE...
 # Does nothing (and needs no network and no root) when all are there.
+# deps.sh promtool DIR puts that one program of Debian's package prometheus into DIR: the package
+# itself would start a server of its own.
 set -u
 
 build="gcc make pkg-config libc6-dev libvips-dev libmicrohttpd-dev libgnutls28-dev libs3-dev
@@ -10,13 +12,30 @@ test="libcmocka-dev clang libclang-rt-14-dev awscli python3-boto3 xfsprogs e2fsp
       rclone git python3-pil libs3-2"
 bench="nginx-light wrk libturbojpeg0-dev python3-boto3 python3-pil"
 
+# $1 folder
+fetch_promtool() {
+    command -v promtool >/dev/null || [ -x "$1/promtool" ] && return 0
+    local dir
+    dir=$(mktemp -d) && mkdir -p "$1" || return 1
+    (cd "$dir" && apt-get download -q prometheus >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb x) &&
+        mv "$dir/x/usr/bin/promtool" "$1/"
+    local code=$?
+    rm -rf "$dir"
+    [ $code = 0 ] || echo "deps: promtool cannot be fetched; the checks that need it are skipped" >&2
+    return 0
+}
+
 case "${1:-}" in
+promtool)
+    fetch_promtool "${2:?folder}"
+    exit
+    ;;
 build) want=$build ;;
 test) want="$build $test" ;;
 bench) want="$build $bench" ;;
 peer) want="${*:2}" ;;
 *)
-    echo "usage: tools/deps.sh build|test|bench|peer PACKAGE..." >&2
+    echo "usage: tools/deps.sh build | test | bench | peer PACKAGE... | promtool DIR" >&2
     exit 2
     ;;
 esac

@@ -6,11 +6,11 @@
 #define SMALL_IS_7                                                                  \
     "{\"PRESETS\":\"[{\\\"name\\\":\\\"small\\\",\\\"width\\\":7,\\\"height\\\":7," \
     "\\\"fit\\\":\\\"cover\\\",\\\"format\\\":\\\"webp\\\"}]\"}"
-#define SMALL_AND_AVIF                                                                         \
-    "{\"PRESETS\":\"["                                                                         \
-    "{\\\"name\\\":\\\"small\\\",\\\"width\\\":7,\\\"height\\\":7,\\\"fit\\\":\\\"cover\\\","  \
-    "\\\"format\\\":\\\"webp\\\"},"                                                            \
-    "{\\\"name\\\":\\\"later\\\",\\\"width\\\":7,\\\"height\\\":7,\\\"fit\\\":\\\"cover\\\","  \
+#define SMALL_AND_AVIF                                                                        \
+    "{\"PRESETS\":\"["                                                                        \
+    "{\\\"name\\\":\\\"small\\\",\\\"width\\\":7,\\\"height\\\":7,\\\"fit\\\":\\\"cover\\\"," \
+    "\\\"format\\\":\\\"webp\\\"},"                                                           \
+    "{\\\"name\\\":\\\"later\\\",\\\"width\\\":7,\\\"height\\\":7,\\\"fit\\\":\\\"cover\\\"," \
     "\\\"format\\\":\\\"avif\\\"}]\"}"
 
 static int
@@ -112,8 +112,7 @@ forget_fn(struct rig *r, struct db_conn *conn, void *arg)
 {
     struct arena *a = arena_new(1 << 20);
     (void)arg;
-    CHK(queue_apply_supersede(conn, *(int64_t *)arg, SLICE_LIT("k"), 0, a, NULL, NULL) ==
-        ERR_NONE);
+    CHK(queue_apply_supersede(conn, *(int64_t *)arg, SLICE_LIT("k"), 0, a, NULL, NULL) == ERR_NONE);
     (void)r;
     arena_free(&a);
     return ERR_NONE;

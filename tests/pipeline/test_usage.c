@@ -25,19 +25,18 @@ two_functions(void)
     thumbnail = (struct fn_answer){
         .name = SLICE_LIT("thumbnail"), .outputs = outputs, .output_count = 2, .cost = {810, 0}};
     metadata = (struct fn_answer){.name = SLICE_LIT("metadata"), .cost = {50, 0}};
-    return (struct usage_invocation){.started_ms = NOW,
-                                     .bucket = SLICE_LIT("photos"),
-                                     .key = SLICE_LIT("2026/a.jpg"),
-                                     .source_bytes = 5000,
-                                     .memory_mb = 1024,
-                                     .run_us = 1500,
-                                     .cpu_us = 1000,
-                                     .decode = {100, 0},
-                                     .calls = {{.function = SLICE_LIT("thumbnail"),
-                                                .answer = &thumbnail},
-                                               {.function = SLICE_LIT("metadata"),
-                                                .answer = &metadata}},
-                                     .call_count = 2};
+    return (struct usage_invocation){
+        .started_ms = NOW,
+        .bucket = SLICE_LIT("photos"),
+        .key = SLICE_LIT("2026/a.jpg"),
+        .source_bytes = 5000,
+        .memory_mb = 1024,
+        .run_us = 1500,
+        .cpu_us = 1000,
+        .decode = {100, 0},
+        .calls = {{.function = SLICE_LIT("thumbnail"), .answer = &thumbnail},
+                  {.function = SLICE_LIT("metadata"), .answer = &metadata}},
+        .call_count = 2};
 }
 
 static const struct usage_sums *
@@ -294,10 +293,7 @@ test_prefixes_are_bounded(void **state)
 {
     struct rig *r = *state;
     struct found f;
-    struct many m = {.op = {.apply = many_apply},
-                     .inv = two_functions(),
-                     .fmt = "one/",
-                     .to = 1};
+    struct many m = {.op = {.apply = many_apply}, .inv = two_functions(), .fmt = "one/", .to = 1};
     add(r, "hostile-", 0, 500, 0);
     find(r, USAGE_BY_PREFIX, &f);
     assert_int_equal(f.others, 1);
