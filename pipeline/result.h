@@ -37,7 +37,7 @@ struct result {
     struct result_call *calls;
     size_t call_count;
     int64_t pid, started_ms, run_us, cpu_us, rss_bytes;
-    struct slice stderr_tail; /* any bytes */
+    struct slice stderr_tail;      /* any bytes */
     struct usage_invocation usage; /* unless pid is 0: it never ran */
 };
 
