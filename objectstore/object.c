@@ -141,6 +141,23 @@ store_apply_get(struct store *s, struct db_conn *conn, int64_t bucket_id, struct
 }
 
 int
+store_apply_generation(struct store *s, struct db_conn *conn, int64_t bucket_id, struct slice key,
+                       int64_t *generation)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    struct db_stmt *row =
+        db_prepare(conn, "SELECT generation FROM object WHERE bucket_id = ?1 AND key = ?2");
+    db_bind_int(row, 1, bucket_id);
+    db_bind_blob(row, 2, key);
+    int rc = db_step(row);
+    if (rc != DB_ROW)
+        return rc == DB_DONE ? ERR_NOTFOUND : rc;
+    *generation = db_column_int(row, 0);
+    db_reset(row);
+    return ERR_NONE;
+}
+
+int
 version_read(struct db_conn *conn, int64_t bucket_id, struct slice key, struct slice version_id,
              const struct store_object **out)
 {

@@ -170,6 +170,10 @@ void store_served(struct store *s, int64_t bucket_id, struct slice key);
  * objectstore/served.h. Any thread. */
 int64_t store_served_at(struct store *s, int64_t bucket_id, struct slice key, int64_t *since_ms);
 
+/* Of the current version alone, without its record: one seek. On any connection. ERR_NOTFOUND. */
+int store_apply_generation(struct store *s, struct db_conn *conn, int64_t bucket_id,
+                           struct slice key, int64_t *generation);
+
 /* One version, the same way; see store_get_version(). */
 int store_apply_get_version(struct store *s, struct db_conn *conn, int64_t bucket_id,
                             struct slice key, struct slice version_id,

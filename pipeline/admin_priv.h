@@ -65,6 +65,18 @@ void admin_submit(struct admin_service *s, struct http_request *r, admin_apply_f
 /* The collected body as a JSON object; replies 400 and returns NULL when it is none. */
 json_t *admin_body(struct http_request *r);
 
+/* ---- lists: one shape for all, {"NAME": [...]} or the one asked for ---- */
+
+struct admin_page {
+    json_t *list;
+    json_t *(*make)(const void *row);
+};
+int admin_page_add(struct admin_page *page, const void *row); /* 0 */
+/* Replies with the only element (`single`: one was asked for; `what` it is) or the list under
+ * `name`. Takes page->list. */
+void admin_page_reply(struct http_request *r, struct admin_page *page, int err, const char *name,
+                      const char *what, bool single);
+
 /* ---- handlers, by file ---- */
 
 /* admin_read.c */
@@ -72,14 +84,17 @@ void admin_health(struct admin_service *s, struct http_request *r);
 void admin_formats(struct admin_service *s, struct http_request *r);
 void admin_status(struct admin_service *s, struct http_request *r);
 void admin_explain(struct admin_service *s, struct http_request *r);
-void admin_reprocess_get(struct admin_service *s, struct http_request *r);
 void admin_functions_get(struct admin_service *s, struct http_request *r);
 /* admin_metrics.c */
 void admin_metrics(struct admin_service *s, struct http_request *r);
 /* admin_cost.c */
 void admin_cost(struct admin_service *s, struct http_request *r);
-/* admin_write.c */
+/* admin_batch.c */
+void admin_reprocess_get(struct admin_service *s, struct http_request *r);
 void admin_reprocess_post(struct admin_service *s, struct http_request *r);
+void admin_reprocess_plan(struct admin_service *s, struct http_request *r);
+void admin_reprocess_failures(struct admin_service *s, struct http_request *r);
+/* admin_write.c */
 void admin_functions_put(struct admin_service *s, struct http_request *r);
 void admin_buckets_post(struct admin_service *s, struct http_request *r);
 /* admin_dlq.c */

@@ -4,7 +4,6 @@
 #include "base/chk.h"
 #include "base/err.h"
 #include "pipeline/admin_priv.h"
-#include "pipeline/batch.h"
 #include "pipeline/history.h"
 
 #include <stdlib.h>
@@ -150,25 +149,18 @@ admin_explain(struct admin_service *s, struct http_request *r)
     buf_fini(&json);
 }
 
-/* ---- lists: one shape for all, {"NAME": [...]} or the one asked for ---- */
+/* ---- lists ---- */
 
-struct page {
-    json_t *list;
-    json_t *(*make)(const void *row);
-};
-
-static int
-page_add(struct page *page, const void *row)
+int
+admin_page_add(struct admin_page *page, const void *row)
 {
     json_array_append_new(page->list, page->make(row));
     return 0;
 }
 
-/* Replies with the only element (`single`: one was asked for; `what` it is) or the list under
- * `name`. Takes page->list. */
-static void
-page_reply(struct http_request *r, struct page *page, int err, const char *name, const char *what,
-           bool single)
+void
+admin_page_reply(struct http_request *r, struct admin_page *page, int err, const char *name,
+                 const char *what, bool single)
 {
     char *missing = NULL;
     if (err == ERR_NONE && single && json_array_size(page->list) == 0)
@@ -182,49 +174,6 @@ page_reply(struct http_request *r, struct page *page, int err, const char *name,
     else
         admin_reply_json(r, 200, json_pack("{sO}", name, page->list));
     json_decref(page->list);
-}
-
-static json_t *
-batch_json(const struct batch *b)
-{
-    return json_pack("{sI so so so ss sI sI sI sI sI sI sI}", "id", (json_int_t)b->id, "bucket",
-                     admin_text(b->bucket), "prefix", admin_text(b->prefix), "function",
-                     admin_text(b->function), "state", batch_state_name(b->state), "seen",
-                     (json_int_t)b->seen, "planned", (json_int_t)b->planned, "done",
-                     (json_int_t)b->done, "skipped", (json_int_t)b->skipped, "failed",
-                     (json_int_t)b->failed, "created_ms", (json_int_t)b->created_ms, "finished_ms",
-                     (json_int_t)b->finished_ms);
-}
-
-static json_t *
-batch_row(const void *row)
-{
-    return batch_json(row);
-}
-
-static int
-batch_each(void *arg, const struct batch *b)
-{
-    return page_add(arg, b);
-}
-
-void
-admin_reprocess_get(struct admin_service *s, struct http_request *r)
-{
-    struct page page = {json_array(), batch_row};
-    struct db_conn *conn = NULL;
-    uint64_t id = 0;
-    if (admin_param_u64(r, "id", 0, &id) != ERR_NONE) {
-        json_decref(page.list);
-        return;
-    }
-    int err = db_read_begin(s->options.db, &conn);
-    if (err == ERR_NONE) {
-        err = id != 0 ? batch_get(conn, (int64_t)id, batch_each, &page)
-                      : batch_list(conn, 0, ADMIN_PAGE_MAX, batch_each, &page);
-        db_read_end(s->options.db, &conn);
-    }
-    page_reply(r, &page, err, "batches", "batch", id != 0);
 }
 
 json_t *
@@ -251,7 +200,7 @@ function_row(const void *row)
 void
 admin_functions_get(struct admin_service *s, struct http_request *r)
 {
-    struct page page = {json_array(), function_row};
+    struct admin_page page = {json_array(), function_row};
     struct db_conn *conn = NULL;
     struct function_set *set = NULL;
     struct slice name = http_param(r, "name");
@@ -262,8 +211,8 @@ admin_functions_get(struct admin_service *s, struct http_request *r)
     }
     for (size_t i = 0; err == ERR_NONE && i < set->count; i++) {
         if (name.p == NULL || slice_eq(set->functions[i].name, name))
-            page_add(&page, &set->functions[i]);
+            admin_page_add(&page, &set->functions[i]);
     }
     registry_unref(&set);
-    page_reply(r, &page, err, "functions", "function", name.p != NULL);
+    admin_page_reply(r, &page, err, "functions", "function", name.p != NULL);
 }

@@ -24,6 +24,8 @@ static const struct admin_route routes[] = {
     {HTTP_GET, "/_/explain", ADMIN_ROOT, admin_explain},
     {HTTP_GET, "/_/reprocess", ADMIN_ROOT, admin_reprocess_get},
     {HTTP_POST, "/_/reprocess", ADMIN_ROOT, admin_reprocess_post},
+    {HTTP_GET, "/_/reprocess/plan", ADMIN_ROOT, admin_reprocess_plan},
+    {HTTP_GET, "/_/reprocess/failures", ADMIN_ROOT, admin_reprocess_failures},
     {HTTP_GET, "/_/dlq", ADMIN_ROOT, admin_dlq_get},
     {HTTP_POST, "/_/dlq", ADMIN_ROOT, admin_dlq_post},
     {HTTP_DELETE, "/_/dlq", ADMIN_ROOT, admin_dlq_delete},

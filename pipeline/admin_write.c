@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "objectstore/store.h"
 #include "pipeline/admin_priv.h"
-#include "pipeline/batch.h"
 
 #include <stdlib.h>
 
@@ -63,83 +62,6 @@ admin_submit(struct admin_service *s, struct http_request *r, admin_apply_fn app
     int err = db_submit(s->options.db, &w->op);
     if (err != ERR_NONE)
         write_done(&w->op, err);
-}
-
-/* ---- reprocess ---- */
-
-static int
-apply_reprocess(struct admin_write *w, struct db_conn *conn)
-{
-    struct batch spec = {.bucket = json_get_str(w->body, "bucket"),
-                         .prefix = json_get_str(w->body, "prefix"),
-                         .function = json_get_str(w->body, "function")};
-    struct registry *registry = pipeline_registry(w->service->options.pipeline);
-    int err = batch_apply_create(registry, conn, &spec);
-    if (err == ERR_NOPARENT)
-        buf_printf(&w->why, "no bucket %.*s", SLICE_FMT(spec.bucket));
-    else if (err == ERR_NOTFOUND)
-        buf_printf(&w->why, "no notification rule of bucket %.*s goes to %s",
-                   SLICE_FMT(spec.bucket), spec.function.n > 0 ? "that function" : "any function");
-    else if (err == ERR_BUSY)
-        buf_puts(&w->why, "too many unfinished batches");
-    if (err == ERR_NONE)
-        w->reply = json_pack("{sI}", "id", (json_int_t)spec.id);
-    return err;
-}
-
-static int
-apply_batch_state(struct admin_write *w, struct db_conn *conn,
-                  int (*change)(struct db_conn *conn, int64_t id))
-{
-    int err = change(conn, (int64_t)w->id);
-    if (err == ERR_NOTFOUND)
-        buf_puts(&w->why, "no such batch");
-    else if (err == ERR_CONFLICT)
-        buf_puts(&w->why, "the batch is not in a state that allows this");
-    if (err == ERR_NONE)
-        w->reply = json_pack("{sI}", "id", (json_int_t)w->id);
-    return err;
-}
-
-static int
-apply_pause(struct admin_write *w, struct db_conn *conn)
-{
-    return apply_batch_state(w, conn, batch_apply_pause);
-}
-
-static int
-apply_resume(struct admin_write *w, struct db_conn *conn)
-{
-    return apply_batch_state(w, conn, batch_apply_resume);
-}
-
-static int
-apply_cancel(struct admin_write *w, struct db_conn *conn)
-{
-    return apply_batch_state(w, conn, batch_apply_cancel);
-}
-
-void
-admin_reprocess_post(struct admin_service *s, struct http_request *r)
-{
-    struct slice action = http_param(r, "action");
-    uint64_t id = 0;
-    if (admin_param_u64(r, "id", 0, &id) != ERR_NONE)
-        return;
-    if (action.p == NULL) {
-        json_t *body = admin_body(r);
-        if (body != NULL)
-            admin_submit(s, r, apply_reprocess, body, 0);
-        return;
-    }
-    if (slice_eqs(action, "pause"))
-        admin_submit(s, r, apply_pause, NULL, id);
-    else if (slice_eqs(action, "resume"))
-        admin_submit(s, r, apply_resume, NULL, id);
-    else if (slice_eqs(action, "cancel"))
-        admin_submit(s, r, apply_cancel, NULL, id);
-    else
-        admin_reply_error(r, ERR_INVALID, SLICE_LIT("action must be pause, resume or cancel"));
 }
 
 /* ---- functions ---- */

@@ -12,11 +12,12 @@
 #include "pipeline/rule.h"
 
 #define UNFINISHED_MAX 100
-#define TRIM_ROWS 100
+#define TRIM_ROWS 4 /* with the names of what failed in them */
 #define DROP_STEP 1000
 #define COLUMNS                                                                              \
     "id, bucket_id, bucket, prefix, function, cursor, state, seen, planned, done, skipped, " \
-    "failed, created_ms, finished_ms"
+    "failed, created_ms, finished_ms, source, preset, selection, since_ms, rate, due_us, "   \
+    "expected"
 
 static const char *const state_names[] = {
 #define X(id, name) name,
@@ -56,7 +57,14 @@ row_read(struct db_stmt *s, struct batch *b)
                         .skipped = db_column_int(s, 10),
                         .failed = db_column_int(s, 11),
                         .created_ms = db_column_int(s, 12),
-                        .finished_ms = db_column_int(s, 13)};
+                        .finished_ms = db_column_int(s, 13),
+                        .source = (enum batch_source)db_column_int(s, 14),
+                        .preset = db_column_blob(s, 15),
+                        .select = (unsigned)db_column_int(s, 16) & SELECT_MASK,
+                        .since_ms = db_column_int(s, 17),
+                        .rate = db_column_int(s, 18),
+                        .due_us = db_column_int(s, 19),
+                        .expected = db_column_int(s, 20)};
 }
 
 int
@@ -79,9 +87,9 @@ batch_list(struct db_conn *conn, int64_t before_id, int max, batch_fn fn, void *
 {
     struct batch b;
     int rc;
-    struct db_stmt *s = db_prepare(conn, "SELECT " COLUMNS " FROM batch WHERE ?1 = 0 OR id < ?1 "
+    struct db_stmt *s = db_prepare(conn, "SELECT " COLUMNS " FROM batch WHERE id < ?1 "
                                          "ORDER BY id DESC LIMIT ?2");
-    db_bind_int(s, 1, before_id);
+    db_bind_int(s, 1, before_id == 0 ? INT64_MAX : before_id);
     db_bind_int(s, 2, max);
     while ((rc = db_step(s)) == DB_ROW) {
         row_read(s, &b);
@@ -178,31 +186,85 @@ batch_apply_cancel(struct db_conn *conn, int64_t id)
     return err;
 }
 
-int
-batch_apply_ended(struct db_conn *conn, const struct queue_event *e, enum batch_outcome outcome)
+/* The first reason of an object is kept, and of a batch the first objects. */
+static int
+failure_keep(struct db_conn *conn, const struct queue_event *e, struct slice reason)
 {
-    CHK(e->batch_id != 0);
+    struct db_stmt *s =
+        db_prepare(conn, "INSERT INTO batch_failure (batch_id, key, function, reason) "
+                         "SELECT id, ?2, ?3, ?4 FROM batch WHERE id = ?1 AND failed < ?5 "
+                         "ON CONFLICT (batch_id, key) DO NOTHING");
+    db_bind_int(s, 1, e->batch_id);
+    db_bind_blob(s, 2, e->key);
+    db_bind_text(s, 3, e->function);
+    db_bind_text(s, 4, slice_is_utf8(reason) ? reason : SLICE_LIT("unreadable reason"));
+    db_bind_int(s, 5, BATCH_FAILURES_MAX);
+    return db_run(s);
+}
+
+int
+batch_failures(struct db_conn *conn, int64_t id, struct slice after, int max, batch_failure_fn fn,
+               void *arg)
+{
+    int rc;
+    struct db_stmt *s = db_prepare(conn, "SELECT key, function, reason FROM batch_failure "
+                                         "WHERE batch_id = ?1 AND key > ?2 ORDER BY key LIMIT ?3");
+    db_bind_int(s, 1, id);
+    db_bind_blob(s, 2, after);
+    db_bind_int(s, 3, max);
+    while ((rc = db_step(s)) == DB_ROW) {
+        struct batch_failure f = {db_column_blob(s, 0), db_column_blob(s, 1), db_column_blob(s, 2)};
+        if (fn(arg, &f) != 0) {
+            db_reset(s);
+            return ERR_NONE;
+        }
+    }
+    return rc;
+}
+
+/* Leaves the outcome with the events of the object that go on; false: there are none. */
+static int
+leave_to_siblings(struct db_conn *conn, const struct queue_event *e, int worst, bool *left)
+{
     struct db_stmt *s = db_prepare(
         conn, "UPDATE event SET batch_worst = CASE WHEN batch_worst > ?4 THEN batch_worst ELSE ?4 "
               "END WHERE bucket_id = ?1 AND key = ?2 AND batch_id = ?3");
     db_bind_int(s, 1, e->bucket_id);
     db_bind_blob(s, 2, e->key);
     db_bind_int(s, 3, e->batch_id);
-    int worst = e->batch_worst > (int)outcome ? e->batch_worst : (int)outcome;
     db_bind_int(s, 4, worst);
     int err = db_run(s);
-    if (err != ERR_NONE || db_changes(conn) > 0)
-        return err;
-    s = db_prepare(conn, "UPDATE batch SET done = done + ?2, skipped = skipped + ?3, "
+    *left = err == ERR_NONE && db_changes(conn) > 0;
+    return err;
+}
+
+static int
+count_object(struct db_conn *conn, int64_t id, int worst)
+{
+    struct db_stmt *s =
+        db_prepare(conn, "UPDATE batch SET done = done + ?2, skipped = skipped + ?3, "
                          "failed = failed + ?4 WHERE id = ?1");
-    db_bind_int(s, 1, e->batch_id);
+    db_bind_int(s, 1, id);
     db_bind_int(s, 2, worst == BATCH_OUTCOME_DONE);
     db_bind_int(s, 3, worst == BATCH_OUTCOME_SKIPPED);
     db_bind_int(s, 4, worst == BATCH_OUTCOME_FAILED);
-    err = db_run(s);
+    int err = db_run(s);
     if (err == ERR_NONE && db_changes(conn) == 0)
         return ERR_NONE; /* an old batch whose row was trimmed */
-    return err == ERR_NONE ? finish_if_drained(conn, e->batch_id) : err;
+    return err == ERR_NONE ? finish_if_drained(conn, id) : err;
+}
+
+int
+batch_apply_ended(struct db_conn *conn, const struct queue_event *e, enum batch_outcome outcome,
+                  struct slice reason)
+{
+    bool left = false;
+    int worst = e->batch_worst > (int)outcome ? e->batch_worst : (int)outcome;
+    CHK(e->batch_id != 0);
+    int err = outcome == BATCH_OUTCOME_FAILED ? failure_keep(conn, e, reason) : ERR_NONE;
+    if (err == ERR_NONE)
+        err = leave_to_siblings(conn, e, worst, &left);
+    return err == ERR_NONE && !left ? count_object(conn, e->batch_id, worst) : err;
 }
 
 /* ---- creating ---- */
@@ -218,16 +280,23 @@ unfinished(struct db_conn *conn, int64_t *count)
     return rc < 0 ? rc : ERR_NONE;
 }
 
+/* Two texts of one condition: the batches that are finished and many others are newer. */
+#define OLD_BATCHES "(SELECT id FROM batch WHERE state >= ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3)"
+
 static int
 trim(struct db_conn *conn)
 {
-    struct db_stmt *s =
-        db_prepare(conn, "DELETE FROM batch WHERE id IN (SELECT id FROM batch WHERE state >= ?1 "
-                         "ORDER BY id DESC LIMIT ?2 OFFSET ?3)");
-    db_bind_int(s, 1, BATCH_DONE);
-    db_bind_int(s, 2, TRIM_ROWS);
-    db_bind_int(s, 3, BATCHES_KEPT_MAX);
-    return db_run(s);
+    int err = ERR_NONE;
+    for (int i = 0; i < 2 && err == ERR_NONE; i++) {
+        struct db_stmt *s =
+            i == 0 ? db_prepare(conn, "DELETE FROM batch_failure WHERE batch_id IN " OLD_BATCHES)
+                   : db_prepare(conn, "DELETE FROM batch WHERE id IN " OLD_BATCHES);
+        db_bind_int(s, 1, BATCH_DONE);
+        db_bind_int(s, 2, TRIM_ROWS);
+        db_bind_int(s, 3, BATCHES_KEPT_MAX);
+        err = db_run(s);
+    }
+    return err;
 }
 
 static int
@@ -236,8 +305,9 @@ row_insert(struct db_conn *conn, struct batch *b)
     b->id = db_next(conn);
     b->state = BATCH_FEEDING;
     b->created_ms = clock_wall_ms();
-    struct db_stmt *s = db_prepare(conn, "INSERT INTO batch (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, "
-                                         "?5, ?6, ?7, 0, 0, 0, 0, 0, ?8, 0)");
+    struct db_stmt *s = db_prepare(conn, "INSERT INTO batch (" COLUMNS
+                                         ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, 0, 0, "
+                                         "?8, 0, ?9, ?10, ?11, ?12, ?13, ?14, ?15)");
     db_bind_int(s, 1, b->id);
     db_bind_int(s, 2, b->bucket_id);
     db_bind_text(s, 3, b->bucket);
@@ -246,38 +316,97 @@ row_insert(struct db_conn *conn, struct batch *b)
     db_bind_blob(s, 6, SLICE_NONE);
     db_bind_int(s, 7, b->state);
     db_bind_int(s, 8, b->created_ms);
+    db_bind_int(s, 9, b->source);
+    db_bind_text(s, 10, b->preset);
+    db_bind_int(s, 11, b->select);
+    db_bind_int(s, 12, b->since_ms);
+    db_bind_int(s, 13, b->rate);
+    db_bind_int(s, 14, b->created_ms * 1000);
+    db_bind_int(s, 15, b->expected);
     return db_run(s);
 }
 
+/* Names it by its function, so that a preset of the thumbnails selects no facts. */
+static int
+check_preset(struct registry *r, struct db_conn *conn, struct batch *spec, struct buf *why)
+{
+    struct function_set *set = NULL;
+    const struct function *f = NULL;
+    bool found = false;
+    if (spec->preset.n == 0)
+        return ERR_NONE;
+    if (spec->function.n == 0)
+        spec->function = NATIVE_THUMBNAIL_NAME;
+    int err = registry_get(r, conn, &set);
+    if (err == ERR_NONE)
+        f = registry_find(set, spec->function);
+    for (size_t i = 0; f != NULL && i < f->native.presets.count; i++)
+        found = found || slice_eqs(spec->preset, f->native.presets.presets[i].name) ||
+                slice_eq(spec->preset, preset_base_name(&f->native.presets.presets[i]));
+    registry_unref(&set);
+    if (err != ERR_NONE || found)
+        return err;
+    buf_printf(why, "function %.*s has no preset %.*s", SLICE_FMT(spec->function),
+               SLICE_FMT(spec->preset));
+    return ERR_NOTFOUND;
+}
+
+static int
+check_rules(struct db_conn *conn, struct arena *a, const struct batch *spec, struct buf *why)
+{
+    struct rule_list rules = {NULL, 0};
+    bool any = false;
+    int err = rule_load(conn, spec->bucket_id, a, &rules);
+    for (size_t i = 0; err == ERR_NONE && i < rules.count; i++)
+        any = any || ((rules.rules[i].events & EVENT_MASK_CREATED) != 0 &&
+                      (spec->function.n == 0 || slice_eq(spec->function, rules.rules[i].function)));
+    if (err != ERR_NONE || any)
+        return err;
+    buf_printf(why, "no notification rule of bucket %.*s goes to %s%.*s", SLICE_FMT(spec->bucket),
+               spec->function.n > 0 ? "function " : "any function", SLICE_FMT(spec->function));
+    return ERR_NOTFOUND;
+}
+
 int
-batch_apply_create(struct registry *r, struct db_conn *conn, struct batch *spec)
+batch_check(struct registry *r, struct db_conn *conn, struct batch *spec, struct buf *why)
 {
     struct slice owner;
-    int64_t count = 0;
-    bool any = false;
-    struct rule_list rules = {NULL, 0};
+    buf_reset(why);
+    if (spec->select == 0 || (spec->select & ~SELECT_MASK) != 0 || spec->rate < 0 ||
+        spec->rate > BATCH_RATE_MAX || spec->since_ms < 0 || spec->expected < 0) {
+        buf_printf(why, "a rate is 1 to %d objects per second, a time is not negative",
+                   BATCH_RATE_MAX);
+        return ERR_INVALID;
+    }
     struct arena *a = arena_new(RULE_ARENA_BYTES);
     if (a == NULL)
         return ERR_NOMEM;
     int err =
         store_apply_bucket_get(registry_store(r), conn, spec->bucket, &spec->bucket_id, a, &owner);
-    if (err == ERR_NOTFOUND)
+    if (err == ERR_NOTFOUND || err == ERR_NOPARENT) {
+        buf_printf(why, "no bucket %.*s", SLICE_FMT(spec->bucket));
         err = ERR_NOPARENT;
+    }
     if (err == ERR_NONE)
-        err = rule_load(conn, spec->bucket_id, a, &rules);
-    for (size_t i = 0; err == ERR_NONE && i < rules.count; i++)
-        any = any || ((rules.rules[i].events & EVENT_MASK_CREATED) != 0 &&
-                      (spec->function.n == 0 || slice_eq(spec->function, rules.rules[i].function)));
-    if (err == ERR_NONE && !any)
-        err = ERR_NOTFOUND;
+        err = check_preset(r, conn, spec, why);
     if (err == ERR_NONE)
-        err = unfinished(conn, &count);
-    if (err == ERR_NONE && count >= UNFINISHED_MAX)
-        err = ERR_BUSY;
-    if (err == ERR_NONE)
-        err = trim(conn);
-    if (err == ERR_NONE)
-        err = row_insert(conn, spec);
+        err = check_rules(conn, a, spec, why);
     arena_free(&a);
     return err;
+}
+
+int
+batch_apply_create(struct registry *r, struct db_conn *conn, struct batch *spec, struct buf *why)
+{
+    int64_t count = 0;
+    int err = batch_check(r, conn, spec, why);
+    if (err == ERR_NONE)
+        err = unfinished(conn, &count);
+    if (err == ERR_NONE && count >= UNFINISHED_MAX) {
+        buf_puts(why, "too many unfinished batches");
+        err = ERR_BUSY;
+    }
+    if (err == ERR_NONE)
+        err = trim(conn);
+    return err == ERR_NONE ? row_insert(conn, spec) : err;
 }

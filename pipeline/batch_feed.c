@@ -1,10 +1,15 @@
 /*
- * One step of the feeder, in three parts so that the writer is never held up: choose and list on a
- * read connection, then one operation that checks that nothing has moved, adds the events and sets
- * the cursor. Steps are repeated by the dispatcher while few batch events wait. Dying between the
- * parts loses nothing: the cursor moves only with its events.
+ * One step of the feeder, in three parts so that the writer is never held up:
+ *
+ *   1. choose    the oldest batch that feeds and is due, unless enough waits already
+ *   2. survey    pages of its bucket until some object is selected, on a read connection
+ *   3. feed      one operation: checks that nothing has moved, adds the events, sets the cursor
+ *
+ * The dispatcher repeats it while few batch events wait. Dying between the parts loses nothing: the
+ * cursor moves only with its events.
  */
 #include "base/chk.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "pipeline/batch.h"
 #include "pipeline/native_item.h"
@@ -12,124 +17,230 @@
 
 #include <stdlib.h>
 
-#define FEED_ARENA_BYTES (8u << 20)
+#define FEED_ARENA_BYTES (128u << 10) /* of the batch's own texts */
+#define FEED_PAGES_MAX 20             /* looked at for one operation */
+#define SECOND_US 1000000
 
 struct feed {
     struct db_op op;
     struct registry *registry;
-    struct arena *a;
-    struct batch batch;
-    struct slice keys[BATCH_STEP_OBJECTS];
-    size_t key_count;
-    bool truncated;
-    int err; /* of the copying callbacks */
+    struct arena *a, *page_arena;
+    struct batch batch; /* id 0: nothing to do */
+    int room;           /* objects that its rate allows */
+    bool later;
+    int err; /* of copying */
+    struct survey page;
+    int64_t seen; /* in all pages of the step */
+    struct slice cursor;
 };
 
+/* ---- 1. which batch ---- */
+
+/* How many objects a rate allows now. A clock that was put back must not stop the batch. */
 static int
-copy_batch(void *arg, const struct batch *b)
+room_of(const struct batch *b, int64_t now_us)
+{
+    int64_t waiting_max = b->rate > BATCH_RATE_WAITING ? b->rate : BATCH_RATE_WAITING;
+    int64_t waiting = b->planned - b->done - b->skipped - b->failed;
+    int64_t room = BATCH_STEP_OBJECTS;
+    if (b->rate == 0)
+        return (int)room;
+    int64_t since_us = now_us - b->due_us;
+    if (since_us < 0 && since_us >= -2 * (int64_t)SECOND_US)
+        return 0;
+    if (since_us < 0 || since_us > SECOND_US)
+        since_us = SECOND_US; /* what was not used for longer is lost */
+    int64_t rate_room = 1 + since_us * b->rate / SECOND_US;
+    room = rate_room < room ? rate_room : room;
+    room = waiting_max - waiting < room ? waiting_max - waiting : room;
+    return room > 0 ? (int)room : 0;
+}
+
+/* The next moment at which one more may be fed, `count` from now. */
+static int64_t
+due_after(const struct batch *b, int64_t now_us, int64_t count)
+{
+    int64_t from = b->due_us;
+    if (b->rate == 0)
+        return 0;
+    if (from < now_us - SECOND_US || from > now_us + 2 * (int64_t)SECOND_US)
+        from = now_us - SECOND_US;
+    return from + count * SECOND_US / b->rate;
+}
+
+static int
+take_batch(void *arg, const struct batch *b)
 {
     struct feed *f = arg;
+    f->room = room_of(b, clock_wall_ms() * 1000);
+    if (f->room == 0) {
+        f->later = true;
+        return 0;
+    }
     f->batch = *b;
     f->batch.bucket = arena_dup(f->a, b->bucket);
     f->batch.prefix = arena_dup(f->a, b->prefix);
     f->batch.function = arena_dup(f->a, b->function);
-    f->batch.cursor = arena_dup(f->a, b->cursor);
+    f->batch.preset = arena_dup(f->a, b->preset);
+    f->batch.cursor = f->cursor = arena_dup(f->a, b->cursor);
     if (f->batch.bucket.p == NULL || f->batch.prefix.p == NULL || f->batch.function.p == NULL ||
-        f->batch.cursor.p == NULL)
+        f->batch.preset.p == NULL || f->batch.cursor.p == NULL)
         f->err = ERR_NOMEM;
     return 0;
 }
 
-/* The oldest batch that is feeding, unless enough of its kind waits. batch.id = 0: nothing to do.
- */
+/* Ids of those that feed, behind `after`; only while there is room in the queue. 0: no more. */
+static int
+next_feeding(struct db_conn *conn, int64_t after, int64_t *id)
+{
+    struct db_stmt *s =
+        db_prepare(conn, "SELECT MIN(b.id) FROM batch b, queue_count c WHERE b.state = ?1 AND "
+                         "b.id > ?2 AND c.id = 1 AND c.batch < ?3");
+    db_bind_int(s, 1, BATCH_FEEDING);
+    db_bind_int(s, 2, after);
+    db_bind_int(s, 3, BATCH_WAITING_MAX);
+    int rc = db_step(s);
+    *id = rc == DB_ROW && !db_column_is_null(s, 0) ? db_column_int(s, 0) : 0;
+    db_reset(s);
+    return rc < 0 ? rc : ERR_NONE;
+}
+
+/* A slow rate of an old batch holds no younger one up. */
 static int
 choose(struct feed *f, struct db_conn *conn)
 {
     int64_t id = 0;
-    struct db_stmt *s =
-        db_prepare(conn, "SELECT MIN(b.id) FROM batch b, queue_count c WHERE b.state = ?1 AND "
-                         "c.id = 1 AND c.batch < ?2");
-    db_bind_int(s, 1, BATCH_FEEDING);
-    db_bind_int(s, 2, BATCH_WAITING_MAX);
-    int rc = db_step(s);
-    if (rc == DB_ROW && !db_column_is_null(s, 0))
-        id = db_column_int(s, 0);
-    db_reset(s);
-    if (rc < 0 || id == 0)
-        return rc < 0 ? rc : ERR_NONE;
-    rc = batch_get(conn, id, copy_batch, f);
-    return rc == ERR_NONE ? f->err : rc;
-}
-
-static int
-copy_key(void *arg, const struct store_list_entry *e)
-{
-    struct feed *f = arg;
-    CHK(f->key_count < BATCH_STEP_OBJECTS);
-    f->keys[f->key_count] = arena_dup(f->a, e->name);
-    if (f->keys[f->key_count].p == NULL) {
-        f->err = ERR_NOMEM;
-        return 1;
+    int err = next_feeding(conn, 0, &id);
+    while (err == ERR_NONE && id != 0 && f->batch.id == 0) {
+        err = batch_get(conn, id, take_batch, f);
+        if (err == ERR_NONE)
+            err = f->err;
+        if (err == ERR_NONE && f->batch.id == 0)
+            err = next_feeding(conn, id, &id);
     }
-    f->key_count++;
-    return 0;
+    return err;
 }
 
-/* ---- the operation ---- */
+/* ---- 2. what it selects ---- */
 
 static int
-add_object(struct feed *f, struct db_conn *conn, const struct function_set *set,
-           const struct rule_list *rules, const struct store_object *o, bool *planned)
+survey(struct feed *f, struct db *db)
 {
-    const struct function *thumbnail = NULL;
-    bool metadata = false;
-    uint64_t done = 0;
+    const struct batch *b = &f->batch;
+    struct survey_spec spec = {.bucket = b->bucket,
+                               .prefix = b->prefix,
+                               .after = b->cursor,
+                               .function = b->function,
+                               .preset = b->preset,
+                               .select = b->select,
+                               .since_ms = b->since_ms,
+                               .objects_max = SURVEY_PAGE_MAX,
+                               .tasks_max = f->room};
     int err = ERR_NONE;
-    *planned = false;
-    for (size_t i = 0; i < rules->count && err == ERR_NONE; i++) {
-        const struct notification_rule *rule = &rules->rules[i];
-        const struct function *fn = registry_find(set, rule->function);
-        if (fn == NULL || !rule_matches(rule, EVENT_RESTORED, o->key) ||
-            (f->batch.function.n > 0 && !slice_eq(fn->name, f->batch.function)))
-            continue;
-        uint64_t bit = (uint64_t)1 << (fn - set->functions);
-        if (done & bit)
-            continue;
-        done |= bit;
-        struct queue_event e = {.lane = LANE_BATCH,
-                                .function = fn->name,
-                                .bucket_id = f->batch.bucket_id,
-                                .bucket = f->batch.bucket,
-                                .key = o->key,
-                                .generation = o->generation,
-                                .type = EVENT_CREATED_PUT,
-                                .batch_id = f->batch.id};
-        err = queue_apply_add(conn, &e);
-        thumbnail = fn->native.kind == NATIVE_THUMBNAIL ? fn : thumbnail;
-        metadata = metadata || fn->native.kind == NATIVE_METADATA;
-        *planned = true;
+    if ((b->select & SELECT_ALL) != 0)
+        spec.objects_max = f->room; /* nearly all will be taken */
+    for (int i = 0; i < FEED_PAGES_MAX && err == ERR_NONE; i++) {
+        survey_fini(&f->page);
+        arena_free(&f->page_arena);
+        f->page_arena = arena_new(SURVEY_ARENA_BYTES);
+        if (f->page_arena == NULL)
+            return ERR_NOMEM;
+        err = survey_page(f->registry, db, f->page_arena, &spec, &f->page);
+        f->seen += f->page.seen;
+        if (err != ERR_NONE || f->page.last.n == 0)
+            break;
+        /* The page's arena goes with the next page, the cursor stays. */
+        f->cursor = spec.after = arena_dup(f->a, f->page.last);
+        if (spec.after.p == NULL)
+            return ERR_NOMEM;
+        if (f->page.task_count > 0 || !f->page.more)
+            break;
     }
-    if (err != ERR_NONE || o->by_function || (thumbnail == NULL && !metadata))
-        return err;
+    return err == ERR_NOPARENT ? ERR_NONE : err; /* the bucket is gone: nothing is left to list */
+}
+
+/* ---- 3. the operation ---- */
+
+static int
+add_event(struct feed *f, struct db_conn *conn, const struct function *fn,
+          const struct store_object *o, bool followup)
+{
+    struct queue_event e = {.lane = LANE_BATCH,
+                            .function = fn->name,
+                            .bucket_id = f->batch.bucket_id,
+                            .bucket = f->batch.bucket,
+                            .key = o->key,
+                            .generation = o->generation,
+                            .type = EVENT_CREATED_PUT,
+                            .followup = followup,
+                            .followup_of = followup ? native_presets_mark(&fn->native) : 0,
+                            .batch_id = f->batch.id};
+    return queue_apply_add(conn, &e);
+}
+
+static int
+item_pending(struct feed *f, struct db_conn *conn, const struct store_object *o,
+             const struct function *thumbnail, bool metadata)
+{
     struct arena *a = arena_new(ITEM_ARENA_BYTES);
     if (a == NULL)
         return ERR_NOMEM;
-    err = native_item_pending(conn, a, set, f->batch.bucket, o, thumbnail, metadata);
+    int err = native_item_pending(conn, a, f->page.set, f->batch.bucket, o, thumbnail, metadata);
     arena_free(&a);
     return err;
+}
+
+/* The item becomes pending with a first pass; a follow-up alone leaves what the first one said. */
+static int
+add_object(struct feed *f, struct db_conn *conn, const struct survey_task *task,
+           const struct store_object *o)
+{
+    const struct function_set *set = f->page.set;
+    const struct function *thumbnail = NULL;
+    bool metadata = false;
+    int err = ERR_NONE;
+    for (size_t i = 0; i < set->count && err == ERR_NONE; i++) {
+        const struct function *fn = &set->functions[i];
+        uint64_t bit = (uint64_t)1 << i;
+        if (((task->functions | task->followups) & bit) == 0)
+            continue;
+        bool followup = (task->functions & bit) == 0;
+        err = add_event(f, conn, fn, o, followup);
+        if (fn->native.kind == NATIVE_THUMBNAIL && !followup)
+            thumbnail = fn;
+        metadata = metadata || fn->native.kind == NATIVE_METADATA;
+    }
+    if (err != ERR_NONE || o->by_function || (thumbnail == NULL && !metadata))
+        return err;
+    return item_pending(f, conn, o, thumbnail, metadata);
+}
+
+/* An object that has changed since it was judged has an event of its own. */
+static int
+add_task(struct feed *f, struct db_conn *conn, const struct survey_task *task, int64_t *planned)
+{
+    const struct store_object *o = NULL;
+    int err = store_apply_get(registry_store(f->registry), conn, f->batch.bucket_id, task->key, &o);
+    if (err == ERR_NONE && o->generation == task->generation) {
+        err = add_object(f, conn, task, o);
+        *planned += err == ERR_NONE;
+    }
+    store_object_unref(&o);
+    return err == ERR_NOTFOUND || err == ERR_NOPARENT ? ERR_NONE : err;
 }
 
 static int
 cursor_set(struct feed *f, struct db_conn *conn, int64_t planned)
 {
     struct db_stmt *s = db_prepare(conn, "UPDATE batch SET cursor = ?2, seen = seen + ?3, "
-                                         "planned = planned + ?4 WHERE id = ?1");
+                                         "planned = planned + ?4, due_us = ?5 WHERE id = ?1");
     db_bind_int(s, 1, f->batch.id);
-    db_bind_blob(s, 2, f->key_count == 0 ? f->batch.cursor : f->keys[f->key_count - 1]);
-    db_bind_int(s, 3, (int64_t)f->key_count);
+    db_bind_blob(s, 2, f->cursor);
+    db_bind_int(s, 3, f->seen);
     db_bind_int(s, 4, planned);
+    db_bind_int(s, 5, due_after(&f->batch, clock_wall_ms() * 1000, planned));
     int err = db_run(s);
-    return err == ERR_NONE && !f->truncated ? batch_apply_listed(conn, f->batch.id) : err;
+    return err == ERR_NONE && !f->page.more ? batch_apply_listed(conn, f->batch.id) : err;
 }
 
 struct now {
@@ -147,77 +258,71 @@ look(void *arg, const struct batch *b)
     return 0;
 }
 
+/* Paused, canceled or fed meanwhile; or the functions are not those that were asked about. */
+static int
+check_unmoved(struct feed *f, struct db_conn *conn)
+{
+    struct now now = {.cursor = f->batch.cursor};
+    struct function_set *set = NULL;
+    int err = batch_get(conn, f->batch.id, look, &now);
+    if (err == ERR_NONE && (now.state != BATCH_FEEDING || !now.same_cursor))
+        err = ERR_CONFLICT;
+    if (err == ERR_NONE && f->page.set != NULL) {
+        err = registry_get(f->registry, conn, &set);
+        if (err == ERR_NONE && set->version != f->page.set->version)
+            err = ERR_CONFLICT;
+        registry_unref(&set);
+    }
+    return err;
+}
+
 static int
 feed_apply(struct db_op *op, struct db_conn *conn)
 {
     struct feed *f = CONTAINER_OF(op, struct feed, op);
-    struct function_set *set = NULL;
-    struct rule_list rules;
-    struct now now = {.cursor = f->batch.cursor};
     int64_t planned = 0;
-    int err = batch_get(conn, f->batch.id, look, &now);
-    if (err == ERR_NONE && (now.state != BATCH_FEEDING || !now.same_cursor))
-        err = ERR_CONFLICT; /* paused or canceled meanwhile */
-    if (err != ERR_NONE)
-        return err;
-    struct arena *a = arena_new(RULE_ARENA_BYTES);
-    if (a == NULL)
-        return ERR_NOMEM;
-    err = rule_load(conn, f->batch.bucket_id, a, &rules);
-    if (err == ERR_NONE)
-        err = registry_get(f->registry, conn, &set);
-    for (size_t i = 0; i < f->key_count && err == ERR_NONE; i++) {
-        const struct store_object *o = NULL;
-        bool one = false;
-        err =
-            store_apply_get(registry_store(f->registry), conn, f->batch.bucket_id, f->keys[i], &o);
-        if (err == ERR_NONE)
-            err = add_object(f, conn, set, &rules, o, &one);
-        else if (err == ERR_NOTFOUND || err == ERR_NOPARENT)
-            err = ERR_NONE; /* deleted since it was listed */
-        planned += one;
-        store_object_unref(&o);
+    int err = check_unmoved(f, conn);
+    for (size_t i = 0; i < f->page.task_count && err == ERR_NONE; i++)
+        err = add_task(f, conn, &f->page.tasks[i], &planned);
+    return err == ERR_NONE ? cursor_set(f, conn, planned) : err;
+}
+
+/* ---- the step ---- */
+
+static int
+step(struct feed *f, struct db *db, int *fed)
+{
+    struct db_conn *conn = NULL;
+    int err = db_read_begin(db, &conn);
+    if (err == ERR_NONE) {
+        err = choose(f, conn);
+        db_read_end(db, &conn);
     }
+    if (err != ERR_NONE || f->batch.id == 0)
+        return err;
+    err = survey(f, db);
     if (err == ERR_NONE)
-        err = cursor_set(f, conn, planned);
-    registry_unref(&set);
-    arena_free(&a);
-    return err;
+        err = db_call(db, &f->op);
+    if (err == ERR_NONE)
+        *fed = f->seen > 0 ? (int)f->seen : 1;
+    return err == ERR_CONFLICT ? ERR_NONE : err;
 }
 
 int
-batch_feed(struct registry *r, struct db *db, int *fed)
+batch_feed(struct registry *r, struct db *db, int *fed, bool *later)
 {
-    struct db_conn *conn = NULL;
     struct feed *f = calloc(1, sizeof *f);
     *fed = 0;
+    *later = false;
     if (f == NULL)
         return ERR_NOMEM;
     f->registry = r;
     f->op.apply = feed_apply;
     f->a = arena_new(FEED_ARENA_BYTES);
-    int err = f->a == NULL ? ERR_NOMEM : db_read_begin(db, &conn);
-    if (err == ERR_NONE) {
-        err = choose(f, conn);
-        db_read_end(db, &conn);
-    }
-    if (err == ERR_NONE && f->batch.id != 0) {
-        struct store_list_spec spec = {.bucket = f->batch.bucket,
-                                       .prefix = f->batch.prefix,
-                                       .after = f->batch.cursor,
-                                       .max = BATCH_STEP_OBJECTS};
-        err = store_list(registry_store(r), &spec, copy_key, f, &f->truncated);
-        if (err == ERR_NOPARENT || err == ERR_NOTFOUND)
-            err = ERR_NONE; /* the bucket is gone: nothing is left to list */
-        if (err == ERR_NONE)
-            err = f->err;
-        if (err == ERR_NONE)
-            err = db_call(db, &f->op);
-        if (err == ERR_NONE)
-            *fed = f->key_count > 0 ? (int)f->key_count : 1;
-        if (err == ERR_CONFLICT)
-            err = ERR_NONE;
-    }
+    int err = f->a == NULL ? ERR_NOMEM : step(f, db, fed);
+    *later = f->later;
+    survey_fini(&f->page);
+    arena_free(&f->page_arena);
     arena_free(&f->a);
     free(f);
     return err;

@@ -229,13 +229,15 @@ feed_run(struct pool_job *job)
 {
     struct dispatch *d = CONTAINER_OF(job, struct dispatch, feed_job);
     int fed = 0;
-    int err = batch_feed(d->registry, d->options.db, &fed);
+    bool later = false;
+    int err = batch_feed(d->registry, d->options.db, &fed, &later);
     if (err != ERR_NONE)
         log_line(LOG_WARN, "batch_feed_failed", "error=%s", err_name(err));
     lock_take(&d->lock);
     d->feed_done = true;
     d->again = d->again || err != ERR_NONE;
     d->fed = err == ERR_NONE ? fed : 0;
+    d->feed_later = later;
     uv_async_send(&d->wake);
     lock_release(&d->lock);
 }
@@ -330,7 +332,8 @@ on_tick(uv_timer_t *timer)
             task_submit(t);
     }
     lock_take(&d->lock);
-    bool again = d->again; /* an operation failed: keep looking until it does not */
+    /* An operation failed, or a rate makes a batch wait: keep looking. */
+    bool again = d->again || d->feed_later;
     d->again = false;
     lock_release(&d->lock);
     refresh(d);

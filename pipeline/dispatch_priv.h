@@ -103,7 +103,8 @@ struct dispatch {
     int64_t grace_ms;
     bool committed; /* since the loop last looked */
     bool wake_done, feed_done;
-    bool again; /* waking or feeding failed; the tick tries again */
+    bool feed_later; /* a batch feeds, but its rate makes it wait */
+    bool again;      /* waking or feeding failed; the tick tries again */
     int fed;
     struct task *inbox;
     struct dispatch_demand *asked, **asked_tail; /* that the loop has not seen yet */

@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+#define HISTORY_SAMPLE_ROWS 400
+
 static int
 trim(struct db_conn *conn)
 {
@@ -93,4 +95,26 @@ history_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, int ma
         }
     }
     return rc;
+}
+
+/* The functions of one invocation have a row each with the time of the whole. */
+int
+history_object_us(struct db_conn *conn, int64_t *mean_us, int64_t *samples)
+{
+    struct db_stmt *s = db_prepare(
+        conn,
+        "SELECT COUNT(DISTINCT key), SUM(run_us) FROM "
+        "(SELECT key, MAX(run_us) AS run_us FROM "
+        "(SELECT pid, started_ms, key, run_us FROM attempt ORDER BY id DESC LIMIT ?1) AS newest "
+        "WHERE pid > 0 GROUP BY pid, started_ms, key) AS invocations");
+    db_bind_int(s, 1, HISTORY_SAMPLE_ROWS);
+    *mean_us = *samples = 0;
+    int rc = db_step(s);
+    if (rc != DB_ROW)
+        return rc;
+    *samples = db_column_int(s, 0);
+    if (*samples > 0)
+        *mean_us = db_column_int(s, 1) / *samples;
+    db_reset(s);
+    return ERR_NONE;
 }

@@ -37,6 +37,10 @@ typedef int (*history_fn)(void *arg, const struct history_attempt *attempt);
 int history_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, int max,
                    history_fn fn, void *arg);
 
+/* What an object took of a worker's time, all passes together: the mean of those among the newest
+ * attempts, and how many objects these were (0: nothing was measured). */
+int history_object_us(struct db_conn *conn, int64_t *mean_us, int64_t *samples);
+
 /* One JSON object: bucket, key, object (or null), source (of a derived object), last_served,
  * changes, rules, events waiting, attempts, dead letters, derived objects, item. ERR_NOPARENT
  * bucket. Reads by itself: not inside a read or apply(). Any thread but the writer's and HTTP-safe:

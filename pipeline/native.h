@@ -16,6 +16,9 @@
 #define NATIVE_BUCKET_MAX 63
 #define NATIVE_DERIVED_DEFAULT "{bucket}-derived"
 #define NATIVE_TABLE_DEFAULT "images"
+/* Of what `metadata` states: raised when its code states other facts, which makes the items that
+ * older code wrote stale. (Of `thumbnail`, the presets' hashes tell: functions/preset.h.) */
+#define NATIVE_FACTS_REVISION 1
 
 /* What makes derived objects, by events and on the fly. */
 #define NATIVE_THUMBNAIL_NAME SLICE_LIT("thumbnail")

@@ -73,7 +73,8 @@ native_item_pending(struct db_conn *conn, struct arena *a, const struct function
         (err = set_value(a, &set, "uploaded_at", attr_s(slice_str(when)))) == ERR_NONE)
         err = set_pending(a, &set, thumbnail, metadata);
     if (err == ERR_NONE)
-        err = table_apply_update(conn, a, &place.table, &place.key, &set, &no_moment, 1, false);
+        err = table_apply_update(conn, a, &place.table, &place.key, &set, &no_moment,
+                                 thumbnail != NULL ? 1 : 0, false);
     /* A user has filled the item to a limit: the object must not fail for that. */
     return err == ERR_TOOBIG || err == ERR_INVALID ? ERR_NONE : err;
 }
@@ -172,6 +173,18 @@ fact_add(struct arena *a, struct attr_value *set, const struct fn_attr *attr)
     return attr_set(a, map, member, &value);
 }
 
+/* What a verdict states about one item. */
+struct statement {
+    const struct function_set *set;
+    int64_t bucket_id;
+    struct slice bucket, key, function;
+    int64_t generation;
+    const struct fn_attr *attrs;
+    size_t attr_count;
+    struct slice state;
+    struct slice owned; /* names of what was stated before */
+};
+
 /* Names joined by newlines, as in owned_attr. */
 static int
 owned_load(struct db_conn *conn, struct arena *a, int64_t bucket_id, struct slice key,
@@ -192,8 +205,7 @@ owned_load(struct db_conn *conn, struct arena *a, int64_t bucket_id, struct slic
 }
 
 static int
-owned_store(struct db_conn *conn, int64_t bucket_id, struct slice key, struct slice function,
-            const struct attr_value *set)
+owned_store(struct db_conn *conn, const struct statement *st, const struct attr_value *set)
 {
     struct buf names;
     buf_init(&names, OWNED_NAMES_MAX);
@@ -206,29 +218,21 @@ owned_store(struct db_conn *conn, int64_t bucket_id, struct slice key, struct sl
     }
     int err = names.err;
     if (err == ERR_NONE) {
-        struct db_stmt *s = db_prepare(conn, "INSERT INTO owned_attr VALUES (?1, ?2, ?3, ?4) ON "
-                                             "CONFLICT (bucket_id, key, function) "
-                                             "DO UPDATE SET names = ?4");
-        db_bind_int(s, 1, bucket_id);
-        db_bind_blob(s, 2, key);
-        db_bind_text(s, 3, function);
+        struct db_stmt *s = db_prepare(
+            conn, "INSERT INTO owned_attr (bucket_id, key, function, names, generation, revision) "
+                  "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (bucket_id, key, function) "
+                  "DO UPDATE SET names = ?4, generation = ?5, revision = ?6");
+        db_bind_int(s, 1, st->bucket_id);
+        db_bind_blob(s, 2, st->key);
+        db_bind_text(s, 3, st->function);
         db_bind_text(s, 4, buf_slice(&names));
+        db_bind_int(s, 5, st->generation);
+        db_bind_int(s, 6, NATIVE_FACTS_REVISION);
         err = db_run(s);
     }
     buf_fini(&names);
     return err;
 }
-
-/* What a verdict states about one item. */
-struct statement {
-    const struct function_set *set;
-    int64_t bucket_id;
-    struct slice bucket, key, function;
-    const struct fn_attr *attrs;
-    size_t attr_count;
-    struct slice state;
-    struct slice owned; /* names of what was stated before */
-};
 
 static int
 state_facts(struct db_conn *conn, struct arena *a, const struct statement *st)
@@ -247,7 +251,7 @@ state_facts(struct db_conn *conn, struct arena *a, const struct statement *st)
             remove[remove_count++] = name;
     }
     if (err == ERR_NONE)
-        err = owned_store(conn, st->bucket_id, st->key, st->function, &set);
+        err = owned_store(conn, st, &set);
     if (err == ERR_NONE)
         err = set_value(a, &set, "metadata_state", attr_s(st->state));
     if (err == ERR_NONE)
@@ -258,14 +262,16 @@ state_facts(struct db_conn *conn, struct arena *a, const struct statement *st)
 
 int
 native_item_facts(struct db_conn *conn, struct arena *a, const struct function_set *fns,
-                  int64_t bucket_id, struct slice bucket, struct slice key, struct slice function,
-                  const struct fn_attr *attrs, size_t attr_count, struct slice state)
+                  int64_t bucket_id, struct slice bucket, struct slice key, int64_t generation,
+                  struct slice function, const struct fn_attr *attrs, size_t attr_count,
+                  struct slice state)
 {
     struct statement st = {.set = fns,
                            .bucket_id = bucket_id,
                            .bucket = bucket,
                            .key = key,
                            .function = function,
+                           .generation = generation,
                            .attrs = attrs,
                            .attr_count = attr_count,
                            .state = state};
@@ -281,4 +287,28 @@ native_item_facts(struct db_conn *conn, struct arena *a, const struct function_s
         arena_free(&scratch);
     }
     return err == ERR_NOTFOUND || err == ERR_NOPARENT || err == ERR_TOOBIG ? ERR_NONE : err;
+}
+
+int
+native_facts_range(struct db_conn *conn, int64_t bucket_id, struct slice first, struct slice last,
+                   native_facts_fn fn, void *arg)
+{
+    int rc;
+    struct db_stmt *s =
+        db_prepare(conn, "SELECT key, function, generation, revision FROM owned_attr "
+                         "WHERE bucket_id = ?1 AND key >= ?2 AND key <= ?3 ORDER BY key");
+    db_bind_int(s, 1, bucket_id);
+    db_bind_blob(s, 2, first);
+    db_bind_blob(s, 3, last);
+    while ((rc = db_step(s)) == DB_ROW) {
+        struct native_facts f = {.key = db_column_blob(s, 0),
+                                 .function = db_column_blob(s, 1),
+                                 .generation = db_column_int(s, 2),
+                                 .revision = db_column_int(s, 3)};
+        if (fn(arg, &f) != 0) {
+            db_reset(s);
+            return ERR_NONE;
+        }
+    }
+    return rc;
 }

@@ -40,10 +40,22 @@ int native_item_delete(struct db_conn *conn, struct arena *a, const struct funct
 /* Facts of `metadata`: sets what it states, takes back what it stated before and does not any more.
  * An item that is gone stays gone. `state`: "ready", "skipped: ...", "failed: ...". Facts are
  * bounded; when a user has filled the item to DynamoDB's 400 KB, as many as fit are set, and the
- * state says so. */
+ * state says so. `generation`: of the object they are about. */
 int native_item_facts(struct db_conn *conn, struct arena *a, const struct function_set *set,
-                      int64_t bucket_id, struct slice bucket, struct slice key,
+                      int64_t bucket_id, struct slice bucket, struct slice key, int64_t generation,
                       struct slice function, const struct fn_attr *attrs, size_t attr_count,
                       struct slice state);
+
+/* What facts a source has: of which generation, by which NATIVE_FACTS_REVISION (0: of before
+ * schema version 4). Sources first..last of a bucket, in key order. Any connection. */
+struct native_facts {
+    struct slice key;
+    struct slice function;
+    int64_t generation;
+    int64_t revision;
+};
+typedef int (*native_facts_fn)(void *arg, const struct native_facts *f); /* lent; non-zero stops */
+int native_facts_range(struct db_conn *conn, int64_t bucket_id, struct slice first,
+                       struct slice last, native_facts_fn fn, void *arg);
 
 #endif

@@ -5,7 +5,7 @@
  *                   function did has its row in the event log
  *   created         one event per function with a matching rule; the item becomes pending. Old
  *                   derived objects stay until the new verdict, or go when none will come.
- *   removed         derived objects that provenance proves ours, the item and its bookkeeping go.
+ *   removed         derived objects that provenance proves ours, the item and all bookkeeping go.
  *                   ObjectRemoved rules of native functions need no event: this is their work.
  *                   Whoever was told of the object is told that it is gone.
  *   by a function   the same, but derived objects have no items
@@ -21,6 +21,7 @@
 #include "pipeline/notice.h"
 #include "pipeline/provenance.h"
 #include "pipeline/rule.h"
+#include "pipeline/unmade.h"
 
 #include <stdlib.h>
 
@@ -57,7 +58,7 @@ static int
 superseded(void *arg, struct db_conn *conn, const struct queue_event *e)
 {
     (void)arg;
-    return e->batch_id == 0 ? ERR_NONE : batch_apply_ended(conn, e, BATCH_OUTCOME_DONE);
+    return e->batch_id == 0 ? ERR_NONE : batch_apply_ended(conn, e, BATCH_OUTCOME_DONE, SLICE_NONE);
 }
 
 static int
@@ -81,6 +82,8 @@ remove_derived(struct outbox *o, struct db_conn *conn, struct arena *a,
     struct provenance *list = NULL;
     int err = provenance_list(conn, a, c->bucket_id, c->key, &list);
     *any = list != NULL;
+    if (err == ERR_NONE)
+        err = unmade_apply_forget(conn, c->bucket_id, c->key);
     for (; err == ERR_NONE && list != NULL; list = list->next)
         err = provenance_apply_remove(registry_store(o->registry), conn, list);
     return err;

@@ -5,19 +5,31 @@
     "derived_bucket_id, derived_bucket, derived_key, preset, config_hash, source_generation, " \
     "derived_generation, function, source_bucket_id, source_key"
 
+static struct provenance
+row_lend(struct db_stmt *s)
+{
+    return (struct provenance){.derived_bucket_id = db_column_int(s, 0),
+                               .derived_bucket = db_column_blob(s, 1),
+                               .derived_key = db_column_blob(s, 2),
+                               .preset = db_column_blob(s, 3),
+                               .config_hash = db_column_blob(s, 4),
+                               .source_generation = db_column_int(s, 5),
+                               .derived_generation = db_column_int(s, 6),
+                               .function = db_column_blob(s, 7),
+                               .source_bucket_id = db_column_int(s, 8),
+                               .source_key = db_column_blob(s, 9)};
+}
+
 static int
 row_read(struct db_stmt *s, struct arena *a, struct provenance *p)
 {
-    *p = (struct provenance){.derived_bucket_id = db_column_int(s, 0),
-                             .derived_bucket = arena_dup(a, db_column_blob(s, 1)),
-                             .derived_key = arena_dup(a, db_column_blob(s, 2)),
-                             .preset = arena_dup(a, db_column_blob(s, 3)),
-                             .config_hash = arena_dup(a, db_column_blob(s, 4)),
-                             .source_generation = db_column_int(s, 5),
-                             .derived_generation = db_column_int(s, 6),
-                             .function = arena_dup(a, db_column_blob(s, 7)),
-                             .source_bucket_id = db_column_int(s, 8),
-                             .source_key = arena_dup(a, db_column_blob(s, 9))};
+    *p = row_lend(s);
+    p->derived_bucket = arena_dup(a, p->derived_bucket);
+    p->derived_key = arena_dup(a, p->derived_key);
+    p->preset = arena_dup(a, p->preset);
+    p->config_hash = arena_dup(a, p->config_hash);
+    p->function = arena_dup(a, p->function);
+    p->source_key = arena_dup(a, p->source_key);
     bool whole = p->derived_bucket.p != NULL && p->derived_key.p != NULL && p->preset.p != NULL &&
                  p->config_hash.p != NULL && p->function.p != NULL && p->source_key.p != NULL;
     return whole ? ERR_NONE : ERR_NOMEM;
@@ -42,6 +54,27 @@ provenance_list(struct db_conn *conn, struct arena *a, int64_t bucket_id, struct
         }
         p->next = *out;
         *out = p;
+    }
+    return rc;
+}
+
+int
+provenance_range(struct db_conn *conn, int64_t bucket_id, struct slice first, struct slice last,
+                 provenance_fn fn, void *arg)
+{
+    int rc;
+    struct db_stmt *s =
+        db_prepare(conn, "SELECT " COLUMNS " FROM provenance WHERE source_bucket_id = ?1 AND "
+                         "source_key >= ?2 AND source_key <= ?3 ORDER BY source_key");
+    db_bind_int(s, 1, bucket_id);
+    db_bind_blob(s, 2, first);
+    db_bind_blob(s, 3, last);
+    while ((rc = db_step(s)) == DB_ROW) {
+        struct provenance p = row_lend(s);
+        if (fn(arg, &p) != 0) {
+            db_reset(s);
+            return ERR_NONE;
+        }
     }
     return rc;
 }

@@ -31,6 +31,11 @@ int provenance_list(struct db_conn *conn, struct arena *a, int64_t bucket_id, st
  * connection. */
 int provenance_of_derived(struct db_conn *conn, struct arena *a, int64_t derived_bucket_id,
                           struct slice derived_key, struct provenance *out);
+/* Rows of the sources first..last of a bucket, both included, in key order; lent, non-zero stops.
+ * Any connection. */
+typedef int (*provenance_fn)(void *arg, const struct provenance *p);
+int provenance_range(struct db_conn *conn, int64_t bucket_id, struct slice first, struct slice last,
+                     provenance_fn fn, void *arg);
 /* Inserts or replaces; a derived object has one row, so that of another source goes. Inside
  * apply(). */
 int provenance_apply_put(struct db_conn *conn, const struct provenance *p);

@@ -8,6 +8,10 @@
  * provenance    which derived object came from which source: the only proof that one is ours.
  * owned_attr    names of the item attributes a function wrote last, so that its next verdict takes
  *               back what it does not state again.
+ *               `generation` and `revision`: what the verdict was about (0: before version 4).
+ * unmade        what a verdict did not make, and why; unmade.h.
+ * batch         a reprocessing and how far it is; batch.h.
+ * batch_failure names of what failed in it.
  * notice        what became of an object, to be told further; notice.h.
  * webhook       who is told by POST: told_id is the newest notice that it has taken, or that was
  *               given up.
@@ -53,6 +57,28 @@
     " bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL, "                               \
     " PRIMARY KEY (day, bucket, prefix, function, preset)) WITHOUT ROWID;"                   \
     "CREATE TABLE usage_day (day INTEGER PRIMARY KEY, rows INTEGER NOT NULL);"
+
+/* What a verdict was about, so that what needs to be made again can be told by rows alone. */
+#define STEP_4_VERDICTS                                                                    \
+    "ALTER TABLE owned_attr ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;"             \
+    "ALTER TABLE owned_attr ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;"               \
+    "CREATE TABLE unmade (source_bucket_id INTEGER NOT NULL, source_key BLOB NOT NULL, "   \
+    " function TEXT NOT NULL, preset TEXT NOT NULL, config_hash TEXT NOT NULL, "           \
+    " source_generation INTEGER NOT NULL, failed INTEGER NOT NULL, reason TEXT NOT NULL, " \
+    " PRIMARY KEY (source_bucket_id, source_key, function, preset)) WITHOUT ROWID;"
+
+/* A batch selects (8: everything, as it was), may have a rate, and names what failed. */
+#define STEP_4_BATCHES                                                           \
+    "ALTER TABLE batch ADD COLUMN source INTEGER NOT NULL DEFAULT 0;"            \
+    "ALTER TABLE batch ADD COLUMN preset TEXT NOT NULL DEFAULT '';"              \
+    "ALTER TABLE batch ADD COLUMN selection INTEGER NOT NULL DEFAULT 8;"         \
+    "ALTER TABLE batch ADD COLUMN since_ms INTEGER NOT NULL DEFAULT 0;"          \
+    "ALTER TABLE batch ADD COLUMN rate INTEGER NOT NULL DEFAULT 0;"              \
+    "ALTER TABLE batch ADD COLUMN due_us INTEGER NOT NULL DEFAULT 0;"            \
+    "ALTER TABLE batch ADD COLUMN expected INTEGER NOT NULL DEFAULT 0;"          \
+    "CREATE INDEX batch_state ON batch (state);"                                 \
+    "CREATE TABLE batch_failure (batch_id INTEGER NOT NULL, key BLOB NOT NULL, " \
+    " function TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (batch_id, key)) WITHOUT ROWID;"
 
 static const char *const steps[] = {
     "CREATE TABLE function (name TEXT PRIMARY KEY, handler TEXT NOT NULL, "
@@ -117,7 +143,7 @@ static const char *const steps[] = {
     " failing_since_ms INTEGER NOT NULL, told INTEGER NOT NULL, given_up INTEGER NOT NULL, "
     " last_error TEXT NOT NULL);",
 
-    STEP_4_EVENT_LOG STEP_4_ATTEMPTS STEP_4_USAGE,
+    STEP_4_EVENT_LOG STEP_4_ATTEMPTS STEP_4_USAGE STEP_4_VERDICTS STEP_4_BATCHES,
 };
 
 const char *

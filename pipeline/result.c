@@ -125,9 +125,10 @@ batch_outcome_of(enum fn_status status)
 }
 
 static int
-batch_ended(const struct judge *j, enum batch_outcome outcome)
+batch_ended(const struct judge *j, enum batch_outcome outcome, struct slice reason)
 {
-    return j->event.batch_id == 0 ? ERR_NONE : batch_apply_ended(j->conn, &j->event, outcome);
+    return j->event.batch_id == 0 ? ERR_NONE
+                                  : batch_apply_ended(j->conn, &j->event, outcome, reason);
 }
 
 static int
@@ -135,7 +136,7 @@ superseded(const struct judge *j)
 {
     int err = queue_apply_ack(j->conn, &j->event, QUEUE_SUPERSEDED);
     if (err == ERR_NONE)
-        err = batch_ended(j, BATCH_OUTCOME_DONE);
+        err = batch_ended(j, BATCH_OUTCOME_DONE, SLICE_NONE);
     if (err != ERR_NONE || j->r->pid == 0) /* it never ran */
         return err;
     STAT_INC(results_fenced_total);
@@ -160,7 +161,7 @@ verdict_of(const struct judge *j, enum fn_status status, struct slice reason)
 static int
 bury(const struct judge *j, struct slice reason)
 {
-    enum fn_status worst;
+    struct verdict_outcome worst;
     struct verdict v = verdict_of(j, FN_FAILED, reason);
     int err = db_part_begin(j->conn);
     if (err != ERR_NONE)
@@ -191,7 +192,7 @@ failed(const struct judge *j, const char *outcome, struct slice reason)
     if (err == ERR_NONE && dead)
         err = bury(j, reason);
     if (err == ERR_NONE && dead)
-        err = batch_ended(j, BATCH_OUTCOME_FAILED);
+        err = batch_ended(j, BATCH_OUTCOME_FAILED, reason);
     return err;
 }
 
@@ -233,7 +234,7 @@ static int
 answered(const struct judge *j)
 {
     const struct fn_answer *answer = j->call->answer;
-    enum fn_status worst = answer->status;
+    struct verdict_outcome worst;
     struct buf why;
     buf_init(&why, QUEUE_REASON_MAX);
     int err = verdict_check(j->function, j->event.followup, answer, &why);
@@ -252,12 +253,12 @@ answered(const struct judge *j)
     if (err == ERR_NONE && answer->status == FN_OK)
         err = add_followup(j);
     if (err == ERR_NONE)
-        err = batch_ended(j, batch_outcome_of(worst));
+        err = batch_ended(j, batch_outcome_of(worst.status), worst.reason);
     if (err == ERR_NONE)
         err = remember(j,
-                       worst == FN_OK        ? "ready"
-                       : worst == FN_SKIPPED ? "skipped"
-                                             : "failed",
+                       worst.status == FN_OK        ? "ready"
+                       : worst.status == FN_SKIPPED ? "skipped"
+                                                    : "failed",
                        slice_is_utf8(answer->reason) ? answer->reason : SLICE_NONE);
     return err;
 }

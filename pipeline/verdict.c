@@ -6,8 +6,9 @@
  *      presets at another key; of other generations when there is no new object; everything of
  *      other generations when the source is no picture any more. Pictures on the fly (demand.h)
  *      that are of another generation go with the first pass, whatever its verdict
- *   3. item: state of every preset, thumbnails that exist, ready
- *   4. notice: what it came to, for whoever waits or listens
+ *   3. what was not made is noted (unmade.h), what was is taken back from there
+ *   4. item: state of every preset, thumbnails that exist, ready
+ *   5. notice: what it came to, for whoever waits or listens
  *
  * Names, extensions, types and hashes come from the configuration, never from the worker.
  */
@@ -19,6 +20,7 @@
 #include "pipeline/native_item.h"
 #include "pipeline/notice.h"
 #include "pipeline/provenance.h"
+#include "pipeline/unmade.h"
 
 #include <stdio.h>
 
@@ -29,8 +31,10 @@
 struct part {
     const struct preset *preset;
     const struct result_output *output; /* NULL: no object */
-    struct slice state;                 /* "ready", "skipped: ...", "failed: ..." */
-    struct slice key;                   /* derived key, when there is an object */
+    enum fn_status status;
+    struct slice reason; /* of a part without an object */
+    struct slice state;  /* "ready", "skipped: ...", "failed: ..." */
+    struct slice key;    /* derived key, when there is an object */
 };
 
 struct work {
@@ -41,7 +45,7 @@ struct work {
     struct part parts[PRESETS_MAX];
     size_t part_count;
     struct provenance *rows;
-    enum fn_status worst;
+    struct verdict_outcome worst;
 };
 
 static const struct fn_output *
@@ -105,18 +109,22 @@ state_text(struct arena *a, enum fn_status status, struct slice reason)
 }
 
 static void
-worsen(struct work *w, enum fn_status status)
+worsen(struct work *w, enum fn_status status, struct slice reason)
 {
-    if (status == FN_FAILED || (status == FN_SKIPPED && w->worst == FN_OK))
-        w->worst = status;
+    bool worse = status == FN_FAILED ? w->worst.status != FN_FAILED
+                                     : status == FN_SKIPPED && w->worst.status == FN_OK;
+    if (worse)
+        w->worst = (struct verdict_outcome){status, reason};
 }
 
 static void
 part_without(struct work *w, struct part *part, enum fn_status status, struct slice reason)
 {
     part->output = NULL;
+    part->status = status;
+    part->reason = reason;
     part->state = state_text(w->a, status, reason);
-    worsen(w, status);
+    worsen(w, status, reason);
 }
 
 /* ---- 1. derived objects ---- */
@@ -164,6 +172,7 @@ derive_one(struct work *w, const struct preset *p)
         return ERR_NONE;
     }
     part->output = &v->outputs[index];
+    part->status = FN_OK;
     part->state = SLICE_LIT("ready");
     return put_object(w, part);
 }
@@ -218,7 +227,7 @@ remove_old(struct work *w)
     return err;
 }
 
-/* ---- 3. the item ---- */
+/* ---- 3. what was not made ---- */
 
 static const struct part *
 find_part(const struct work *w, const struct preset *p)
@@ -229,6 +238,67 @@ find_part(const struct work *w, const struct preset *p)
     }
     return NULL;
 }
+
+static int
+unmade_note(struct work *w, struct slice preset, struct slice hash, enum fn_status status,
+            struct slice reason)
+{
+    const struct verdict *v = w->v;
+    struct unmade row = {.source_bucket_id = v->event->bucket_id,
+                         .source_key = v->event->key,
+                         .function = v->function->name,
+                         .preset = preset,
+                         .config_hash = hash,
+                         .source_generation = v->event->generation,
+                         .failed = status != FN_SKIPPED,
+                         .reason = reason};
+    return unmade_apply_put(w->conn, &row);
+}
+
+/* A first pass takes back all; when it made nothing, the follow-ups will not come either. */
+static int
+unmade_preset(struct work *w, const struct preset *p)
+{
+    const struct verdict *v = w->v;
+    const struct part *part = find_part(w, p);
+    char hash[PRESET_HASH_TEXT];
+    if (part == NULL && (v->status == FN_OK || v->event->followup))
+        return ERR_NONE;
+    if (part != NULL && part->output != NULL)
+        return v->event->followup ? unmade_apply_remove(w->conn, v->event->bucket_id, v->event->key,
+                                                        v->function->name, slice_str(p->name))
+                                  : ERR_NONE;
+    preset_hash(p, hash);
+    return part != NULL
+               ? unmade_note(w, slice_str(p->name), slice_str(hash), part->status, part->reason)
+               : unmade_note(w, slice_str(p->name), slice_str(hash), v->status, v->reason);
+}
+
+static int
+unmade_presets(struct work *w)
+{
+    const struct verdict *v = w->v;
+    const struct preset_list *presets = &v->function->native.presets;
+    int err = v->event->followup ? ERR_NONE
+                                 : unmade_apply_remove(w->conn, v->event->bucket_id, v->event->key,
+                                                       v->function->name, SLICE_NONE);
+    for (size_t i = 0; i < presets->count && err == ERR_NONE; i++)
+        err = unmade_preset(w, &presets->presets[i]);
+    return err;
+}
+
+/* Of a function without presets. */
+static int
+unmade_whole(struct work *w)
+{
+    const struct verdict *v = w->v;
+    if (v->status != FN_OK)
+        return unmade_note(w, SLICE_NONE, SLICE_NONE, v->status, v->reason);
+    return unmade_apply_remove(w->conn, v->event->bucket_id, v->event->key, v->function->name,
+                               SLICE_NONE);
+}
+
+/* ---- 4. the item ---- */
 
 static bool
 row_remains(const struct work *w, const char *preset)
@@ -362,16 +432,16 @@ item_update(struct work *w)
     return err == ERR_TOOBIG || err == ERR_NOTFOUND ? ERR_NONE : err;
 }
 
-/* ---- 4. the notice ---- */
+/* ---- 5. the notice ---- */
 
 static enum notice_kind
 kind_of(const struct work *w)
 {
     if (w->v->event->followup)
         return NOTICE_ADDED;
-    return w->worst == FN_OK        ? NOTICE_READY
-           : w->worst == FN_SKIPPED ? NOTICE_SKIPPED
-                                    : NOTICE_FAILED;
+    return w->worst.status == FN_OK        ? NOTICE_READY
+           : w->worst.status == FN_SKIPPED ? NOTICE_SKIPPED
+                                           : NOTICE_FAILED;
 }
 
 static struct notice_preset
@@ -443,14 +513,16 @@ thumbnail(struct work *w)
     if (err == ERR_NONE)
         err = remove_old(w);
     if (err == ERR_NONE)
+        err = unmade_presets(w);
+    if (err == ERR_NONE)
         err = item_update(w);
     return err == ERR_NONE ? tell(w) : err;
 }
 
 int
-verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *outcome)
+verdict_apply(const struct verdict *v, struct db_conn *conn, struct verdict_outcome *out)
 {
-    struct work w = {.v = v, .conn = conn, .worst = v->status};
+    struct work w = {.v = v, .conn = conn, .worst = {v->status, v->reason}};
     int err = ERR_NONE;
     w.a = arena_new(ITEM_ARENA_BYTES);
     if (w.a == NULL)
@@ -462,13 +534,15 @@ verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *out
     case NATIVE_METADATA:
         err = native_item_facts(
             conn, w.a, v->set, v->event->bucket_id, v->event->bucket, v->event->key,
-            v->function->name, v->answer != NULL ? v->answer->attrs : NULL,
+            v->event->generation, v->function->name, v->answer != NULL ? v->answer->attrs : NULL,
             v->answer != NULL ? v->answer->attr_count : 0, state_text(w.a, v->status, v->reason));
+        if (err == ERR_NONE)
+            err = unmade_whole(&w);
         break;
     case NATIVE_NONE:
         break;
     }
-    *outcome = w.worst;
+    *out = w.worst;
     arena_free(&w.a);
     return err;
 }
@@ -476,7 +550,7 @@ verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *out
 int
 verdict_apply_notice(const struct verdict *v, struct db_conn *conn)
 {
-    struct work w = {.v = v, .conn = conn, .worst = v->status};
+    struct work w = {.v = v, .conn = conn, .worst = {v->status, v->reason}};
     if (v->function->native.kind != NATIVE_THUMBNAIL)
         return ERR_NONE;
     CHK(v->status != FN_OK);

@@ -22,8 +22,12 @@ struct verdict {
 /* Does an answer hold what was asked for? ERR_INVALID with `why`: the attempt has failed. */
 int verdict_check(const struct function *f, bool followup, const struct fn_answer *answer,
                   struct buf *why);
-/* `*outcome` gets what it came to: FN_OK, or the worst of its parts. */
-int verdict_apply(const struct verdict *v, struct db_conn *conn, enum fn_status *outcome);
+/* What it came to: FN_OK, or the worst of its parts and why, lent by `v`. */
+struct verdict_outcome {
+    enum fn_status status;
+    struct slice reason;
+};
+int verdict_apply(const struct verdict *v, struct db_conn *conn, struct verdict_outcome *out);
 /* The notice alone, of a verdict that is not FN_OK and could not be written. */
 int verdict_apply_notice(const struct verdict *v, struct db_conn *conn);
 

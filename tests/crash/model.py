@@ -50,6 +50,7 @@ COLOURS = len(LEVELS) ** 3
 COLOUR_ROOM = 16  # what WebP and JPEG may make of a colour; half of a level's distance is 25
 QUIET_SECONDS = 120
 REDRIVES_MAX = 5
+SELECTIONS = ("all", "stale,missing", "stale,missing,failed")
 VERDICTS = ("ready", "skipped", "failed")
 VERDICT_OF = {"picture": "ready", "text": "skipped", "poison": "failed"}
 EXTENSION = {"jpeg": "jpg", "webp": "webp", "png": "png", "avif": "avif"}
@@ -371,8 +372,10 @@ class Director:
             for prefix in prefixes or ["client-%d/" % self.rng.randrange(CLIENTS)]:
                 if function == "thumbnail":
                     self.repeats.append((bucket, prefix))
+                select = "all" if prefixes else self.rng.choice(SELECTIONS)
                 self.must("POST", "/_/reprocess", body=json.dumps({
-                    "bucket": bucket, "prefix": prefix, "function": function}).encode())
+                    "bucket": bucket, "prefix": prefix, "function": function,
+                    "select": select}).encode())
 
     def redrive(self):
         count = self.must("POST", "/_/dlq", {"action": "redrive"})["count"]

@@ -2,6 +2,7 @@
 #include "tests/pipeline/answer.h"
 
 #include "pipeline/derived_state.h"
+#include "pipeline/survey.h"
 
 #define SMALL_IS_7                                                                  \
     "{\"PRESETS\":\"[{\\\"name\\\":\\\"small\\\",\\\"width\\\":7,\\\"height\\\":7," \
@@ -34,6 +35,46 @@ teardown(void **state)
 
 /* ---- looking ---- */
 
+/* What the survey of a whole bucket must say of an object with these states. */
+static enum survey_class
+class_of(const struct derived_states *s)
+{
+    static const struct {
+        enum derived_state state;
+        enum survey_class class;
+    } order[] = {{DERIVED_STALE, SURVEY_STALE},
+                 {DERIVED_MISSING, SURVEY_MISSING},
+                 {DERIVED_FAILED, SURVEY_FAILED},
+                 {DERIVED_PENDING, SURVEY_WAITING},
+                 {DERIVED_SKIPPED, SURVEY_SKIPPED}};
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        if (derived_states_any(s, order[i].state))
+            return order[i].class;
+    }
+    return s->count == 0 ? SURVEY_OTHER : SURVEY_CURRENT;
+}
+
+/* The two judgements are one. */
+static void
+check_survey(struct rig *r, const char *bucket, const char *key, const struct derived_states *s)
+{
+    struct survey *page = chk_malloc(sizeof *page);
+    struct arena *a = arena_new(SURVEY_ARENA_BYTES);
+    struct survey_spec spec = {.bucket = slice_str(bucket),
+                               .prefix = slice_str(key),
+                               .select = SELECT_STALE | SELECT_MISSING | SELECT_FAILED,
+                               .objects_max = 1,
+                               .tasks_max = 1};
+    assert_int_equal(survey_page(pipeline_registry(r->pipeline), r->db, a, &spec, page), ERR_NONE);
+    assert_int_equal(page->seen, 1);
+    assert_true(slice_eqs(page->last, key));
+    for (int i = 0; i < SURVEY_CLASS_COUNT; i++)
+        assert_int_equal(page->classes[i], i == (int)class_of(s));
+    survey_fini(page);
+    arena_free(&a);
+    free(page);
+}
+
 /* "small=ok metadata=pending" of bucket/{key} */
 static const char *
 states_in(struct rig *r, const char *bucket, const char *key)
@@ -60,6 +101,7 @@ states_in(struct rig *r, const char *bucket, const char *key)
                                p->preset == NULL ? p->function->name.p : p->preset->name,
                                derived_state_name(p->state));
     }
+    check_survey(r, bucket, key, &s);
     derived_states_fini(&s);
     store_object_unref(&o);
     arena_free(&a);
@@ -80,8 +122,8 @@ facts_fn(struct rig *r, struct db_conn *conn, void *arg)
     struct function_set *set = NULL;
     struct arena *a = arena_new(ITEM_ARENA_BYTES);
     CHK(registry_get(pipeline_registry(r->pipeline), conn, &set) == ERR_NONE);
-    CHK(native_item_facts(conn, a, set, e->bucket_id, e->bucket, e->key, e->function, NULL, 0,
-                          SLICE_LIT("ready")) == ERR_NONE);
+    CHK(native_item_facts(conn, a, set, e->bucket_id, e->bucket, e->key, e->generation, e->function,
+                          NULL, 0, SLICE_LIT("ready")) == ERR_NONE);
     CHK(queue_apply_ack(conn, e, QUEUE_ACKED) == ERR_NONE);
     registry_unref(&set);
     arena_free(&a);

@@ -320,7 +320,7 @@ formats_follow(void **state)
 static int
 batch_fn_create(struct rig *r, struct db_conn *conn, void *arg)
 {
-    return batch_apply_create(pipeline_registry(r->pipeline), conn, arg);
+    return batch_apply_create(pipeline_registry(r->pipeline), conn, arg, &r->why);
 }
 
 static int
@@ -357,7 +357,7 @@ batch_makes_items_of_old_objects(void **state)
     }
     assert_int_equal(rig_waiting(r), 0);
     rig_full_bucket(r, "old");
-    struct batch b = {.bucket = SLICE_LIT("old")};
+    struct batch b = {.bucket = SLICE_LIT("old"), .select = SELECT_MISSING};
     assert_int_equal(rig_call(r, batch_fn_create, &b), ERR_NONE);
     assert_true(rig_wait(r, batch_is_done, &b));
     assert_int_equal(b.planned, 5);
@@ -523,6 +523,7 @@ live_before_backlog(void **state)
     assert_int_equal(rig_environment(r, "thumbnail", WITH_AVIF), ERR_NONE);
     struct attempts a;
     int fed = 0;
+    bool later = false;
     assert_int_equal(rig_bucket(r, "old"), ERR_NONE);
     for (int i = 0; i < 12; i++) {
         char key[16];
@@ -532,9 +533,9 @@ live_before_backlog(void **state)
     pipeline_stop(r->pipeline, 1000);
     r->started = false;
     rig_full_bucket(r, "old");
-    struct batch b = {.bucket = SLICE_LIT("old")};
+    struct batch b = {.bucket = SLICE_LIT("old"), .select = SELECT_MISSING};
     assert_int_equal(rig_call(r, batch_fn_create, &b), ERR_NONE);
-    assert_int_equal(batch_feed(pipeline_registry(r->pipeline), r->db, &fed), ERR_NONE);
+    assert_int_equal(batch_feed(pipeline_registry(r->pipeline), r->db, &fed, &later), ERR_NONE);
     assert_int_equal(fed, 12);
     rig_put_file(r, "photos", "live", PHOTO); /* the newest of all */
     rig_start(r);

@@ -41,7 +41,7 @@ facts_fn(struct rig *r, struct db_conn *conn, void *arg)
     if (err == ERR_NONE)
         err = store_apply_bucket_get(r->store, conn, SLICE_LIT("photos"), &bucket_id, a, &owner);
     if (err == ERR_NONE)
-        err = native_item_facts(conn, a, set, bucket_id, SLICE_LIT("photos"), SLICE_LIT(KEY),
+        err = native_item_facts(conn, a, set, bucket_id, SLICE_LIT("photos"), SLICE_LIT(KEY), 1,
                                 SLICE_LIT("metadata"), f->attrs, f->count, SLICE_LIT("ready"));
     registry_unref(&set);
     arena_free(&a);

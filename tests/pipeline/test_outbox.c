@@ -330,7 +330,7 @@ facts(struct rig *r, struct db_conn *conn, void *arg)
     struct function_set *set = NULL;
     struct arena *a = arena_new(1 << 20);
     CHK(registry_get(pipeline_registry(r->pipeline), conn, &set) == ERR_NONE);
-    int err = native_item_facts(conn, a, set, 1, SLICE_LIT("photos"), SLICE_LIT("k"),
+    int err = native_item_facts(conn, a, set, 1, SLICE_LIT("photos"), SLICE_LIT("k"), 1,
                                 SLICE_LIT("metadata"), attrs, 3, SLICE_LIT("ready"));
     registry_unref(&set);
     arena_free(&a);
