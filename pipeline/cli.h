@@ -23,6 +23,8 @@
 #include "base/json.h"
 #include "objectstore/remote.h"
 
+#include <stdio.h>
+
 enum cli_exit { CLI_DONE = 0, CLI_SOME_FAILED = 1, CLI_USAGE = 2, CLI_UNREACHABLE = 3 };
 
 #define CLI_WHY_MAX 2048
@@ -187,6 +189,14 @@ enum cli_exit cli_presets_file(struct cli *c, const char *path, struct buf *text
 /* What the server knows of one object (GET /_/explain); as cli_call(). */
 json_t *cli_story(struct cli *c, struct slice bucket, struct slice key, enum cli_exit *code);
 
+/* ---- cli_watch.c ---- */
+
+/* Watches a batch of the server until it has ended, tells what failed and what it came to. Behind
+ * cli_connect(). CLI_SOME_FAILED also when it was canceled or is not known. */
+enum cli_exit cli_watch_batch(struct cli *c, int64_t id);
+/* What failed in a batch (the server's JSON of it), by name: at most `most`, then how many more. */
+enum cli_exit cli_batch_failures(struct cli *c, const json_t *batch, int64_t most);
+
 /* ---- cli_text.c: words on the terminal ---- */
 
 /* "darkroom: ..." on standard error. */
@@ -200,5 +210,6 @@ void cli_print_text(struct slice text);
 const char *cli_str(const json_t *object, const char *name); /* "" when absent */
 void cli_print_time(int64_t wall_ms);                        /* "2026-01-31T12:00:00.000Z" */
 void cli_print_bytes(int64_t bytes);                         /* "1.2 MiB" */
+void cli_write_span(FILE *to, int64_t seconds);              /* "45 s", "12 min", "3.5 h" */
 
 #endif

@@ -87,3 +87,14 @@ cli_print_bytes(int64_t bytes)
     else
         printf("%.1f %s", value, units[unit]);
 }
+
+void
+cli_write_span(FILE *to, int64_t seconds)
+{
+    if (seconds < 120)
+        fprintf(to, "%" PRId64 " s", seconds);
+    else if (seconds < 120 * 60)
+        fprintf(to, "%" PRId64 " min", seconds / 60);
+    else
+        fprintf(to, "%.1f h", (double)seconds / 3600);
+}

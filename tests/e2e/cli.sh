@@ -117,7 +117,7 @@ mkdir many && for i in $(seq $many); do cp "$samples/parrots.png" "many/$i.png";
 check "many pictures" \
     /usr/bin/aws --endpoint-url "$url" s3 cp --recursive --only-show-errors many s3://photos/many/
 check "are done" within 90 quiet
-dr reprocess s3://photos/many/ >reprocess.out 2>reprocess.err &
+dr reprocess --all s3://photos/many/ >reprocess.out 2>reprocess.err &
 watcher=$!
 some_done() { [ "$(dr status --json | json "v['queue']['batch']")" -gt 0 ]; }
 check "the batch runs" within 20 some_done
@@ -131,8 +131,8 @@ code=0
 wait $watcher || code=$?
 check "reprocess survived the restart" same $code 0
 check "and did them all" says "$many planned, $many done, 0 skipped, 0 failed" cat reprocess.out
-check "reprocess of one function" says "1 done" dr reprocess --function metadata s3://photos/cli/grey
-batch=$(dr reprocess --no-wait --json s3://photos/cli/ | json "v['id']")
+check "reprocess of one function" says "1 done" dr reprocess --all --function metadata s3://photos/cli/grey
+batch=$(dr reprocess --all --no-wait --json s3://photos/cli/ | tail -n 1 | json "v['id']")
 check "reprocess --no-wait, then --attach" says " 2 done" dr reprocess --attach "$batch"
 check_code "reprocess of a bucket without rules" 1 dr reprocess s3://photos-derived
 check_code "reprocess of no bucket" 1 dr reprocess s3://none

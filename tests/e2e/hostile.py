@@ -79,7 +79,7 @@ def test_lost_bytes_end_in_a_dead_letter(s):
     s.start()
     commits = s.metric("db_commits_total")
     equal(s.signed("GET", "/photos/lost/a.png").status, 500, "GET")
-    equal(s.cli("reprocess", "s3://photos/lost/").returncode, 1, "reprocess")
+    equal(s.cli("reprocess", "--all", "s3://photos/lost/").returncode, 1, "reprocess")
     true(s.metric("db_commits_total") - commits < 200, "it spun")
     true("cannot be read" in s.cli("dlq", "list").stdout, "the dead letter")
     s.cli("dlq", "purge", "--all")
