@@ -31,6 +31,8 @@ CONF(REGION, "s3.region", STR, "us-east-1", 0, 0, "", "Region name in answers an
 CONF(RESERVE, "storage.reserve_bytes", INT, "67108864", 0, 1099511627776, "bytes", "Free space that must stay: PUT is refused below it")
 CONF(CACHE, "storage.cache_bytes", INT, "67108864", 0, 1099511627776, "bytes", "RAM for object records and small bodies")
 CONF(CHECKPOINT, "storage.checkpoint_bytes", INT, "8388608", 1048576, 1073741824, "bytes", "Write-ahead log size at which it is checkpointed")
+CONF(SCRUB_INTERVAL, "scrub.interval_s", INT, "604800", 0, 31536000, "s", "Time between two passes of the scrubber, which reads all stored bytes again; 0: no passes")
+CONF(SCRUB_RATE, "scrub.rate_mb_s", INT, "16", 1, 100000, "MB/s", "Bytes the scrubber reads at most, on average")
 CONF(LIFECYCLE_INTERVAL, "lifecycle.interval_s", INT, "3600", 1, 86400, "s", "Time between two passes of the lifecycle rules")
 CONF(LIFECYCLE_DAY, "lifecycle.day_s", INT, "86400", 1, 86400, "s", "Length of a day in lifecycle rules; less than 86400 is for trying rules out only")
 CONF(WORKERS, "workers.count", INT, "0", 0, 256, "processes", "Image workers; 0 is one per core")

@@ -11,16 +11,17 @@
 
 /* The one documented order, lowest first. */
 enum lock_rank {
-    LOCK_RANK_HTTP = 10,     /* connection table */
-    LOCK_RANK_STREAM = 12,   /* event streams */
-    LOCK_RANK_TLS = 13,      /* the current certificate */
-    LOCK_RANK_UPKEEP = 15,   /* the upkeep's sleep */
-    LOCK_RANK_STORE = 20,    /* puts in flight, verified blocks */
-    LOCK_RANK_SYNC = 30,     /* the directory-sync pool */
-    LOCK_RANK_WRITER = 40,   /* the writer's queue */
-    LOCK_RANK_DEMAND = 45,   /* the desk of pictures on the fly */
-    LOCK_RANK_DISPATCH = 50, /* the dispatcher's inbox */
-    LOCK_RANK_NOTIFIER = 60  /* who waits for an object */
+    LOCK_RANK_HTTP = 10,      /* connection table */
+    LOCK_RANK_STREAM = 12,    /* event streams */
+    LOCK_RANK_TLS = 13,       /* the current certificate */
+    LOCK_RANK_UPKEEP = 15,    /* the upkeep's sleep */
+    LOCK_RANK_STORE = 20,     /* puts in flight, verified blocks */
+    LOCK_RANK_SYNC = 30,      /* the directory-sync pool */
+    LOCK_RANK_SUSPICION = 35, /* blocks that readers found bad */
+    LOCK_RANK_WRITER = 40,    /* the writer's queue */
+    LOCK_RANK_DEMAND = 45,    /* the desk of pictures on the fly */
+    LOCK_RANK_DISPATCH = 50,  /* the dispatcher's inbox */
+    LOCK_RANK_NOTIFIER = 60   /* who waits for an object */
 };
 
 struct lock {

@@ -79,6 +79,13 @@ blob_refs(struct db_conn *conn, int64_t id, int64_t *refs)
     return ERR_CORRUPT;
 }
 
+/* The row is gone. Nearly always no blob at all is in quarantine. */
+static int
+blob_forget(struct store *s, struct db_conn *conn, int64_t id)
+{
+    return atomic_load(&s->suspicions.quarantined) ? quarantine_apply_forget(conn, id) : ERR_NONE;
+}
+
 static int
 blob_unref(struct store *s, struct db_conn *conn, int64_t id)
 {
@@ -88,9 +95,10 @@ blob_unref(struct store *s, struct db_conn *conn, int64_t id)
         db_prepare(conn, "DELETE FROM blob WHERE id = ?1 AND refs = 1 AND data IS NOT NULL");
     db_bind_int(q, 1, id);
     int err = db_run(q);
-    if (err != ERR_NONE || db_changes(conn) == 1)
-        return err;
-    err = blob_refs(conn, id, &refs);
+    if (err == ERR_NONE && db_changes(conn) == 1)
+        return blob_forget(s, conn, id);
+    if (err == ERR_NONE)
+        err = blob_refs(conn, id, &refs);
     if (err == ERR_NONE && refs == 1)
         err = blob_doom(s, conn, id);
     if (err != ERR_NONE)
@@ -98,7 +106,8 @@ blob_unref(struct store *s, struct db_conn *conn, int64_t id)
     q = refs == 1 ? db_prepare(conn, "DELETE FROM blob WHERE id = ?1")
                   : db_prepare(conn, "UPDATE blob SET refs = refs - 1 WHERE id = ?1");
     db_bind_int(q, 1, id);
-    return db_run(q);
+    err = db_run(q);
+    return err == ERR_NONE && refs == 1 ? blob_forget(s, conn, id) : err;
 }
 
 int

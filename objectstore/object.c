@@ -49,7 +49,7 @@ current_row_find(struct db_conn *conn, int64_t bucket_id, struct slice key, stru
 /* The inline bytes of an object that is one whole inline blob, lent by *row; p stays NULL for all
  * other objects. */
 static int
-inline_find(struct db_conn *conn, struct store_object *o, struct slice extents,
+inline_find(struct store *s, struct db_conn *conn, struct store_object *o, struct slice extents,
             struct db_stmt **row)
 {
     struct store_extent e;
@@ -73,6 +73,7 @@ inline_find(struct db_conn *conn, struct store_object *o, struct slice extents,
     memcpy(&crc, crcs.p, sizeof crc);
     if (digest_crc32c(0, data.p, data.n) != le32toh(crc) && !plant_no_check) {
         STAT_INC(blocks_corrupt_total);
+        suspicion_add(&s->suspicions, e.blob, 0);
         log_line(LOG_ERROR, "block_corrupt", "blob=%" PRId64 " block=0", e.blob);
         return ERR_CORRUPT;
     }
@@ -81,8 +82,8 @@ inline_find(struct db_conn *conn, struct store_object *o, struct slice extents,
 }
 
 static int
-object_read(struct db_conn *conn, int64_t bucket_id, struct slice key, bool with_bytes,
-            const struct store_object **out)
+object_read(struct store *s, struct db_conn *conn, int64_t bucket_id, struct slice key,
+            bool with_bytes, const struct store_object **out)
 {
     struct store_object o;
     struct slice extents;
@@ -90,7 +91,7 @@ object_read(struct db_conn *conn, int64_t bucket_id, struct slice key, bool with
     int rc = current_row_find(conn, bucket_id, key, &o, &extents, &row);
     if (rc != DB_ROW)
         return rc == DB_DONE ? ERR_NOTFOUND : rc;
-    int err = with_bytes ? inline_find(conn, &o, extents, &bytes) : ERR_NONE;
+    int err = with_bytes ? inline_find(s, conn, &o, extents, &bytes) : ERR_NONE;
     if (err == ERR_NONE) {
         *out = object_dup(&o, extents);
         if (*out == NULL)
@@ -124,7 +125,7 @@ store_get(struct store *s, struct slice bucket, struct slice key, const struct s
     err = db_read_begin(s->db, &conn);
     if (err != ERR_NONE)
         return err;
-    err = object_read(conn, bucket_id, key, true, out);
+    err = object_read(s, conn, bucket_id, key, true, out);
     db_read_end(s->db, &conn);
     if (err == ERR_NONE)
         cache_put(cache, hash, stamp, *out);
@@ -137,7 +138,7 @@ store_apply_get(struct store *s, struct db_conn *conn, int64_t bucket_id, struct
 {
     CHK_MAGIC(s, STORE_MAGIC);
     *out = NULL;
-    return object_read(conn, bucket_id, key, false, out);
+    return object_read(s, conn, bucket_id, key, false, out);
 }
 
 int

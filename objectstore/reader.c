@@ -35,9 +35,10 @@
 /* ---- blobs ---- */
 
 static void
-corrupt(int64_t blob, int64_t block)
+corrupt(struct store *s, int64_t blob, int64_t block)
 {
     STAT_INC(blocks_corrupt_total);
+    suspicion_add(&s->suspicions, blob, block);
     log_line(LOG_ERROR, "block_corrupt", "blob=%" PRId64 " block=%" PRId64, blob, block);
 }
 
@@ -49,7 +50,7 @@ small_add(struct store_reader *r, int64_t id, struct slice crcs, struct slice da
         return ERR_CORRUPT;
     memcpy(&crc, crcs.p, sizeof crc);
     if (digest_crc32c(0, data.p, data.n) != le32toh(crc) && !plant_no_check) {
-        corrupt(id, 0);
+        corrupt(r->store, id, 0);
         return ERR_CORRUPT;
     }
     struct reader_small *small = malloc(sizeof *small + data.n);
@@ -145,8 +146,10 @@ extent_open(struct store_reader *r)
     int err = blob_know(r, id);
     if (err == ERR_NONE && r->small == NULL) {
         r->fd = bytes_fd(r->store->bytes, id);
-        if (r->fd < 0)
+        if (r->fd < 0) {
+            suspicion_add(&r->store->suspicions, id, 0); /* deleted meanwhile, as a rule */
             err = r->fd == ERR_NOTFOUND ? ERR_STALE : r->fd;
+        }
     }
     if (err != ERR_NONE)
         extent_close(r);
@@ -336,14 +339,14 @@ block_verify(struct store_reader *r, int64_t block)
         size_t n = (uint64_t)(end - at) < sizeof chunk ? (size_t)(end - at) : sizeof chunk;
         int err = fsio_pread_all(r->fd, chunk, n, at);
         if (err != ERR_NONE) {
-            corrupt(r->object->extents[r->extent].blob, block);
+            corrupt(r->store, r->object->extents[r->extent].blob, block);
             return err == ERR_SHORT ? ERR_CORRUPT : err;
         }
         crc = digest_crc32c(crc, chunk, n);
         at += (int64_t)n;
     }
     if (crc != verified_crc(r->known, block) && !plant_no_check) {
-        corrupt(r->object->extents[r->extent].blob, block);
+        corrupt(r->store, r->object->extents[r->extent].blob, block);
         return ERR_CORRUPT;
     }
     verified_set(r->known, block);
@@ -453,6 +456,7 @@ store_sendfile(struct store *s, const struct store_object *o, int64_t offset, in
     *fd = bytes_fd(s->bytes, blob);
     if (*fd >= 0)
         return ERR_NONE;
+    suspicion_add(&s->suspicions, blob, 0);
     return *fd == ERR_NOTFOUND ? ERR_STALE : *fd;
 }
 

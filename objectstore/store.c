@@ -63,6 +63,7 @@ store_new_id(struct store *s)
 struct epoch_op {
     struct db_op op;
     int64_t epoch;
+    int64_t quarantined; /* blobs */
 };
 
 static int
@@ -76,7 +77,8 @@ epoch_apply(struct db_op *op, struct db_conn *conn)
     if (rc != DB_ROW)
         return rc == DB_DONE ? ERR_CORRUPT : rc;
     e->epoch = db_column_int(q, 0);
-    return db_run(q);
+    int err = db_run(q);
+    return err == ERR_NONE ? quarantine_count(conn, &e->quarantined) : err;
 }
 
 static void
@@ -97,6 +99,7 @@ store_open(struct store **out, const struct store_options *options)
     s->hooks = options->hooks;
     lock_init(&s->lock, LOCK_RANK_STORE);
     lock_init(&s->sync_lock, LOCK_RANK_SYNC);
+    suspicions_init(&s->suspicions);
     s->caches = caches_new(options->cache_bytes);
     s->verified = verified_new();
     s->served = served_new();
@@ -111,6 +114,7 @@ store_open(struct store **out, const struct store_options *options)
         err = ERR_UNSUPPORTED;
     if (err == ERR_NONE) {
         atomic_store(&s->next_id, epoch.epoch << STORE_EPOCH_SHIFT);
+        atomic_store(&s->suspicions.quarantined, epoch.quarantined > 0);
         err = blob_drain(s);
     }
     int swept = err == ERR_NONE ? store_sweep(s, &removed) : ERR_NONE;
@@ -153,6 +157,7 @@ store_close(struct store **sp)
     verified_free(&s->verified);
     served_free(&s->served);
     bytes_close(&s->bytes);
+    suspicions_fini(&s->suspicions);
     lock_fini(&s->sync_lock);
     lock_fini(&s->lock);
     s->magic = 0;

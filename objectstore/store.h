@@ -93,6 +93,9 @@ struct store_hooks {
     void *arg;
     /* Writer thread, in the change's transaction. An error undoes the change. NULL: nobody. */
     int (*changed)(void *arg, struct db_conn *conn, const struct store_change *change);
+    /* Writer thread: bytes of this current version were found damaged (objectstore/quarantine.h).
+     * What can make them again does so. NULL: nobody. */
+    int (*damaged)(void *arg, struct db_conn *conn, const struct store_object *object);
 };
 
 struct store_options {

@@ -10,6 +10,7 @@
 #include "objectstore/cache.h"
 #include "objectstore/object_row.h"
 #include "objectstore/pool.h"
+#include "objectstore/quarantine_priv.h"
 #include "objectstore/verified.h"
 
 #include <stdatomic.h>
@@ -46,6 +47,7 @@ struct store {
     _Atomic int sums;      /* its jobs */
     struct store_changes changes;
     _Atomic int64_t next_id;
+    struct suspicions suspicions;
 
     struct lock lock;                         /* guards from here to the blank line */
     struct store_put *puts_first, *puts_last; /* with a file, oldest (least id) first */

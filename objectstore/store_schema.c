@@ -5,6 +5,9 @@
  * current objects never meets the others. `object_version` holds the noncurrent versions and all
  * delete markers; a key without a row in `object` whose newest version is a marker has none
  * current. A version moves between the two with its row; its bytes stay where they are.
+ *
+ * `quarantine` has a row for each blob whose bytes are known to be damaged, `quarantine_ref` the
+ * versions that referred to it when that was traced (quarantine.c).
  */
 #include "objectstore/store.h"
 
@@ -153,9 +156,29 @@ static const char schema_2[] =
     "ALTER TABLE upload_done ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE upload_done ADD COLUMN checksum_value TEXT NOT NULL DEFAULT '';";
 
+/* offset: of the first bad block; reason: enum damage. */
+#define QUARANTINE_TABLES                       \
+    "CREATE TABLE quarantine ("                 \
+    "  blob INTEGER PRIMARY KEY,"               \
+    "  offset INTEGER NOT NULL,"                \
+    "  reason INTEGER NOT NULL,"                \
+    "  found_ms INTEGER NOT NULL,"              \
+    "  traced INTEGER NOT NULL"                 \
+    ");"                                        \
+    "CREATE TABLE quarantine_ref ("             \
+    "  blob INTEGER NOT NULL,"                  \
+    "  bucket_id INTEGER NOT NULL,"             \
+    "  key BLOB NOT NULL,"                      \
+    "  seq INTEGER NOT NULL,"                   \
+    "  PRIMARY KEY (blob, bucket_id, key, seq)" \
+    ") WITHOUT ROWID;"
+
+/* Quarantine. */
+static const char schema_4[] = QUARANTINE_TABLES;
+
 const char *
 store_schema(int version)
 {
-    static const char *const steps[] = {schema_1, schema_2};
-    return version >= 1 && version <= 2 ? steps[version - 1] : NULL;
+    static const char *const steps[] = {schema_1, schema_2, "" /* 3: nothing new here */, schema_4};
+    return version >= 1 && version <= 4 ? steps[version - 1] : NULL;
 }

@@ -209,3 +209,12 @@ verified_set(struct verified_blob *b, int64_t block)
     CHK(block >= 0 && (size_t)block < b->blocks);
     atomic_fetch_or_explicit(&b->bits[block / 32], 1u << (block % 32), memory_order_relaxed);
 }
+
+void
+verified_forget(struct verified *v, int64_t blob)
+{
+    struct verified_blob *b = verified_find(v, blob);
+    for (size_t i = 0; b != NULL && i < (b->blocks + 31) / 32; i++)
+        atomic_store_explicit(&b->bits[i], 0, memory_order_relaxed);
+    verified_unref(v, &b);
+}

@@ -27,5 +27,7 @@ int64_t verified_bytes(const struct verified_blob *b); /* of the whole blob */
 uint32_t verified_crc(const struct verified_blob *b, int64_t block);
 bool verified_is(const struct verified_blob *b, int64_t block);
 void verified_set(struct verified_blob *b, int64_t block);
+/* Nothing of it is verified any more. Any thread. */
+void verified_forget(struct verified *v, int64_t blob);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "objectstore/quarantine.h"
 #include "pipeline/event_log.h"
 #include "pipeline/history.h"
 #include "pipeline/native_item.h"
@@ -202,6 +203,21 @@ put_object(struct buf *out, const struct store_object *o)
     buf_printf(out, ",\"by_function\":%s}", o->by_function ? "true" : "false");
 }
 
+/* What the scrubber or a reader knows of the object's bytes. */
+static int
+put_damage(struct buf *out, struct db_conn *conn, const struct store_object *o)
+{
+    struct quarantined q;
+    int err = o == NULL ? ERR_NOTFOUND : quarantine_of(conn, o, &q);
+    if (err != ERR_NONE)
+        return err == ERR_NOTFOUND ? ERR_NONE : err;
+    buf_printf(out, ",\"damaged\":{\"offset\":%lld", (long long)q.offset);
+    put_str(out, "reason", slice_str(damage_text(q.reason)));
+    put_time(out, "found", q.found_ms);
+    buf_putc(out, '}');
+    return ERR_NONE;
+}
+
 static void
 put_derived(struct buf *out, struct store *s, const struct provenance *p)
 {
@@ -299,6 +315,8 @@ put_changes(struct buf *json, struct registry *r, struct db_conn *conn, struct a
     if (err == ERR_NOTFOUND)
         err = ERR_NONE;
     put_object(json, o);
+    if (err == ERR_NONE)
+        err = put_damage(json, conn, o);
     if (err == ERR_NONE)
         err = put_source(json, conn, a, o);
     put_served(json, registry_store(r), bucket_id, key);

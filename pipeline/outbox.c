@@ -20,6 +20,7 @@
 #include "pipeline/native_item.h"
 #include "pipeline/notice.h"
 #include "pipeline/provenance.h"
+#include "pipeline/requeue.h"
 #include "pipeline/rule.h"
 #include "pipeline/unmade.h"
 
@@ -182,4 +183,43 @@ outbox_changed(void *arg, struct db_conn *conn, const struct store_change *c)
         err = c->object == NULL ? removed(o, conn, a, c) : created(o, conn, a, c);
     arena_free(&a);
     return err;
+}
+
+/* ---- damage ---- */
+
+static int
+make_again(struct outbox *o, struct db_conn *conn, struct arena *a, const struct provenance *row)
+{
+    const struct store_object *source = NULL;
+    struct slice bucket;
+    int queued = 0;
+    int err = store_apply_get(registry_store(o->registry), conn, row->source_bucket_id,
+                              row->source_key, &source);
+    if (err == ERR_NONE && source->generation == row->source_generation) {
+        err = store_bucket_name(conn, row->source_bucket_id, a, &bucket);
+        if (err == ERR_NONE)
+            err = requeue_apply(o->registry, conn, bucket, source, row->function, &queued);
+    }
+    store_object_unref(&source);
+    return err == ERR_NOTFOUND || err == ERR_NOPARENT ? ERR_NONE : err;
+}
+
+int
+outbox_damaged(void *arg, struct db_conn *conn, const struct store_object *object)
+{
+    struct outbox *o = arg;
+    struct provenance row;
+    CHK_MAGIC(o, OUTBOX_MAGIC);
+    if (!object->by_function)
+        return ERR_NONE;
+    struct arena *a = arena_new(ITEM_ARENA_BYTES);
+    if (a == NULL)
+        return ERR_NOMEM;
+    int err = provenance_of_derived(conn, a, object->bucket_id, object->key, &row);
+    if (err == ERR_NONE && row.derived_generation == object->generation)
+        err = preset_name_is_variant(row.preset)
+                  ? provenance_apply_remove(registry_store(o->registry), conn, &row)
+                  : make_again(o, conn, a, &row);
+    arena_free(&a);
+    return err == ERR_NOTFOUND ? ERR_NONE : err;
 }

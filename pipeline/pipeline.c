@@ -69,7 +69,8 @@ struct store_hooks
 pipeline_hooks(struct pipeline *p)
 {
     CHK_MAGIC(p, PIPELINE_MAGIC);
-    return (struct store_hooks){.arg = p->outbox, .changed = outbox_changed};
+    return (struct store_hooks){
+        .arg = p->outbox, .changed = outbox_changed, .damaged = outbox_damaged};
 }
 
 void

@@ -17,6 +17,7 @@
 #include "base/http_tls.h"
 #include "base/log.h"
 #include "objectstore/lifecycle_run.h"
+#include "objectstore/scrub.h"
 #include "pipeline/datadir.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/router.h"
@@ -45,6 +46,7 @@ struct server {
     struct webhooks *webhooks;
     struct store *store;
     struct lifecycle_runner *lifecycle;
+    struct scrubber *scrubber;
     struct router router; /* has the services */
     struct http_tls *tls; /* NULL: plain HTTP */
     struct http_server *http;
@@ -375,7 +377,11 @@ start_upkeep(struct server *s)
                                             .interval_ms =
                                                 conf_int(s->conf, CONF_LIFECYCLE_INTERVAL) * 1000,
                                             .day_ms = conf_int(s->conf, CONF_LIFECYCLE_DAY) * 1000};
+    struct scrub_options scrub = {.store = s->store,
+                                  .interval_ms = conf_int(s->conf, CONF_SCRUB_INTERVAL) * 1000,
+                                  .rate_bytes_s = conf_int(s->conf, CONF_SCRUB_RATE) * 1000000};
     s->lifecycle = lifecycle_run_start(&options);
+    s->scrubber = scrub_start(&scrub);
 }
 
 int
@@ -481,6 +487,7 @@ server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
                          .hurry = hurry,
                          .arg = arg};
     lifecycle_run_stop(&s->lifecycle);
+    scrub_stop(&s->scrubber);
     webhooks_stop(s->webhooks);
     if (s->http != NULL)
         stop_serving(s, &p);
@@ -496,7 +503,7 @@ server_free(struct server **sp)
     if (s == NULL)
         return;
     CHK_MAGIC(s, SERVER_MAGIC);
-    CHK(s->http == NULL && s->lifecycle == NULL);
+    CHK(s->http == NULL && s->lifecycle == NULL && s->scrubber == NULL);
     event_streams_free(&s->router.events);
     image_service_free(&s->router.images);
     admin_service_free(&s->router.admin);
