@@ -96,8 +96,8 @@ $(BIN)/darkroom: $(call obj,$(CLI_SRC)) $(LIBS)
 
 # Planted bugs (base/plant.h) for the crash tests:  make build/gcc/plant-no_sync/darkroomd
 # The server as it is, but for the files that know how to forget a sync, an error or a check.
-PLANT_SRC := base/db.c base/db_sync.c base/fsio.c objectstore/object.c objectstore/reader.c pipeline/queue.c \
-             pipeline/result.c
+PLANT_SRC := base/db.c base/db_sync.c base/fsio.c objectstore/object.c objectstore/reader.c objectstore/scrub.c \
+             pipeline/queue.c pipeline/result.c
 $(OUT)/plant-%/darkroomd: $(PLANT_SRC) base/plant.h base/db_priv.h $(call obj,$(SERVER_SRC)) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"

@@ -105,6 +105,8 @@ void admin_dlq_delete(struct admin_service *s, struct http_request *r);
 void admin_event_log_get(struct admin_service *s, struct http_request *r);
 /* admin_buckets.c */
 void admin_buckets_get(struct admin_service *s, struct http_request *r);
+/* admin_scrub.c: an object, or null */
+json_t *admin_scrub_json(struct db *db);
 /* admin_sign.c */
 void admin_sign_url(struct admin_service *s, struct http_request *r);
 /* admin_webhooks.c */

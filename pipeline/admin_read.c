@@ -4,7 +4,6 @@
 #include "base/chk.h"
 #include "base/err.h"
 #include "base/stat.h"
-#include "objectstore/scrub.h"
 #include "pipeline/admin_priv.h"
 #include "pipeline/history.h"
 
@@ -100,27 +99,6 @@ running_json(const struct dispatch_running *run)
                      "started_ms", (json_int_t)run->started_ms);
 }
 
-/* What the scrubber has done, and how many damaged blobs are known. */
-static json_t *
-scrub_json(struct db *db)
-{
-    struct db_conn *conn = NULL;
-    struct scrub_state st = {.blob = 0};
-    int64_t quarantined = 0;
-    if (db_read_begin(db, &conn) != ERR_NONE)
-        return json_null();
-    int err = scrub_state_read(conn, &st);
-    if (err == ERR_NONE)
-        err = quarantine_count(conn, &quarantined);
-    db_read_end(db, &conn);
-    if (err != ERR_NONE)
-        return json_null();
-    return json_pack("{sI sb sI sI sI sI}", "quarantined", (json_int_t)quarantined, "under_way",
-                     st.blob != 0 || st.block != 0, "began_ms", (json_int_t)st.began_ms, "ended_ms",
-                     (json_int_t)st.ended_ms, "blobs", (json_int_t)st.blobs, "bytes",
-                     (json_int_t)st.bytes);
-}
-
 void
 admin_status(struct admin_service *s, struct http_request *r)
 {
@@ -140,7 +118,7 @@ admin_status(struct admin_service *s, struct http_request *r)
     }
     const struct queue_counts *c = &state->counts;
     json_t *body = json_pack("{ss so so so so so s{sI sI sI sI sI sI}}", "storage",
-                             storage_state(s->options.db), "scrub", scrub_json(s->options.db),
+                             storage_state(s->options.db), "scrub", admin_scrub_json(s->options.db),
                              "pool", workers_json(&state->workers), "queue", queue_json(c),
                              "running", running, "workers", workers, "events", "added",
                              (json_int_t)c->added, "acked", (json_int_t)c->acked, "superseded",

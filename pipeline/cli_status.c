@@ -33,6 +33,23 @@ print_workers(const json_t *pool, const json_t *workers)
 }
 
 static void
+print_damage(const json_t *scrub)
+{
+    size_t i;
+    json_t *o;
+    int64_t count = json_get_int(scrub, "quarantined", 0);
+    if (count > 0)
+        printf("\ndamaged: %" PRId64 " blobs in quarantine; upload these again, or restore them:\n",
+               count);
+    json_array_foreach(json_object_get(scrub, "damaged"), i, o)
+    {
+        printf("  s3://%s/", cli_str(o, "bucket"));
+        cli_print_text(json_get_str(o, "key"));
+        printf("  %s\n", cli_str(o, "reason"));
+    }
+}
+
+static void
 print_running(const json_t *running)
 {
     size_t i;
@@ -62,6 +79,7 @@ run(struct cli *c, int argc, char **argv)
         print_lanes(json_object_get(s, "queue"));
         print_workers(json_object_get(s, "pool"), json_object_get(s, "workers"));
         print_running(json_object_get(s, "running"));
+        print_damage(json_object_get(s, "scrub"));
     }
     json_decref(s);
     return CLI_DONE;

@@ -16,8 +16,7 @@
 #include "base/err.h"
 #include "base/http_tls.h"
 #include "base/log.h"
-#include "objectstore/lifecycle_run.h"
-#include "objectstore/scrub.h"
+#include "objectstore/upkeep.h"
 #include "pipeline/datadir.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/router.h"
@@ -45,8 +44,7 @@ struct server {
     struct pipeline *pipeline;
     struct webhooks *webhooks;
     struct store *store;
-    struct lifecycle_runner *lifecycle;
-    struct scrubber *scrubber;
+    struct upkeep *upkeep;
     struct router router; /* has the services */
     struct http_tls *tls; /* NULL: plain HTTP */
     struct http_server *http;
@@ -370,20 +368,6 @@ make_url(struct server *s)
         snprintf(s->url, sizeof s->url, "%s://%s", scheme, address);
 }
 
-static void
-start_upkeep(struct server *s)
-{
-    struct lifecycle_run_options options = {.store = s->store,
-                                            .interval_ms =
-                                                conf_int(s->conf, CONF_LIFECYCLE_INTERVAL) * 1000,
-                                            .day_ms = conf_int(s->conf, CONF_LIFECYCLE_DAY) * 1000};
-    struct scrub_options scrub = {.store = s->store,
-                                  .interval_ms = conf_int(s->conf, CONF_SCRUB_INTERVAL) * 1000,
-                                  .rate_bytes_s = conf_int(s->conf, CONF_SCRUB_RATE) * 1000000};
-    s->lifecycle = lifecycle_run_start(&options);
-    s->scrubber = scrub_start(&scrub);
-}
-
 int
 server_start(struct server *s, struct buf *why)
 {
@@ -404,7 +388,7 @@ server_start(struct server *s, struct buf *why)
     err = start_http(s, why);
     if (err != ERR_NONE)
         return err;
-    start_upkeep(s);
+    s->upkeep = upkeep_start(s->store, s->conf);
     make_url(s);
     err = datadir_set_endpoint(&s->dir, s->url);
     if (err != ERR_NONE)
@@ -486,8 +470,7 @@ server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
     struct patience p = {.deadline_ms = clock_mono_ms() + conf_int(s->conf, CONF_SHUTDOWN),
                          .hurry = hurry,
                          .arg = arg};
-    lifecycle_run_stop(&s->lifecycle);
-    scrub_stop(&s->scrubber);
+    upkeep_stop(&s->upkeep);
     webhooks_stop(s->webhooks);
     if (s->http != NULL)
         stop_serving(s, &p);
@@ -503,7 +486,7 @@ server_free(struct server **sp)
     if (s == NULL)
         return;
     CHK_MAGIC(s, SERVER_MAGIC);
-    CHK(s->http == NULL && s->lifecycle == NULL && s->scrubber == NULL);
+    CHK(s->http == NULL && s->upkeep == NULL);
     event_streams_free(&s->router.events);
     image_service_free(&s->router.images);
     admin_service_free(&s->router.admin);

@@ -6,17 +6,22 @@ first, a middle and its last byte of each block: a GET is an error before the fi
 connection, never wrong bytes, and what does not touch that block is served. With the bit put back
 all is well.
 
+The scrubber finds each of a planted set - bits in the database and in files, files cut short, files
+that are gone - and nothing else, also while everything is overwritten under it, and quarantines
+them until they are overwritten.
+
 A killed server's log gets rubbish at its end: everything acknowledged is there. It is cut off at
 borders of its frames, a byte before and after: what is found is what the first so many writes left,
 whole, and the more of the log the more of them. (Cut where it was synced, which no torn write does:
 that acknowledged writes go with it is no fault.)
-LOG_CUTS (6) cuts, SEED.
+LOG_CUTS (6) cuts, CHURN_PASSES (3) passes under overwrites, SEED.
 """
 import contextlib
 import http.client
 import os
 import random
 import shutil
+import threading
 
 import crashlib
 import darkroom
@@ -26,6 +31,8 @@ BLOCK = 1 << 20
 INLINE_SIZES = (900, 20000, 60000)
 FILE_BYTES = 3 * BLOCK + 12345
 SMALL_FILE_BYTES = 100 << 10
+CHURN_PASSES = int(os.environ.get("CHURN_PASSES", "3"))
+PLANTED_SECONDS = 6  # for a server that cannot find them
 PIECE = 24  # bytes that are found once
 LOG_HEADER, FRAME = 32, 24 + 8192
 RUBBISH = (1, 24, FRAME, 3 * FRAME + 7)
@@ -190,18 +197,157 @@ def file_shorter(rng):
         darkroom.equal(status, 500, "status of an object without its file")
 
 
+# ---- the scrubber ----
+
+def scrubbing(data, program=None):
+    server = server_on(data, program)
+    server.settings["scrub"] = {"interval_s": 1, "rate_mb_s": 100000}
+    server.checkpoint_bytes(32 << 20)  # writes the settings
+    return server
+
+
+def status(server):
+    return server.signed("GET", "/_/status").json()["scrub"]
+
+
+def plant_inline(data, bodies, rng):
+    """One bit of each body, wherever it can be found in one piece."""
+    path = os.path.join(data, "darkroom.db")
+    with open(path, "rb") as f:
+        image = f.read()
+    for key, body in bodies.items():
+        place = next(p for p in range(0, len(body) - PIECE, PIECE)
+                     if image.count(body[p:p + PIECE]) == 1)
+        flip(path, image.index(body[place:place + PIECE]) + rng.randrange(PIECE), rng.randrange(8))
+
+
+def plant_files(data, bodies, rng):
+    """{key: reason}; each file has its own way to be damaged."""
+    paths, planted = blob_files(data), {}
+    for i, (key, body) in enumerate(bodies.items()):
+        path = paths[len(body)]
+        if key.startswith("short"):
+            os.truncate(path, rng.choice((0, 1, len(body) // 2, len(body) - 1)))
+            planted[key] = "the file is cut short"
+        elif key.startswith("gone"):
+            os.unlink(path)
+            planted[key] = "the file is missing"
+        else:
+            places = list(file_places(len(body)))
+            flip(path, places[i % len(places)], rng.randrange(8))
+            planted[key] = "a checksum does not match"
+    return planted
+
+
+def found_by(server, count, seconds):
+    def look():
+        now = status(server)
+        return now if now["quarantined"] >= count and len(now["damaged"]) >= count else None
+    try:
+        now = darkroom.until(look, "%d blobs in quarantine" % count, seconds)
+    except darkroom.Failed as e:
+        raise darkroom.Failed("%s; found are %s" % (
+            e, sorted(o["key"] for o in status(server)["damaged"])))
+    # Another whole pass finds no more.
+    passes = server.metric("scrub_passes_total")
+    darkroom.until(lambda: server.metric("scrub_passes_total") >= passes + 2, "two more passes")
+    return {o["key"]: o["reason"] for o in status(server)["damaged"]}
+
+
+def scrubber_finds(rng, program=None):
+    data = "scrub-planted" if program else "scrub"
+    small = {"inline-%d" % n: rng.randbytes(n) for n in range(1000, 61000, 3000)}
+    sizes = iter(range(100 << 10, 100 << 20, (300 << 10) + 1))
+    large = {"%s-%d" % (how, i): rng.randbytes(next(sizes))
+             for how in ("flipped", "short", "gone") for i in range(10)}
+    sound = {"sound-%d" % i: rng.randbytes(70000 + i) for i in range(5)}
+    server = scrubbing(data, program)
+    server.start()
+    crashlib.prepare(server, pictures=False)
+    put_all(server, dict(small, **large, **sound))
+    darkroom.equal(server.stop(), 0, "exit code")
+    plant_inline(server.data, small, rng)
+    planted = dict(plant_files(server.data, large, rng),
+                   **{key: "a checksum does not match" for key in small})
+    shorter = next(key for key in planted if key.startswith("short"))
+    with running(server):
+        seconds = PLANTED_SECONDS if program else darkroom.READY_SECONDS
+        darkroom.equal(found_by(server, len(planted), seconds), planted, "what the scrubber found")
+        health = server.get("/_/health").json()
+        darkroom.equal((health["status"], health["quarantined"]), ("degraded", len(planted)),
+                       "health")
+        all_well(server, sound)
+        for key, body in dict(small, **large).items():
+            status_code, came, whole = get(server, key)
+            darkroom.true(status_code in (0, 500) or not whole and body.startswith(came),
+                          "%s in quarantine: status %d" % (key, status_code))
+        with contextlib.closing(crashlib.Client(server)) as c:
+            story = c.must("GET", "/_/explain", {"bucket": crashlib.PLAIN, "key": shorter}).json()
+        darkroom.equal(story["damaged"]["reason"], "the file is cut short", "explain")
+    with running(server):  # it is remembered, and ends with the bytes
+        darkroom.equal(status(server)["quarantined"], len(planted), "after a restart")
+        with contextlib.closing(crashlib.Client(server)) as c:
+            for i, key in enumerate(planted):
+                if i % 2:
+                    c.must("DELETE", "/%s/%s" % (crashlib.PLAIN, key), want=204)
+                else:
+                    c.must("PUT", "/%s/%s" % (crashlib.PLAIN, key), body=b"again")
+        darkroom.equal(status(server)["quarantined"], 0, "after all were overwritten or deleted")
+        darkroom.until(lambda: server.get("/_/health").json()["quarantined"] == 0, "sound health")
+    print("%d plants" % len(planted))
+
+
+def scrubber_is_not_fooled(rng):
+    """Everything is overwritten, deleted, copied while it reads."""
+    server = scrubbing("churn")
+
+    def churn(i, seed):
+        mine = random.Random(seed)
+        with contextlib.closing(crashlib.Client(server)) as c:
+            while not enough.is_set():
+                key = "/%s/k%d-%d" % (crashlib.PLAIN, i, mine.randrange(3))
+                what = mine.random()
+                if what < 0.2:
+                    c.call("DELETE", key)
+                elif what < 0.3:
+                    c.call("PUT", key + "-copy", headers={"x-amz-copy-source": key})
+                else:
+                    c.must("PUT", key, body=mine.randbytes(mine.choice(
+                        (100, 60000, 70000, BLOCK + 1, 3 * BLOCK))))
+    enough = threading.Event()
+    threads = [threading.Thread(target=churn, args=(i, rng.random())) for i in range(4)]
+    with running(server):
+        crashlib.prepare(server, pictures=False)
+        for t in threads:
+            t.start()
+        try:
+            darkroom.until(lambda: server.metric("scrub_passes_total") >= CHURN_PASSES,
+                           "%d passes" % CHURN_PASSES, 60)
+        finally:
+            enough.set()
+            for t in threads:
+                t.join()
+        darkroom.equal(server.metric("scrub_found_total"), 0, "false findings")
+        print("%d puts under %d passes over %d bytes" % (
+            server.metric("objects_put_total"), server.metric("scrub_passes_total"),
+            server.metric("scrub_bytes_total")))
+
+
+# ---- planted bugs ----
+
 def catches(rng):
     program = crashlib.planted_program("no_check")
-    for check in (inline_bits, file_bits):
+    for check, data, said in ((inline_bits, "inline", "served whole"),
+                              (file_bits, "files", "served whole"),
+                              (scrubber_finds, "scrub-planted", "blobs in quarantine")):
         try:
             check(rng, program)
         except darkroom.Failed as e:
-            darkroom.contains(str(e), "served whole", "what was found")
-            print("no_check: %s" % e)
+            darkroom.contains(str(e), said, "what was found")
+            print("no_check: %.200s" % e)
         else:
             raise darkroom.Failed("planted bug not caught by %s: the run is void" % check.__name__)
-    shutil.rmtree("inline")
-    shutil.rmtree("files")
+        shutil.rmtree(data)
 
 
 # ---- the log ----
@@ -289,6 +435,8 @@ def main():
                         ("bits flipped in the database are never served", inline_bits),
                         ("bits flipped in files are never served", file_bits),
                         ("a file that is short or gone is never served", file_shorter),
+                        ("the scrubber finds every planted damage", scrubber_finds),
+                        ("the scrubber finds nothing under overwrites", scrubber_is_not_fooled),
                         ("rubbish behind the log costs nothing", log_rubbish),
                         ("a log cut off shows a state that was", log_cuts)):
         if not darkroom.report(name, lambda: check(random.Random(seed))):
