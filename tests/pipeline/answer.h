@@ -104,7 +104,11 @@ answer_make(struct rig *r, struct answer *m, const char *key, enum fn_status sta
                                 .retry_base_ms = 1,
                                 .calls = &m->call,
                                 .call_count = 1,
-                                .pid = 1};
+                                .pid = 1,
+                                .usage = {.bucket = m->event.bucket,
+                                          .key = m->event.key,
+                                          .calls = {{.function = f->name}},
+                                          .call_count = 1}};
 }
 
 static RIG_UNUSED int

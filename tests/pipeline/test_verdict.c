@@ -145,7 +145,11 @@ attempt(struct rig *r, bool followup, enum fn_status status, const char *version
                             .retry_base_ms = 1,
                             .calls = &call,
                             .call_count = 1,
-                            .pid = 1};
+                            .pid = 1,
+                            .usage = {.bucket = SLICE_LIT("photos"),
+                                      .key = SLICE_LIT(KEY),
+                                      .calls = {{.function = f->name}},
+                                      .call_count = 1}};
     assert_true(find_event(r, a, followup, &call.event));
     for (size_t i = 0; i < presets->count && status == FN_OK; i++) {
         if (!native_in_pass(&f->native, &presets->presets[i], followup))
