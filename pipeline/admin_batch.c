@@ -201,6 +201,8 @@ batch_row(const void *row)
         json_object_set_new(
             out, "feeding",
             json_boolean(b->state == BATCH_FEEDING || b->state == BATCH_PAUSED_FEEDING));
+        json_object_set_new(out, "source",
+                            json_string(b->source == BATCH_SOURCE_EVENTS ? "events" : "objects"));
         json_object_update(out, state);
     }
     json_decref(state);

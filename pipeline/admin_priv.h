@@ -103,6 +103,9 @@ void admin_dlq_post(struct admin_service *s, struct http_request *r);
 void admin_dlq_delete(struct admin_service *s, struct http_request *r);
 /* admin_events.c */
 void admin_event_log_get(struct admin_service *s, struct http_request *r);
+void admin_replay_plan(struct admin_service *s, struct http_request *r);
+void admin_replay_post(struct admin_service *s, struct http_request *r);
+void admin_replay_get(struct admin_service *s, struct http_request *r);
 /* admin_buckets.c */
 void admin_buckets_get(struct admin_service *s, struct http_request *r);
 /* admin_scrub.c: an object, or null */

@@ -395,11 +395,26 @@ batch_check(struct registry *r, struct db_conn *conn, struct batch *spec, struct
     return err;
 }
 
+static int
+check_bucket(struct registry *r, struct db_conn *conn, struct batch *spec, struct buf *why)
+{
+    int err = ERR_NONE;
+    if (spec->bucket.n > 0)
+        err = store_apply_bucket_get(registry_store(r), conn, spec->bucket, &spec->bucket_id, NULL,
+                                     NULL);
+    if (err == ERR_NOTFOUND || err == ERR_NOPARENT) {
+        buf_printf(why, "no bucket %.*s", SLICE_FMT(spec->bucket));
+        err = ERR_NOPARENT;
+    }
+    return err;
+}
+
 int
 batch_apply_create(struct registry *r, struct db_conn *conn, struct batch *spec, struct buf *why)
 {
     int64_t count = 0;
-    int err = batch_check(r, conn, spec, why);
+    int err = spec->source == BATCH_SOURCE_OBJECTS ? batch_check(r, conn, spec, why)
+                                                   : check_bucket(r, conn, spec, why);
     if (err == ERR_NONE)
         err = unfinished(conn, &count);
     if (err == ERR_NONE && count >= UNFINISHED_MAX) {

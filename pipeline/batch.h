@@ -45,7 +45,10 @@ enum batch_state {
 const char *batch_state_name(enum batch_state s);
 
 /* Where a batch takes what it feeds from; a number in the row, so new ones go behind. */
-enum batch_source { BATCH_SOURCE_OBJECTS /* current objects of a bucket, in key order */ };
+enum batch_source {
+    BATCH_SOURCE_OBJECTS, /* current objects of a bucket, in key order */
+    BATCH_SOURCE_EVENTS,  /* events of the log, in their order: replay.h has what is selected */
+};
 
 enum batch_outcome { BATCH_OUTCOME_DONE, BATCH_OUTCOME_SKIPPED, BATCH_OUTCOME_FAILED };
 
@@ -61,7 +64,7 @@ struct batch {
     int64_t rate;        /* objects per second; 0: as fast as it goes */
     int64_t due_us;      /* wall clock: not fed before; with a rate */
     int64_t expected;    /* what a plan counted beforehand; 0: nobody planned */
-    struct slice cursor; /* last key looked at */
+    struct slice cursor; /* last key, or number in the log, looked at */
     enum batch_source source;
     enum batch_state state;
     int64_t seen;    /* objects looked at, selected or not */
@@ -77,8 +80,8 @@ struct batch {
  * any connection. With one sentence in `why` (reset first): ERR_NOPARENT bucket; ERR_NOTFOUND: no
  * rule of this bucket goes to that function (or to any), no such preset; ERR_INVALID. */
 int batch_check(struct registry *r, struct db_conn *conn, struct batch *spec, struct buf *why);
-/* Sets spec->id. spec: bucket to since_ms, rate, expected. As batch_check(); ERR_BUSY: too many
- * unfinished. */
+/* Sets spec->id. spec: source, bucket to since_ms, rate, expected; of EVENTS bucket (n = 0: all)
+ * and prefix alone. As batch_check(), but events need no rule; ERR_BUSY: too many unfinished. */
 int batch_apply_create(struct registry *r, struct db_conn *conn, struct batch *spec,
                        struct buf *why);
 int batch_apply_pause(struct db_conn *conn, int64_t id); /* ERR_NOTFOUND, ERR_CONFLICT state */

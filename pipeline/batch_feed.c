@@ -2,7 +2,8 @@
  * One step of the feeder, in three parts so that the writer is never held up:
  *
  *   1. choose    the oldest batch that feeds and is due, unless enough waits already
- *   2. survey    pages of its bucket until some object is selected, on a read connection
+ *   2. survey    pages of its bucket until some object is selected, on a read connection; of a
+ *                replay, a page of the event log
  *   3. feed      one operation: checks that nothing has moved, adds the events, sets the cursor
  *
  * The dispatcher repeats it while few batch events wait. Dying between the parts loses nothing: the
@@ -11,8 +12,8 @@
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "pipeline/batch.h"
 #include "pipeline/native_item.h"
+#include "pipeline/replay.h"
 #include "pipeline/rule.h"
 
 #include <stdlib.h>
@@ -30,7 +31,9 @@ struct feed {
     bool later;
     int err; /* of copying */
     struct survey page;
-    int64_t seen; /* in all pages of the step */
+    struct replay_page *events; /* of a replay, instead of `page` */
+    int64_t seen;               /* in all pages of the step */
+    bool more;                  /* behind the cursor */
     struct slice cursor;
 };
 
@@ -147,6 +150,7 @@ survey(struct feed *f, struct db *db)
             return ERR_NOMEM;
         err = survey_page(f->registry, db, f->page_arena, &spec, &f->page);
         f->seen += f->page.seen;
+        f->more = f->page.more;
         if (err != ERR_NONE || f->page.last.n == 0)
             break;
         /* The page's arena goes with the next page, the cursor stays. */
@@ -157,6 +161,42 @@ survey(struct feed *f, struct db *db)
             break;
     }
     return err == ERR_NOPARENT ? ERR_NONE : err; /* the bucket is gone: nothing is left to list */
+}
+
+static int
+read_events(struct feed *f, struct db_conn *conn)
+{
+    struct replay replay;
+    uint64_t after = 0;
+    int err = replay_get(conn, f->batch.id, f->a, &replay);
+    if (err == ERR_NONE && f->batch.cursor.n > 0 &&
+        slice_to_u64(f->batch.cursor, &after) == ERR_NONE)
+        replay.filter.after = (int64_t)after;
+    if (err == ERR_NONE)
+        err = replay_page_read(f->registry, conn, f->page_arena, &replay, f->events);
+    return err;
+}
+
+static int
+survey_events(struct feed *f, struct db *db)
+{
+    struct db_conn *conn = NULL;
+    f->page_arena = arena_new(REPLAY_ARENA_BYTES);
+    f->events = calloc(1, sizeof *f->events);
+    if (f->page_arena == NULL || f->events == NULL)
+        return ERR_NOMEM;
+    int err = db_read_begin(db, &conn);
+    if (err != ERR_NONE)
+        return err;
+    err = read_events(f, conn);
+    db_read_end(db, &conn);
+    f->seen = f->events->seen;
+    f->more = f->events->next != 0;
+    if (err == ERR_NONE && f->more) {
+        f->cursor = slice_str(arena_printf(f->a, "%lld", (long long)f->events->next));
+        err = f->cursor.p == NULL ? ERR_NOMEM : ERR_NONE;
+    }
+    return err;
 }
 
 /* ---- 3. the operation ---- */
@@ -240,7 +280,7 @@ cursor_set(struct feed *f, struct db_conn *conn, int64_t planned)
     db_bind_int(s, 4, planned);
     db_bind_int(s, 5, due_after(&f->batch, clock_wall_ms() * 1000, planned));
     int err = db_run(s);
-    return err == ERR_NONE && !f->page.more ? batch_apply_listed(conn, f->batch.id) : err;
+    return err == ERR_NONE && !f->more ? batch_apply_listed(conn, f->batch.id) : err;
 }
 
 struct now {
@@ -264,12 +304,13 @@ check_unmoved(struct feed *f, struct db_conn *conn)
 {
     struct now now = {.cursor = f->batch.cursor};
     struct function_set *set = NULL;
+    const struct function_set *asked = f->events != NULL ? f->events->set : f->page.set;
     int err = batch_get(conn, f->batch.id, look, &now);
     if (err == ERR_NONE && (now.state != BATCH_FEEDING || !now.same_cursor))
         err = ERR_CONFLICT;
-    if (err == ERR_NONE && f->page.set != NULL) {
+    if (err == ERR_NONE && asked != NULL) {
         err = registry_get(f->registry, conn, &set);
-        if (err == ERR_NONE && set->version != f->page.set->version)
+        if (err == ERR_NONE && set->version != asked->version)
             err = ERR_CONFLICT;
         registry_unref(&set);
     }
@@ -284,6 +325,8 @@ feed_apply(struct db_op *op, struct db_conn *conn)
     int err = check_unmoved(f, conn);
     for (size_t i = 0; i < f->page.task_count && err == ERR_NONE; i++)
         err = add_task(f, conn, &f->page.tasks[i], &planned);
+    if (err == ERR_NONE && f->events != NULL)
+        err = replay_apply_page(f->registry, conn, f->batch.id, f->events, &planned);
     return err == ERR_NONE ? cursor_set(f, conn, planned) : err;
 }
 
@@ -300,7 +343,7 @@ step(struct feed *f, struct db *db, int *fed)
     }
     if (err != ERR_NONE || f->batch.id == 0)
         return err;
-    err = survey(f, db);
+    err = f->batch.source == BATCH_SOURCE_EVENTS ? survey_events(f, db) : survey(f, db);
     if (err == ERR_NONE)
         err = db_call(db, &f->op);
     if (err == ERR_NONE)
@@ -322,6 +365,9 @@ batch_feed(struct registry *r, struct db *db, int *fed, bool *later)
     int err = f->a == NULL ? ERR_NOMEM : step(f, db, fed);
     *later = f->later;
     survey_fini(&f->page);
+    if (f->events != NULL)
+        replay_page_fini(f->events);
+    free(f->events);
     arena_free(&f->page_arena);
     arena_free(&f->a);
     free(f);

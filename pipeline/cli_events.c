@@ -1,5 +1,5 @@
 /*
- * events: the log of what happened to objects.
+ * events: the log of what happened to objects; replaying it is a batch of the server's.
  */
 #include "base/err.h"
 #include "pipeline/cli.h"
@@ -128,6 +128,87 @@ list(struct cli *c, int argc, char **argv)
     return code;
 }
 
+/* ---- replay ---- */
+
+static enum cli_exit
+plan(struct cli *c, const struct range *range)
+{
+    static const char *const names[] = {"seen",      "planned", "superseded",
+                                        "unmatched", "waiting", "made"};
+    int64_t counts[sizeof names / sizeof names[0]] = {0};
+    int64_t next = range->first > 0 ? range->first - 1 : 0;
+    enum cli_exit code = CLI_DONE;
+    do {
+        struct buf query;
+        buf_init(&query, QUERY_MAX);
+        query_page(range, next, &query);
+        if (cli_flag_on(c, "force"))
+            remote_query_add(&query, "force", SLICE_LIT("1"));
+        json_t *page = cli_call(c, "GET", "/_/replay/plan", buf_slice(&query), NULL, &code);
+        buf_fini(&query);
+        if (page == NULL)
+            return code;
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+            counts[i] += json_get_int(page, names[i], 0);
+        next = json_get_int(page, "next", 0);
+        json_decref(page);
+    } while (next != 0);
+    json_t *line = json_pack("{sb}", "dry_run", 1);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        json_object_set_new(line, names[i], json_integer((json_int_t)counts[i]));
+    if (c->json)
+        cli_print_json(line);
+    else
+        printf("%" PRId64 " events: %" PRId64 " would be queued, %" PRId64 " superseded, %" PRId64
+               " made already, %" PRId64 " waiting already, %" PRId64 " that no rule takes\n",
+               counts[0], counts[1], counts[2], counts[5], counts[4], counts[3]);
+    json_decref(line);
+    return CLI_DONE;
+}
+
+static enum cli_exit
+replay(struct cli *c, int argc, char **argv)
+{
+    struct range range;
+    (void)argc, (void)argv;
+    enum cli_exit code = range_read(c, &range);
+    if (code != CLI_DONE)
+        return code;
+    if (!cli_flag_on(c, "since") && !cli_flag_on(c, "until") && !cli_flag_on(c, "prefix") &&
+        !cli_flag_on(c, "seq"))
+        return cli_usage(c, "needs --since, --until, --prefix or --seq");
+    if (cli_flag_on(c, "dry-run"))
+        return plan(c, &range);
+    json_t *body = json_pack(
+        "{sI sI sI sI ss# ss# sb}", "after", (json_int_t)(range.first > 0 ? range.first - 1 : 0),
+        "until", (json_int_t)range.last, "since_ms", (json_int_t)range.since_ms, "until_ms",
+        (json_int_t)range.until_ms, "bucket", range.bucket.p == NULL ? "" : range.bucket.p,
+        (int)range.bucket.n, "prefix", range.prefix.p == NULL ? "" : range.prefix.p,
+        (int)range.prefix.n, "force", cli_flag_on(c, "force"));
+    json_t *answer = cli_call(c, "POST", "/_/replay", SLICE_NONE, body, &code);
+    int64_t id = json_get_int(answer, "id", 0);
+    if (answer != NULL && !cli_flag_on(c, "no-wait"))
+        code = cli_watch_batch(c, id);
+    else if (answer != NULL && c->json)
+        cli_print_json(answer);
+    else if (answer != NULL)
+        printf("batch %" PRId64 " accepted (darkroom batch show %" PRId64 ")\n", id, id);
+    json_decref(answer);
+    json_decref(body);
+    return code;
+}
+
+static const struct cli_flag replay_flags[] = {
+    {"since", "T", "events since then: a date, a time, or 2h: so long ago", CLI_TIME, 0, 0},
+    {"until", "T", "events until then", CLI_TIME, 0, 0},
+    {"prefix", "s3://BUCKET[/PREFIX]", "events of objects below this", CLI_TEXT, 0, 0},
+    {"seq", "A-B", "events with these numbers", CLI_TEXT, 0, 0},
+    {"force", NULL, "also what is made already, by the functions of today", CLI_TEXT, 0, 0},
+    {"dry-run", NULL, "count, queue nothing", CLI_TEXT, 0, 0},
+    {"no-wait", NULL, "return when the server has accepted it", CLI_TEXT, 0, 0},
+    {0},
+};
+
 static const struct cli_flag list_flags[] = {
     {"since", "T", "only since then: a date, a time, or 2h: so long ago", CLI_TIME, 0, 0},
     {"until", "T", "only until then", CLI_TIME, 0, 0},
@@ -145,6 +226,15 @@ static const struct cli_verb verbs[] = {
                 "settings events.retention_days and events.log_rows_max say.",
      .example = "events list --since 2h --prefix s3://photos/2026/",
      .run = list},
+    {.name = "replay",
+     .arguments = "",
+     .summary = "give events to the rules of today once more, at batch priority",
+     .flags = replay_flags,
+     .details = "Only what an object is now is ever made: an event that a later one has overtaken "
+                "counts as superseded, and what is made or waits already is not made twice. It is "
+                "a batch, which outlives a restart of the server.",
+     .example = "events replay --since 2026-01-31T08:00:00Z --prefix s3://photos/",
+     .run = replay},
     {0},
 };
 

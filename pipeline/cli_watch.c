@@ -184,6 +184,23 @@ cli_batch_failures(struct cli *c, const json_t *b, int64_t most)
     return code;
 }
 
+/* Of a replay: what became of the events that it did not queue, into its JSON. */
+static void
+add_replay(struct cli *c, json_t *b)
+{
+    struct buf query;
+    int status = 0;
+    if (strcmp(cli_str(b, "source"), "events") != 0)
+        return;
+    buf_init(&query, 64);
+    buf_printf(&query, "id=%" PRId64, json_get_int(b, "id", 0));
+    json_t *replay = cli_try(c, "GET", "/_/replay", buf_slice(&query), &status);
+    if (status == 200 && replay != NULL)
+        json_object_set(b, "replay", replay);
+    json_decref(replay);
+    buf_fini(&query);
+}
+
 static void
 print_result(const struct watch *w, const json_t *b)
 {
@@ -195,6 +212,7 @@ print_result(const struct watch *w, const json_t *b)
                       json_get_int(b, "planned", 0), "done", json_get_int(b, "done", 0), "skipped",
                       json_get_int(b, "skipped", 0), "failed", json_get_int(b, "failed", 0),
                       "seconds", seconds, "state", cli_str(b, "state"));
+        json_object_update_missing(line, json_object_get(b, "replay"));
         cli_print_json(line);
         json_decref(line);
         return;
@@ -203,6 +221,12 @@ print_result(const struct watch *w, const json_t *b)
            " skipped, %" PRId64 " failed, %.1f s\n",
            w->id, cli_str(b, "state"), json_get_int(b, "planned", 0), json_get_int(b, "done", 0),
            json_get_int(b, "skipped", 0), json_get_int(b, "failed", 0), seconds);
+    const json_t *replay = json_object_get(b, "replay");
+    if (replay != NULL)
+        printf("not queued: %" PRId64 " superseded, %" PRId64 " made already, %" PRId64
+               " waiting already, %" PRId64 " that no rule takes\n",
+               json_get_int(replay, "superseded", 0), json_get_int(replay, "made", 0),
+               json_get_int(replay, "waiting", 0), json_get_int(replay, "unmatched", 0));
 }
 
 enum cli_exit
@@ -213,6 +237,7 @@ cli_watch_batch(struct cli *c, int64_t id)
     json_t *b = watch_batch(&w, &code);
     if (b == NULL)
         return code;
+    add_replay(c, b);
     shown = cli_batch_failures(c, b, FAILURES_SHOWN);
     print_result(&w, b);
     if (json_get_int(b, "failed", 0) > 0 || strcmp(cli_str(b, "state"), "done") != 0)

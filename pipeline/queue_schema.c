@@ -17,6 +17,8 @@
  *               given up.
  * attempt       `queued_ms`: when its event was (0: not known); `stderr`: the end of what the
  * worker wrote to it meanwhile. dead_letter   `class`: of its reason, enum dead_class by name.
+ * replay        of a batch with source = 1: which events of the log, and what became of those that
+ *               were not queued; replay.h.
  * event_log     what happened to objects, event_log.c; removals alone have an index.
  * usage         what was used, per day, bucket, prefix, function and preset; usage.h. usage_day
  *               counts its rows.
@@ -39,6 +41,13 @@
     " request_id TEXT NOT NULL, access_key_id TEXT NOT NULL, account_id TEXT NOT NULL, "        \
     " source_ip TEXT NOT NULL);"                                                                \
     "CREATE INDEX event_log_removed ON event_log (bucket_id, key) WHERE removed = 1;"
+
+#define STEP_4_REPLAY                                                                      \
+    "CREATE TABLE replay (batch_id INTEGER PRIMARY KEY, after_seq INTEGER NOT NULL, "      \
+    " until_seq INTEGER NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, "  \
+    " bucket TEXT NOT NULL, prefix BLOB NOT NULL, force INTEGER NOT NULL, "                \
+    " superseded INTEGER NOT NULL, unmatched INTEGER NOT NULL, waiting INTEGER NOT NULL, " \
+    " made INTEGER NOT NULL);"
 
 /* What an older dead letter died of is what its last attempt says. */
 #define STEP_4_ATTEMPTS                                                                 \
@@ -143,7 +152,7 @@ static const char *const steps[] = {
     " failing_since_ms INTEGER NOT NULL, told INTEGER NOT NULL, given_up INTEGER NOT NULL, "
     " last_error TEXT NOT NULL);",
 
-    STEP_4_EVENT_LOG STEP_4_ATTEMPTS STEP_4_USAGE STEP_4_VERDICTS STEP_4_BATCHES,
+    STEP_4_EVENT_LOG STEP_4_REPLAY STEP_4_ATTEMPTS STEP_4_USAGE STEP_4_VERDICTS STEP_4_BATCHES,
 };
 
 const char *
