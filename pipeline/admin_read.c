@@ -2,6 +2,7 @@
  * What the operator and the monitoring see. Short reads, answered on the HTTP thread.
  */
 #include "base/chk.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/stat.h"
 #include "pipeline/admin_priv.h"
@@ -93,10 +94,43 @@ admin_formats(struct admin_service *s, struct http_request *r)
 static json_t *
 running_json(const struct dispatch_running *run)
 {
-    return json_pack("{ss ss so sI ss sI}", "functions", run->functions, "bucket", run->bucket,
+    return json_pack("{ss ss so sI ss sI sI}", "functions", run->functions, "bucket", run->bucket,
                      "key", /* cut, perhaps within a character */ admin_text(slice_str(run->key)),
                      "generation", (json_int_t)run->generation, "lane", queue_lane_name(run->lane),
-                     "started_ms", (json_int_t)run->started_ms);
+                     "pid", (json_int_t)run->pid, "started_ms", (json_int_t)run->started_ms);
+}
+
+/* Counters since the start, for whoever asks twice and wants rates. */
+static json_t *
+totals_json(void)
+{
+    static const struct {
+        const char *name;
+        enum stat_id id;
+    } totals[] = {{"requests", STAT_http_requests_total},
+                  {"puts", STAT_objects_put_total},
+                  {"bytes_in", STAT_object_bytes_in_total},
+                  {"bytes_out", STAT_object_bytes_out_total},
+                  {"cache_hits", STAT_cache_hits_total},
+                  {"cache_misses", STAT_cache_misses_total},
+                  {"slowdowns", STAT_slowdown_total},
+                  {"invocations", STAT_invocations_total},
+                  {"invocations_failed", STAT_invocations_failed_total},
+                  {"worker_cpu_us", STAT_worker_cpu_us},
+                  {"connections", STAT_http_connections},
+                  {"memory_granted_bytes", STAT_memory_granted_bytes},
+                  {"memory_budget_bytes", STAT_memory_budget_bytes}};
+    json_t *all = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(totals); i++)
+        json_object_set_new(all, totals[i].name, json_integer(stat_get(totals[i].id)));
+    return all;
+}
+
+static json_t *
+age_json(enum stat_id oldest)
+{
+    int64_t then_ms = stat_get(oldest), age_ms = clock_wall_ms() - then_ms;
+    return json_integer(then_ms == 0 || age_ms < 0 ? 0 : age_ms);
 }
 
 void
@@ -124,6 +158,12 @@ admin_status(struct admin_service *s, struct http_request *r)
                              (json_int_t)c->added, "acked", (json_int_t)c->acked, "superseded",
                              (json_int_t)c->superseded, "retried", (json_int_t)c->retried, "dead",
                              (json_int_t)c->died, "dropped", (json_int_t)c->dropped);
+    json_object_set_new(body, "time_ms", json_integer(clock_wall_ms()));
+    json_object_set_new(body, "totals", totals_json());
+    json_object_set_new(body, "oldest_age_ms",
+                        json_pack("{so so so}", "live", age_json(STAT_queue_oldest_live),
+                                  "followup", age_json(STAT_queue_oldest_followup), "batch",
+                                  age_json(STAT_queue_oldest_batch)));
     free(state);
     admin_reply_json(r, 200, body);
 }

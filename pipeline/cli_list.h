@@ -3,6 +3,8 @@
  * "A new command" in cli.h.
  */
 COMMAND(status)
+COMMAND(top)
+COMMAND(cost)
 COMMAND(formats)
 COMMAND(explain)
 COMMAND(wait)

@@ -264,6 +264,7 @@ describe(const struct task *t, struct dispatch_running *out)
     size_t n = 0;
     *out = (struct dispatch_running){.generation = t->calls[0].event.generation,
                                      .lane = t->lane,
+                                     .pid = t->inv.pid,
                                      .started_ms = t->inv.started_ms};
     for (size_t i = 0; i < t->call_count && n < sizeof out->functions; i++)
         n += (size_t)snprintf(out->functions + n, sizeof out->functions - n, "%s%.*s",

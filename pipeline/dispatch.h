@@ -61,6 +61,7 @@ struct dispatch_running {
     char key[DISPATCH_TEXT_MAX]; /* cut */
     int64_t generation;
     enum queue_lane lane;
+    int64_t pid; /* of its worker */
     int64_t started_ms;
 };
 struct dispatch_state {

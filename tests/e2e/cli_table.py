@@ -40,6 +40,8 @@ TABLE = {
                 [([NO_KEY], "none.jpg: no such object"), ([NO_BUCKET], "no such bucket")]),
     "status": Row(),
     "formats": Row(),
+    "top": Row(["--once"]),
+    "cost": Row(["--by", "prefix"]),
     "explain": Row(["s3://photos/cat.jpg"],
                    [([NO_KEY], "none.jpg"), ([NO_BUCKET], "no such bucket")]),
     "ls": Row(["s3://photos"], [(["s3://no-such-bucket"], "no-such-bucket")]),

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What `darkroom cost` says was used is what the kernel says that the workers used: starts, warm-up,
 time-outs and crashes included. Its rows, its prices; the REPORT lines that agree with it."""
+import json
 import os
 import re
 import sys
@@ -177,6 +178,23 @@ def test_survives_a_restart(s):
         dr.equal(after[name], before[name], name)
     dr.true(after["cpu_ms"] > before["cpu_ms"], "ending and starting workers cost nothing")
     dr.true(after["cpu_ms"] - before["cpu_ms"] < 5000, "%.0f ms came from nowhere" % (after["cpu_ms"] - before["cpu_ms"]))
+
+
+def test_command(s):
+    for by in ("preset", "prefix", "day", "function", "bucket"):
+        answer = cost(s, by)
+        got = s.cli("cost", "--by", by)
+        dr.equal((got.returncode, got.stderr), (0, ""), "cost --by " + by)
+        table = got.stdout.splitlines()
+        dr.equal(len(table), 4 + len(answer["rows"]), "lines by " + by)
+        dr.true(table[-1].endswith("  total"), "last line %r" % table[-1])
+        dr.true(abs(float(table[-1].split()[0]) - answer["total"]["cpu_ms"] / 1000) < 1, "CPU s of the total")
+        rows = [json.loads(x) for x in s.cli("cost", "--by", by, "--json").stdout.splitlines()]
+        dr.equal(rows[:-1], cost(s, by)["rows"], "rows as JSON")
+        dr.equal(rows[-1]["total"], cost(s, by)["total"], "total as JSON")
+    dr.equal(s.cli("cost", "--since", "2099-01-01", "--json").stdout.count("\n"), 1, "lines of the future")
+    dr.equal(s.cli("cost", "--by", "colour").returncode, 2, "exit code for a wrong word")
+    dr.equal(s.cli("cost", "--since", "yesterday").returncode, 2, "exit code for a wrong day")
 
 
 def test_questions_that_are_none(s):
