@@ -238,6 +238,20 @@ bench-images: all ## Thumbnails against libjpeg-turbo, sharp, libvips and ImageM
 man: all ## man/darkroom.1 from the option tables of the CLI
 	@./darkroom man-page > man/darkroom.1
 
+LINT_SRC = $(wildcard base/*.c objectstore/*.c metadata/*.c functions/*.c pipeline/*.c)
+lint: build/flags.mk ## clang-tidy and cppcheck; .clang-tidy and tools/lint/cppcheck.supp say what is left out
+	@tools/deps.sh lint
+	@$(MAKE) --no-print-directory -k $(patsubst %.c,build/lint/%.ok,$(LINT_SRC))
+	@cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --std=c11 \
+	    --library=posix --library=tools/lint/jansson.cfg -D_GNU_SOURCE -I. \
+	    --suppressions-list=tools/lint/cppcheck.supp \
+	    -j $(shell nproc) base objectstore metadata functions pipeline
+build/lint/%.ok: %.c .clang-tidy
+	@mkdir -p $(@D)
+	@echo "  TIDY $<"
+	@clang-tidy --quiet $< -- $(CPPFLAGS) $(INC_$(firstword $(subst /, ,$<))) $(CFLAGS) 2>/dev/null
+	@touch $@
+
 format: ## clang-format all sources
 	@clang-format -i $$(git ls-files '*.c' '*.h' | grep -v _list.h)
 
@@ -260,7 +274,7 @@ help: ## This list
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
         check-structure check-e2e check-crash check-fault soak-kill9 soak-model \
-        soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-images man \
+        soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-images man lint \
         format install clean help
 .SECONDARY:
 

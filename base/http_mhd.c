@@ -603,7 +603,7 @@ out:
 static void
 learn_address(struct http_server *s)
 {
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr = {0};
     socklen_t n = sizeof addr;
     char host[NI_MAXHOST];
     char port[NI_MAXSERV];

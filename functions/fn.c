@@ -366,6 +366,7 @@ is_number(struct slice s)
 static bool
 attr_is_good(const struct fn_attr *at)
 {
+    /* Of one byte at least. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     if (at->name.p[0] == '.' || at->name.p[at->name.n - 1] == '.' ||
         slice_find(at->name, SLICE_LIT("..")) >= 0)
         return false;

@@ -158,6 +158,7 @@ preset_base_name(const struct preset *p)
 bool
 preset_is_secondary(const struct preset *p)
 {
+    /* Every preset has a name. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
     return preset_base_name(p).n < strlen(p->name);
 }
 

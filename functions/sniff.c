@@ -257,7 +257,7 @@ const char *
 sniff_name(enum sniff_format f)
 {
     static const char *const names[SNIFF_COUNT] = {
-#define X(id, name, type) [SNIFF_##id] = name,
+#define X(id, name, type) [SNIFF_##id] = (name),
         SNIFF_LIST(X)
 #undef X
     };
@@ -268,7 +268,7 @@ const char *
 sniff_content_type(enum sniff_format f)
 {
     static const char *const types[SNIFF_COUNT] = {
-#define X(id, name, type) [SNIFF_##id] = type,
+#define X(id, name, type) [SNIFF_##id] = (type),
         SNIFF_LIST(X)
 #undef X
     };

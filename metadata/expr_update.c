@@ -404,6 +404,7 @@ apply_change(struct arena *a, const struct update_action *action, struct attr_va
     struct attr_value result = *v;
     int err = ERR_NONE;
     if (action->verb != UPDATE_SET && child != NULL) {
+        /* The value was evaluated before. NOLINTNEXTLINE(clang-analyzer-core.*) */
         if (child->type != v->type)
             return refuse(why, wrong_operand);
         if (v->type == ATTR_N)

@@ -272,6 +272,7 @@ attr_set(struct arena *a, struct attr_value *map, struct slice name, const struc
         if (attr_map_room(a, &larger, map->count + 1) != ERR_NONE)
             return ERR_NOMEM;
         for (size_t i = 0; i < map->count; i++) {
+            /* Room for count + 1. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
             larger.names[i] = map->names[i];
             larger.elements[i] = map->elements[i];
         }

@@ -325,6 +325,7 @@ complete_again(struct assembly *a, struct db_conn *conn, int64_t bucket_id, stru
         return ERR_NOTFOUND;
     }
     assembly_etag(a, etag);
+    /* Set from the row. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
     return strcmp(etag, result->etag) == 0 ? ERR_NONE : ERR_NOTFOUND;
 }
 

@@ -124,7 +124,9 @@ s3_run_put_object_tagging(struct s3_request *q)
     tags_encode(&t, &b);
     q->tags = &t; /* conditions may ask for them */
     if (s3_keep(q, &b, &kept))
-        change_tags(q, kept);
+        change_tags(q, kept); /* which takes them back */
+    else
+        q->tags = NULL;
 }
 
 void

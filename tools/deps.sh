@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the Debian packages that are missing: deps.sh build | test | bench | peer PACKAGE...
+# Installs the Debian packages that are missing: deps.sh build | test | bench | lint | peer PACKAGE...
 # Does nothing (and needs no network and no root) when all are there.
 # deps.sh promtool DIR puts that one program of Debian's package prometheus into DIR: the package
 # itself would start a server of its own.
@@ -10,6 +10,7 @@ build="gcc make pkg-config libc6-dev libvips-dev libmicrohttpd-dev libgnutls28-d
        libexpat1-dev curl ca-certificates bsdextrautils"
 test="libcmocka-dev clang libclang-rt-14-dev awscli python3-boto3 xfsprogs e2fsprogs strace s3cmd
       rclone git python3-pil libs3-2"
+lint="clang-tidy cppcheck"
 bench="nginx-light wrk libturbojpeg0-dev python3-boto3 python3-pil"
 
 # $1 folder
@@ -33,9 +34,10 @@ promtool)
 build) want=$build ;;
 test) want="$build $test" ;;
 bench) want="$build $bench" ;;
+lint) want="$build $lint" ;;
 peer) want="${*:2}" ;;
 *)
-    echo "usage: tools/deps.sh build | test | bench | peer PACKAGE... | promtool DIR" >&2
+    echo "usage: tools/deps.sh build | test | bench | lint | peer PACKAGE... | promtool DIR" >&2
     exit 2
     ;;
 esac
