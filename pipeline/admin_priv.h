@@ -110,6 +110,8 @@ void admin_replay_get(struct admin_service *s, struct http_request *r);
 void admin_buckets_get(struct admin_service *s, struct http_request *r);
 /* admin_scrub.c: an object, or null */
 json_t *admin_scrub_json(struct db *db);
+/* admin_invoke.c */
+void admin_invoke(struct admin_service *s, struct http_request *r);
 /* admin_sign.c */
 void admin_sign_url(struct admin_service *s, struct http_request *r);
 /* admin_webhooks.c */

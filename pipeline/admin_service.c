@@ -37,6 +37,7 @@ static const struct admin_route routes[] = {
     {HTTP_PUT, "/_/functions", ADMIN_ROOT, admin_functions_put},
     {HTTP_GET, "/_/buckets", ADMIN_ROOT, admin_buckets_get},
     {HTTP_POST, "/_/buckets", ADMIN_ROOT, admin_buckets_post},
+    {HTTP_POST, "/_/invoke", ADMIN_ROOT, admin_invoke},
     {HTTP_POST, "/_/sign-url", ADMIN_ROOT, admin_sign_url},
     {HTTP_GET, "/_/webhooks", ADMIN_ROOT, admin_webhooks_get},
     {HTTP_POST, "/_/webhooks", ADMIN_ROOT, admin_webhooks_post},

@@ -19,6 +19,8 @@
  *   PUT    /_/functions?name=F {memory_mb,timeout_s,environment,...}
  *   GET    /_/buckets[?name=B | after=B]      one bucket with its rules, or a page of them
  *   POST   /_/buckets {bucket,public}         bucket, derived bucket, table and rules in one step
+ *   POST   /_/invoke {function,bucket,key,commit}   runs it on that object now and tells what came
+ *                                             of it, nothing is stored; commit: queues its event
  *   POST   /_/sign-url {bucket,key,params{w,h,...},expires_s}   {"url": "/_/img/..."}
  *   GET    /_/webhooks                        all of them; secrets only as they begin
  *   POST   /_/webhooks {bucket,prefix,url,secret}   {"id": N, "secret": it}; one is made if none is

@@ -165,6 +165,134 @@ set(struct cli *c, int argc, char **argv)
     return code;
 }
 
+/* ---- list ---- */
+
+static void
+print_row(const json_t *f)
+{
+    printf("%-16s %5" PRId64 " MB %5" PRId64 " s %8" PRId64 " %9" PRId64 " s  ", cli_str(f, "name"),
+           json_get_int(f, "memory_mb", 0), json_get_int(f, "timeout_s", 0),
+           json_get_int(f, "maximum_retry_attempts", 0), json_get_int(f, "maximum_event_age_s", 0));
+    if (json_get_int(f, "reserved_concurrency", -1) < 0)
+        puts("-");
+    else
+        printf("%" PRId64 "\n", json_get_int(f, "reserved_concurrency", -1));
+}
+
+static enum cli_exit
+list(struct cli *c, int argc, char **argv)
+{
+    enum cli_exit code = CLI_DONE;
+    size_t i;
+    json_t *f;
+    (void)argc, (void)argv;
+    json_t *answer = cli_call(c, "GET", "/_/functions", SLICE_NONE, NULL, &code);
+    if (answer == NULL)
+        return code;
+    if (!c->json)
+        printf("%-16s %8s %7s %8s %11s  %s\n", "name", "memory", "timeout", "retries",
+               "maximum age", "concurrency");
+    json_array_foreach(json_object_get(answer, "functions"), i, f)
+    {
+        if (c->json)
+            cli_print_json(f);
+        else
+            print_row(f);
+    }
+    json_decref(answer);
+    return code;
+}
+
+/* ---- invoke ---- */
+
+static void
+print_outputs(const json_t *outputs)
+{
+    size_t i;
+    json_t *o;
+    json_array_foreach((json_t *)outputs, i, o)
+    {
+        printf("  output      %-12s %s", cli_str(o, "name"), cli_str(o, "status"));
+        if (json_get_int(o, "width", 0) > 0)
+            printf("  %s  %" PRId64 " x %" PRId64 "  %" PRId64 " bytes", cli_str(o, "content_type"),
+                   json_get_int(o, "width", 0), json_get_int(o, "height", 0),
+                   json_get_int(o, "bytes", 0));
+        fputs("  ", stdout);
+        cli_print_text(json_get_str(o, "reason"));
+        putchar('\n');
+    }
+}
+
+static void
+print_attributes(const json_t *attributes)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)attributes, name, value)
+    {
+        fputs("  attribute   ", stdout);
+        cli_print_text(slice_str(name));
+        fputs("  ", stdout);
+        cli_print_text(json_is_string(value)
+                           ? slice_of(json_string_value(value), json_string_length(value))
+                           : slice_str(json_is_true(value) ? "true" : "false"));
+        putchar('\n');
+    }
+}
+
+static void
+print_trial(const json_t *t, const char *target)
+{
+    printf("%s of %s: %s", cli_str(t, "function"), target, cli_str(t, "outcome"));
+    if (cli_str(t, "reason")[0] != '\0')
+        fputs(": ", stdout);
+    cli_print_text(json_get_str(t, "reason"));
+    printf("\n  run         %.1f ms, CPU %.1f ms, %.0f MB, worker %" PRId64 "; nothing is stored\n",
+           (double)json_get_int(t, "run_us", 0) / 1e3, (double)json_get_int(t, "cpu_us", 0) / 1e3,
+           (double)json_get_int(t, "rss_bytes", 0) / 1e6, json_get_int(t, "pid", 0));
+    print_outputs(json_object_get(t, "outputs"));
+    print_attributes(json_object_get(t, "attributes"));
+    if (cli_str(t, "stderr")[0] == '\0')
+        return;
+    fputs("  stderr      ", stdout);
+    cli_print_text(json_get_str(t, "stderr"));
+    putchar('\n');
+}
+
+static enum cli_exit
+invoke(struct cli *c, int argc, char **argv)
+{
+    enum cli_exit code = CLI_DONE;
+    struct slice bucket, key;
+    bool commit = cli_flag_on(c, "commit");
+    (void)argc;
+    cli_s3(argv[1], &bucket, &key);
+    json_t *body = json_pack("{ss ss# ss# sb}", "function", argv[0], "bucket", bucket.p,
+                             (int)bucket.n, "key", key.p, (int)key.n, "commit", commit);
+    if (body == NULL)
+        return cli_usage(c, "the function's name is not UTF-8");
+    json_t *t = cli_call(c, "POST", "/_/invoke", SLICE_NONE, body, &code);
+    const char *outcome = cli_str(t, "outcome");
+    if (t != NULL && !commit && strcmp(outcome, "ok") != 0 && strcmp(outcome, "skipped") != 0)
+        code = CLI_SOME_FAILED;
+    if (t != NULL && c->json)
+        cli_print_json(t);
+    else if (t != NULL && commit)
+        printf("event %" PRId64 " is queued; see darkroom wait %s\n",
+               json_get_int(t, "event_id", 0), argv[1]);
+    else if (t != NULL)
+        print_trial(t, argv[1]);
+    json_decref(t);
+    json_decref(body);
+    return code;
+}
+
+static const struct cli_flag invoke_flags[] = {
+    {"commit", NULL, "queue the object's event instead, as an upload would: results are stored",
+     CLI_TEXT, 0, 0},
+    {0},
+};
+
 static const struct cli_flag set_flags[] = {
     {"memory", "MB", "128 to 10240", CLI_INT, 0, 0},
     {"timeout", "TIME", "of one attempt: seconds, or 1m; 1 to 900 s", CLI_DURATION, 0, 0},
@@ -179,6 +307,7 @@ static const struct cli_flag set_flags[] = {
 };
 
 static const struct cli_verb verbs[] = {
+    {.name = "list", .arguments = "", .summary = "all functions and their limits", .run = list},
     {.name = "get",
      .arguments = "[NAME]",
      .summary = "configuration and environment of one or all",
@@ -193,6 +322,14 @@ static const struct cli_verb verbs[] = {
          "damaged.",
      .example = "functions set thumbnail --memory 2048 --presets presets.json",
      .run = set},
+    {.name = "invoke",
+     .arguments = "NAME s3://BUCKET/KEY",
+     .summary = "run a function on one object now and show what comes of it",
+     .flags = invoke_flags,
+     .details = "A trial: same worker, sandbox and limits as for an event, but nothing is stored "
+                "and nothing is told. Exit code 1 when it fails.",
+     .example = "functions invoke thumbnail s3://photos/cat.jpg",
+     .run = invoke},
     {0},
 };
 

@@ -29,7 +29,8 @@ enum demand_end {
     DEMAND_STALE,   /* the source has changed or is gone: look again */
     DEMAND_SKIPPED, /* reason: no picture, ... */
     DEMAND_FAILED,  /* reason: the source is bad; trying again would not help */
-    DEMAND_ERROR    /* reason: this attempt went wrong (time-out, crash, storage, shutdown) */
+    DEMAND_ERROR,   /* reason: this attempt went wrong (time-out, crash, storage, shutdown) */
+    DEMAND_TRIED    /* a trial has ended; nothing is stored */
 };
 
 struct demand_spec {

@@ -37,12 +37,18 @@ void dispatch_free(struct dispatch **d);
 
 /* A picture on the fly, to be made as a task without an event: the function `thumbnail` with one
  * preset of its own. Nothing joins here and nothing bounds how many wait: the desk (demand.c) does.
+ *
+ * Or a trial: a function as it is configured, on one object, whose result is shown and not stored.
  */
 struct dispatch_demand {
     /* the caller's, until done(): */
     struct demand_spec spec;
     void (*begun)(struct dispatch_demand *dd); /* a worker has it; on the dispatcher's thread */
     void (*done)(struct dispatch_demand *dd);  /* once, likewise; whatever begun() said */
+    struct slice trial; /* n > 0: a trial of this function, of `spec` the preset does not count */
+    /* Of a trial: what came of it, before done(), unless it ended with DEMAND_STALE or _ERROR
+     * before a worker said anything. */
+    void (*tried)(struct dispatch_demand *dd, const struct invocation *inv);
     /* the dispatcher's: */
     enum demand_end end;
     char reason[DEMAND_REASON_MAX];

@@ -1,5 +1,6 @@
 /*
- * Demands as tasks without an event. They share workers, limits and steps with the events' tasks
+ * Demands as tasks without an event: pictures on the fly, and trials, which end when the worker has
+ * answered. They share workers, limits and steps with the events' tasks
  * and differ in this:
  *
  *   - nobody keeps them: what fails ends the demand, with a reason, and is not tried again
@@ -138,16 +139,37 @@ refuse_all(struct dispatch *d, struct slice reason)
         finish(take_first(d), DEMAND_ERROR, reason);
 }
 
+/* The function that a demand is for; NULL: it cannot be had, and why. A trial does not wait for its
+ * function's turn: pictures that somebody waits for stand behind it. */
+static const struct function *
+function_of(const struct dispatch *d, const struct dispatch_demand *dd,
+            const struct function_set *set, const char **why)
+{
+    bool is_trial = dd->trial.n > 0;
+    const struct function *f = registry_find(set, is_trial ? dd->trial : NATIVE_THUMBNAIL_NAME);
+    *why = NULL;
+    if (f == NULL || (!is_trial && f->native.kind != NATIVE_THUMBNAIL))
+        *why = "there is no such function";
+    else if (f->reserved_concurrency == 0)
+        *why = "the function is paused: its reserved concurrency is 0";
+    else if (is_trial && dispatch_at_limit(d, f))
+        *why = "the function is busy: its reserved concurrency is in use";
+    return *why == NULL ? f : NULL;
+}
+
 void
 demand_lease(struct dispatch *d, struct function_set *set)
 {
-    const struct function *f = registry_find(set, NATIVE_THUMBNAIL_NAME);
-    if (f == NULL || f->native.kind != NATIVE_THUMBNAIL)
-        refuse_all(d, SLICE_LIT("there is no function thumbnail"));
-    else if (f->reserved_concurrency == 0)
-        refuse_all(d, SLICE_LIT("the function thumbnail is paused"));
-    while (demand_room(d) && !dispatch_at_limit(d, f))
-        lease_one(d, set, f);
+    while (d->demands != NULL) {
+        const char *why;
+        const struct function *f = function_of(d, d->demands, set, &why);
+        if (f == NULL)
+            finish(take_first(d), DEMAND_ERROR, slice_str(why));
+        else if (demand_room(d) && !dispatch_at_limit(d, f))
+            lease_one(d, set, f);
+        else
+            return;
+    }
 }
 
 /* Those that are LOADED and were asked for before that moment. */
@@ -206,7 +228,7 @@ demand_at_hand(struct task *t)
     struct db_conn *conn = NULL;
     struct provenance *rows = NULL;
     bool there = false;
-    if (db_read_begin(t->d->options.db, &conn) != ERR_NONE)
+    if (t->demand->trial.n > 0 || db_read_begin(t->d->options.db, &conn) != ERR_NONE)
         return false;
     int err = provenance_list(conn, t->arena, spec->bucket_id, spec->key, &rows);
     db_read_end(t->d->options.db, &conn);
@@ -245,6 +267,10 @@ void
 demand_config(const struct task *t, struct buf *out)
 {
     struct preset_list list = {.presets = {t->demand->spec.preset}, .count = 1};
+    if (t->demand->trial.n > 0) {
+        native_call_config(&t->functions[0]->native, false, out);
+        return;
+    }
     list.fail_damaged = t->functions[0]->native.presets.fail_damaged;
     preset_config_write(&list, preset_is_followup(&list.presets[0]), out);
 }
@@ -321,9 +347,15 @@ demand_answered(struct invocation *inv)
     const struct fn_output *output = NULL;
     t->d->dirty = true; /* a place to load ahead, perhaps a concurrency slot */
     report_ended(t);
-    if (inv->outcome == INVOKE_CANCELED) {
+    if (inv->outcome == INVOKE_CANCELED || t->demand->trial.n > 0)
         t->d->idle_cpu_us += inv->cpu_us; /* it has no commit that could take it */
+    if (inv->outcome == INVOKE_CANCELED) {
         end_task(t, DEMAND_ERROR, STOPPING);
+        return;
+    }
+    if (t->demand->trial.n > 0) {
+        t->demand->tried(t->demand, inv);
+        end_task(t, DEMAND_TRIED, SLICE_NONE);
         return;
     }
     *r = (struct demand_result){.registry = t->d->registry, .spec = &t->demand->spec};

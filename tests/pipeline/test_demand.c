@@ -595,7 +595,7 @@ paused_is_an_error(void **state)
     struct demand_spec spec = plain_photo(r, "a", 100);
     assert_int_equal(concurrency(r, 0), ERR_NONE);
     assert_int_equal(made(r, &spec, reason), DEMAND_ERROR);
-    assert_string_equal(reason, "the function thumbnail is paused");
+    assert_string_equal(reason, "the function is paused: its reserved concurrency is 0");
 }
 
 /* Some have their source loaded, some are behind them. */
