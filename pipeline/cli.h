@@ -165,6 +165,8 @@ enum cli_exit cli_s3_bucket(struct cli *c, const char *method, const char *bucke
 
 /* GET /_/buckets?name=: the record with its rules; as cli_call(). */
 json_t *cli_bucket(struct cli *c, struct slice name, enum cli_exit *code);
+/* That of every bucket, by name, page by page; an exit code of fn() other than CLI_DONE ends it. */
+enum cli_exit cli_each_bucket(struct cli *c, int (*fn)(void *arg, const json_t *bucket), void *arg);
 
 /* ---- cli_rules.c ---- */
 
@@ -176,6 +178,13 @@ void cli_print_rule(const json_t *rule);
 /* The environment of a function as it is now: who changes one variable gives all back. As
  * cli_call(). */
 json_t *cli_environment(struct cli *c, const char *function, enum cli_exit *code);
+
+/* ---- cli_reprocess.c ---- */
+
+/* How many objects of a bucket are stale or miss something of that function, as reprocess plans it;
+ * as cli_call(). */
+int64_t cli_stale_objects(struct cli *c, struct slice bucket, const char *function,
+                          enum cli_exit *code);
 
 /* ---- cli_presets.c ---- */
 

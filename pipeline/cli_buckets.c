@@ -32,39 +32,59 @@ print_row(const json_t *b)
     putchar('\n');
 }
 
-static enum cli_exit
-list(struct cli *c, int argc, char **argv)
+enum cli_exit
+cli_each_bucket(struct cli *c, int (*fn)(void *arg, const json_t *bucket), void *arg)
 {
     enum cli_exit code = CLI_DONE;
     char after[64] = "";
     size_t i, got;
     json_t *b;
-    (void)argc, (void)argv;
     do {
         struct buf query;
         buf_init(&query, 256);
         remote_query_add(&query, "after", slice_str(after));
         json_t *page = cli_call(c, "GET", "/_/buckets", buf_slice(&query), NULL, &code);
         buf_fini(&query);
-        if (page == NULL)
-            return code;
-        json_t *rows = json_object_get(page, "buckets");
-        got = json_array_size(rows);
-        if (!c->json && after[0] == '\0' && got > 0)
-            printf("%-24s %-24s  %-8s %s\n", "bucket", "made", "access", "functions");
-        json_array_foreach(rows, i, b)
+        got = json_array_size(json_object_get(page, "buckets"));
+        json_array_foreach(json_object_get(page, "buckets"), i, b)
         {
-            if (c->json)
-                cli_print_json(b);
-            else
-                print_row(b);
+            if (code == CLI_DONE)
+                code = (enum cli_exit)fn(arg, b);
             snprintf(after, sizeof after, "%s", cli_str(b, "bucket"));
         }
         json_decref(page);
-    } while (got > 0);
-    if (!c->json && after[0] == '\0')
-        puts("no buckets");
+    } while (got > 0 && code == CLI_DONE);
+    return code;
+}
+
+struct listing {
+    const struct cli *c;
+    int rows;
+};
+
+static int
+list_row(void *arg, const json_t *b)
+{
+    struct listing *l = arg;
+    if (l->c->json) {
+        cli_print_json(b);
+        return CLI_DONE;
+    }
+    if (l->rows++ == 0)
+        printf("%-24s %-24s  %-8s %s\n", "bucket", "made", "access", "functions");
+    print_row(b);
     return CLI_DONE;
+}
+
+static enum cli_exit
+list(struct cli *c, int argc, char **argv)
+{
+    struct listing l = {.c = c};
+    (void)argc, (void)argv;
+    enum cli_exit code = cli_each_bucket(c, list_row, &l);
+    if (code == CLI_DONE && !c->json && l.rows == 0)
+        puts("no buckets");
+    return code;
 }
 
 /* ---- show ---- */

@@ -313,6 +313,39 @@ put_presets(struct cli *c, json_t *environment, struct slice text)
     return code;
 }
 
+static bool
+has_rule_for(const json_t *bucket, const char *function)
+{
+    size_t i;
+    json_t *rule;
+    json_array_foreach(json_object_get(bucket, "rules"), i, rule)
+    {
+        if (strcmp(cli_str(rule, "function"), function) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int
+print_stale(void *arg, const json_t *bucket)
+{
+    struct cli *c = arg;
+    const char *name = cli_str(bucket, "bucket"), *function = function_name(c);
+    enum cli_exit code = CLI_DONE;
+    if (!has_rule_for(bucket, function))
+        return CLI_DONE;
+    int64_t count = cli_stale_objects(c, slice_str(name), function, &code);
+    if (code != CLI_DONE)
+        return (int)code;
+    if (c->json)
+        printf("{\"bucket\":\"%s\",\"stale\":%" PRId64 "}\n", name, count);
+    else if (count > 0)
+        printf("%" PRId64 " objects of %s are to be made again: darkroom reprocess s3://%s "
+               "--function %s\n",
+               count, name, name, function);
+    return CLI_DONE;
+}
+
 static enum cli_exit
 set(struct cli *c, int argc, char **argv)
 {
@@ -327,6 +360,8 @@ set(struct cli *c, int argc, char **argv)
         code = put_presets(c, environment, buf_slice(&text));
     if (code == CLI_DONE && print_diff(c, from, to) == 0 && !c->json)
         puts("no change");
+    if (code == CLI_DONE && !cli_flag_on(c, "no-count"))
+        code = cli_each_bucket(c, print_stale, c);
     json_decref(from);
     json_decref(to);
     json_decref(environment);
@@ -340,6 +375,11 @@ set(struct cli *c, int argc, char **argv)
     }
 
 static const struct cli_flag flags[] = {FUNCTION_FLAG, {0}};
+static const struct cli_flag set_flags[] = {
+    FUNCTION_FLAG,
+    {"no-count", NULL, "do not count what is to be made again", CLI_TEXT, 0, 0},
+    {0},
+};
 
 static const struct cli_verb verbs[] = {
     {.name = "list",
@@ -357,8 +397,8 @@ static const struct cli_verb verbs[] = {
      .run = diff},
     {.name = "set",
      .arguments = "FILE",
-     .summary = "replace the whole list by that in a file",
-     .flags = flags,
+     .summary = "replace the whole list by that in a file, and count what becomes stale",
+     .flags = set_flags,
      .details =
          "FILE is a JSON array of objects: name, width, height; fit (cover, contain, inside), "
          "format (webp, jpeg, png, avif), quality, focus (centre, attention, entropy); enlarge, "

@@ -104,6 +104,19 @@ plan_ask(struct cli *c, const struct spec *s, struct plan *p)
     return code;
 }
 
+int64_t
+cli_stale_objects(struct cli *c, struct slice bucket, const char *function, enum cli_exit *code)
+{
+    struct spec s = {.bucket = bucket,
+                     .prefix = SLICE_LIT(""),
+                     .function = function,
+                     .preset = "",
+                     .select = "stale,missing"};
+    struct plan p;
+    *code = plan_ask(c, &s, &p);
+    return p.planned;
+}
+
 /* Seconds that the workers need, or the rate allows; negative: nobody can tell. */
 static int64_t
 estimate(const struct spec *s, const struct plan *p)

@@ -33,6 +33,11 @@ class Row:
         self.local = local  # asks no server
 
 
+def newest(s, command):
+    """The ID that comes first in a list."""
+    return [str(json.loads(s.cli(command, "list", "--json").stdout.splitlines()[0])["id"])]
+
+
 NO_KEY, NO_BUCKET = "s3://photos/none.jpg", "s3://no-such-bucket/k.jpg"
 TABLE = {
     "put": Row([PICTURE, "s3://photos/cat.jpg"], [([PICTURE, NO_BUCKET], "no-such-bucket")]),
@@ -50,8 +55,16 @@ TABLE = {
     "sign-url": Row(["s3://photos/cat.jpg", "--preset", "small"],
                     [([NO_BUCKET, "--preset", "small"], "no-such-bucket"),
                      (["s3://photos/cat.jpg", "--preset", "nope"], "there are: small")]),
-    "reprocess": Row(["s3://photos/"], [(["s3://no-such-bucket"], "no-such-bucket"),
+    "reprocess": Row(["s3://photos/", "--all"], [(["s3://no-such-bucket"], "no-such-bucket"),
                                         (["--attach", "999999"], "no such batch")]),
+    "batch list": Row(),
+    "batch show": Row(["1"], [(["999999"], "no such batch")], found=lambda s: newest(s, "batch")),
+    # one that has ended cannot be stopped any more
+    "batch pause": Row(["1"], [(["999999"], "no such batch")], found=lambda s: newest(s, "batch"), code=1),
+    "batch resume": Row(["1"], [(["999999"], "no such batch")], found=lambda s: newest(s, "batch"), code=1),
+    "batch cancel": Row(["1"], [(["999999"], "no such batch")], found=lambda s: newest(s, "batch"), code=1),
+    "events list": Row(["--since", "1h"]),
+    "events replay": Row(["--since", "1h", "--dry-run"]),
     "dlq list": Row(),
     "dlq show": Row(["1"], [(["999999"], "no such dead letter")], code=1),
     "dlq redrive": Row(["--all"], [(["999999"], "no such dead letter")]),
@@ -84,8 +97,8 @@ TABLE = {
     "webhooks list": Row(),
     "webhooks add": Row(["s3://photos", "http://127.0.0.1:9/hook"],
                         [(["s3://no-such-bucket", "http://127.0.0.1:9/hook"], "no-such-bucket")]),
-    "webhooks remove": Row(["1"], [(["999999"], "no such webhook")], found=lambda s: [
-        str(json.loads(s.cli("webhooks", "list", "--json").stdout)["id"])]),
+    "webhooks remove": Row(["1"], [(["999999"], "no such webhook")],
+                           found=lambda s: newest(s, "webhooks")),
     "completion bash": Row(local=True, text=True),
     "completion zsh": Row(local=True, text=True),
     "help": Row(local=True, text=True),
