@@ -19,10 +19,10 @@ print_words(const json_t *list)
 static void
 print_row(const json_t *b)
 {
-    printf("%-8" PRId64 " %-9s %10" PRId64 " %10" PRId64 " %8" PRId64 " %8" PRId64 "  s3://%s/",
+    printf("%-8" PRId64 " %-9s %10" PRId64 " %10" PRId64 " %8" PRId64 " %8" PRId64 "  %ss3://%s/",
            json_get_int(b, "id", 0), cli_str(b, "state"), json_get_int(b, "planned", 0),
            json_get_int(b, "done", 0), json_get_int(b, "skipped", 0), json_get_int(b, "failed", 0),
-           cli_str(b, "bucket"));
+           strcmp(cli_str(b, "source"), "events") == 0 ? "events of " : "", cli_str(b, "bucket"));
     cli_print_text(json_get_str(b, "prefix"));
     putchar('\n');
 }

@@ -99,11 +99,20 @@ type_of(const struct store_change *c)
     return event_type_of(c->kind);
 }
 
+/* Looks at the oldest row first: mostly nothing is to do, and a PUT waits for it. */
 static int
 trim(const struct event_log *log, struct db_conn *conn, int64_t now_ms)
 {
-    struct db_stmt *s =
-        db_prepare(conn, "DELETE FROM event_log WHERE seq IN (SELECT seq FROM "
+    struct db_stmt *s = db_prepare(conn, "SELECT n, time_ms FROM event_log ORDER BY seq LIMIT 1");
+    int rc = db_step(s);
+    if (rc != DB_ROW)
+        return rc;
+    bool due = db_column_int(s, 0) <= log->n - log->rows_max ||
+               db_column_int(s, 1) < now_ms - log->age_ms_max;
+    db_reset(s);
+    if (!due)
+        return ERR_NONE;
+    s = db_prepare(conn, "DELETE FROM event_log WHERE seq IN (SELECT seq FROM "
                          "(SELECT seq, n, time_ms FROM event_log ORDER BY seq LIMIT ?1) AS oldest "
                          "WHERE time_ms < ?2 OR n <= ?3)");
     db_bind_int(s, 1, EVENT_LOG_TRIM_ROWS);

@@ -744,6 +744,7 @@ def references_check(db, problems):
         if refs != counted[blob]:
             problems.add("blob %d: %d references, counted as %d", blob, counted[blob], refs)
     versions_check(db, problems)
+    log_check(db, problems)
     top = db.execute("SELECT max(g) FROM (SELECT max(generation) AS g FROM object UNION ALL"
                      " SELECT max(-rank) FROM object_version)").fetchone()[0] or 0
     if db.execute("SELECT value FROM darkroom_counter").fetchone()[0] < top:
@@ -772,6 +773,21 @@ def versions_check(db, problems):
              " SELECT -rank FROM object_version WHERE part_count > 0) HAVING n > 0")):
         for key, n in db.execute(query):
             problems.add("%s: %d %s", key, n, why)
+
+
+def log_check(db, problems):
+    """The event log and the objects agree (pipeline/event_log.h): what is current, unless a function
+    wrote it, has the row that made it, and the newest row of a key says what is there now."""
+    for why, query in (
+            ("current without its row in the event log", "SELECT o.key FROM object o LEFT JOIN"
+             " event_log e ON e.seq = o.generation AND e.bucket_id = o.bucket_id AND e.key = o.key"
+             " AND e.removed = 0 WHERE o.flags & 2 = 0 AND e.seq IS NULL"),
+            ("not what the event log tells last", "SELECT e.key FROM (SELECT bucket_id, key, removed,"
+             " max(seq) AS seq FROM event_log GROUP BY bucket_id, key) e LEFT JOIN"
+             " object o ON o.bucket_id = e.bucket_id AND o.key = e.key"
+             " WHERE o.flags & 2 IS NOT 2 AND (e.removed <> (o.key IS NULL) OR o.generation <> e.seq)")):
+        for (key,) in db.execute(query):
+            problems.add("%s: %s", key, why)
 
 
 def files_check(db, data, problems, clean):

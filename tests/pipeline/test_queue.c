@@ -347,6 +347,49 @@ refuses_above_the_maximum(void **state)
     queue_close(&q);
 }
 
+/* ---- what version 3 has left ---- */
+
+static int
+fill_3(struct db_op *op, struct db_conn *conn)
+{
+    (void)op;
+    /* Letter 1: timed out twice. 2: its last attempt was another event's. 3: no attempt is known.
+     */
+    static const char *const texts[] = {
+        "INSERT INTO dead_letter VALUES (1, 0, 'f', 7, 'b', x'61', 1, 0, 0, 0, 0, 2, 0, 1, '', "
+        "'r', 9)",
+        "INSERT INTO dead_letter VALUES (2, 0, 'f', 7, 'b', x'61', 1, 0, 0, 0, 0, 2, 0, 1, '', "
+        "'r', 9)",
+        "INSERT INTO dead_letter VALUES (3, 0, 'f', 7, 'b', x'62', 1, 0, 0, 0, 0, 2, 0, 1, '', "
+        "'r', 9)",
+        "INSERT INTO attempt VALUES (1, 1, 7, x'61', 1, 'f', 1, 1, 1, 1, 1, 1, 'crashed', '')",
+        "INSERT INTO attempt VALUES (2, 1, 7, x'61', 1, 'f', 1, 1, 1, 1, 1, 1, 'timeout', '')",
+        "INSERT INTO attempt VALUES (3, 2, 7, x'61', 1, 'f', 1, 1, 1, 1, 1, 1, 'error', '')",
+        "INSERT INTO attempt VALUES (4, 9, 7, x'61', 1, 'f', 1, 1, 1, 1, 1, 1, 'memory', '')",
+        "UPDATE queue_count SET dead = 3, added = 3, died = 3",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        CHK(db_run(db_prepare(conn, texts[i])) == ERR_NONE);
+    return ERR_NONE;
+}
+
+static void
+letters_of_version_3_get_their_class(void **state)
+{
+    struct rig *r = *state;
+    struct db_op op = {.apply = fill_3};
+    rig_shut(r);
+    CHK(unlink(r->db_path) == 0);
+    struct db_options old = {.path = r->db_path, .schema = *pipeline_schema()};
+    old.schema.count = 3;
+    CHK(db_open(&r->db, &old) == ERR_NONE);
+    db_set_reserve(r->db, 0);
+    CHK(db_call(r->db, &op) == ERR_NONE);
+    db_close(&r->db);
+    rig_reopen(r, "none");
+    assert_string_equal(dead_of(r, (struct dead_filter){.until = 0}, 10), "timeout error error ");
+}
+
 int
 main(void)
 {
@@ -357,7 +400,7 @@ main(void)
         T(too_old_is_dead),
         T(dead_letters_come_back),
         T(dead_letters_by_filter),
-        T(dead_letters_by_filter),
+        T(letters_of_version_3_get_their_class),
         T(only_older_ones_are_superseded),
         T(counts_follow_the_transaction),
         T(refuses_above_the_maximum),
