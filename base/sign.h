@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
-#define SIGN_HEADERS_MAX 32
+#define SIGN_HEADERS_MAX 160 /* an object's metadata is headers */
 
 struct sign_header {
     const char *name; /* lower case */

@@ -1,7 +1,7 @@
-#include "objectstore/remote.h"
 #include "base/chk.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "objectstore/remote_priv.h"
 
 #include <stdlib.h>
 
@@ -57,22 +57,93 @@ refuse(struct remote *r, struct slice name, struct buf *why)
     return ERR_UNSUPPORTED;
 }
 
+enum remote_driver
+remote_driver_of(const struct remote *r)
+{
+    CHK_MAGIC(r, REMOTE_MAGIC);
+    return r->driver;
+}
+
 int
-remote_list(struct remote *r, struct slice bucket, struct slice prefix, struct slice delimiter,
-            remote_entry_fn fn, void *arg, struct buf *why)
+remote_retry_after_s(const struct remote *r)
+{
+    CHK_MAGIC(r, REMOTE_MAGIC);
+    return r->retry_after_s;
+}
+
+int
+remote_page(struct remote *r, struct slice bucket, struct slice prefix, struct slice delimiter,
+            struct buf *token, remote_entry_fn fn, void *arg, struct buf *why)
 {
     CHK_MAGIC(r, REMOTE_MAGIC);
     int err = refuse(r, prefix, why);
     if (err == ERR_NONE)
         err = refuse(r, delimiter, why);
-    return err != ERR_NONE ? err : r->ops->list(r, bucket, prefix, delimiter, fn, arg, why);
+    return err != ERR_NONE ? err : r->ops->page(r, bucket, prefix, delimiter, token, fn, arg, why);
+}
+
+/* Whether the caller of remote_list() has had enough. */
+struct stopper {
+    remote_entry_fn fn;
+    void *arg;
+    bool stopped;
+};
+
+static int
+hand_on(void *arg, const struct remote_entry *entry)
+{
+    struct stopper *s = arg;
+    s->stopped = s->fn(s->arg, entry) != 0;
+    return s->stopped;
+}
+
+int
+remote_list(struct remote *r, struct slice bucket, struct slice prefix, struct slice delimiter,
+            remote_entry_fn fn, void *arg, struct buf *why)
+{
+    struct stopper s = {.fn = fn, .arg = arg};
+    struct buf token;
+    buf_init(&token, REMOTE_TOKEN_MAX);
+    int err = ERR_NONE;
+    do
+        err = remote_page(r, bucket, prefix, delimiter, &token, hand_on, &s, why);
+    while (err == ERR_NONE && token.n > 0 && !s.stopped);
+    buf_fini(&token);
+    return err;
+}
+
+int
+remote_head(struct remote *r, struct slice bucket, struct slice key, bool parts,
+            struct remote_object *o, struct buf *why)
+{
+    CHK_MAGIC(r, REMOTE_MAGIC);
+    int err = refuse(r, key, why);
+    return err != ERR_NONE ? err : r->ops->head(r, bucket, key, parts, o, why);
+}
+
+int
+remote_fetch(struct remote *r, struct slice bucket, struct slice key,
+             const struct remote_range *range, remote_sink_fn sink, void *arg,
+             struct remote_object *o, struct buf *why)
+{
+    CHK_MAGIC(r, REMOTE_MAGIC);
+    int err = refuse(r, key, why);
+    return err != ERR_NONE ? err : r->ops->fetch(r, bucket, key, range, sink, arg, o, why);
 }
 
 int
 remote_get(struct remote *r, struct slice bucket, struct slice key, remote_sink_fn sink, void *arg,
            struct buf *why)
 {
+    static const struct remote_range all = {.bytes = -1};
+    return remote_fetch(r, bucket, key, &all, sink, arg, NULL, why);
+}
+
+int
+remote_put(struct remote *r, struct slice bucket, struct slice key, const struct remote_object *o,
+           const struct remote_body *body, char etag[REMOTE_ETAG_MAX], struct buf *why)
+{
     CHK_MAGIC(r, REMOTE_MAGIC);
     int err = refuse(r, key, why);
-    return err != ERR_NONE ? err : r->ops->get(r, bucket, key, sink, arg, why);
+    return err != ERR_NONE ? err : r->ops->put(r, bucket, key, o, body, etag, why);
 }

@@ -4,14 +4,13 @@
  */
 #include "base/chk.h"
 #include "base/err.h"
-#include "objectstore/remote.h"
+#include "base/fsio.h"
+#include "objectstore/remote_priv.h"
 
 #include <libs3.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LIBS3_TRIES 3
-#define LIBS3_PAGE 1000
 #define LIBS3_BUCKET_MAX 256
 
 struct libs3_state {
@@ -26,20 +25,41 @@ struct libs3_call {
     remote_entry_fn entry;
     remote_sink_fn sink;
     void *arg;
+    struct remote_object *object; /* NULL, or filled from the answer's header */
+    const struct remote_body *body;
+    int64_t sent;
     bool truncated;
     bool stopped;
     int sink_err;
+    char etag[REMOTE_ETAG_MAX];
     struct buf marker; /* the next page begins behind it */
     S3Status status;
     char message[256];
 };
 
+/* The size is that of what comes: right for whole objects and HEAD; ranges ask for no object. */
 static S3Status
-on_properties(const S3ResponseProperties *properties, void *data)
+on_properties(const S3ResponseProperties *p, void *data)
 {
-    (void)properties;
-    (void)data;
-    return S3StatusOK;
+    struct libs3_call *call = data;
+    struct remote_object *o = call->object;
+    if (p->eTag != NULL)
+        remote_etag_text(slice_str(p->eTag), call->etag);
+    if (o == NULL)
+        return S3StatusOK;
+    remote_object_init(o);
+    o->bytes = (int64_t)p->contentLength;
+    o->mtime_ms = p->lastModified > 0 ? p->lastModified * 1000 : 0;
+    o->etag = arena_dup(o->arena, slice_str(call->etag));
+    call->sink_err = ERR_NONE;
+    if (p->contentType != NULL)
+        call->sink_err = remote_object_add(o, SLICE_LIT("content-type"), slice_str(p->contentType));
+    for (int i = 0; i < p->metaDataCount && call->sink_err == ERR_NONE; i++) {
+        char name[REMOTE_ETAG_MAX + S3_MAX_METADATA_SIZE];
+        snprintf(name, sizeof name, "x-amz-meta-%s", p->metaData[i].name);
+        call->sink_err = remote_object_add(o, slice_str(name), slice_str(p->metaData[i].value));
+    }
+    return call->sink_err == ERR_NONE ? S3StatusOK : S3StatusAbortedByCallback;
 }
 
 static void
@@ -49,15 +69,6 @@ on_complete(S3Status status, const S3ErrorDetails *details, void *data)
     const char *text = details != NULL && details->message != NULL ? details->message : "";
     call->status = status;
     snprintf(call->message, sizeof call->message, "%s", text);
-}
-
-static struct slice
-bare_etag(const char *etag)
-{
-    struct slice s = slice_str(etag);
-    if (s.n >= 2 && s.p[0] == '"')
-        s = slice_of(s.p + 1, s.n - 2);
-    return s;
 }
 
 static S3Status
@@ -71,7 +82,7 @@ on_list(int truncated, const char *next_marker, int count, const S3ListBucketCon
         struct remote_entry e = {.name = slice_str(contents[i].key),
                                  .size = (int64_t)contents[i].size,
                                  .mtime_ms = contents[i].lastModified * 1000,
-                                 .etag = bare_etag(contents[i].eTag)};
+                                 .etag = remote_bare_etag(slice_str(contents[i].eTag))};
         last = contents[i].key;
         call->stopped = call->entry(call->arg, &e) != 0;
     }
@@ -99,6 +110,20 @@ on_data(int n, const char *p, void *data)
 }
 
 static int
+on_body(int n, char *p, void *data)
+{
+    struct libs3_call *call = data;
+    int64_t left = call->body->bytes - call->sent;
+    if (n > left)
+        n = (int)left;
+    if (n > 0 &&
+        fsio_pread_all(call->body->fd, p, (size_t)n, call->body->offset + call->sent) != ERR_NONE)
+        return -1;
+    call->sent += n;
+    return n;
+}
+
+static int
 outcome(const struct libs3_call *call, struct buf *why)
 {
     if (call->status == S3StatusOK || call->stopped)
@@ -121,12 +146,20 @@ outcome(const struct libs3_call *call, struct buf *why)
     case S3StatusErrorSignatureDoesNotMatch:
     case S3StatusHttpErrorForbidden:
         return ERR_DENIED;
+    case S3StatusErrorPreconditionFailed:
+        return ERR_PRECONDITION;
+    case S3StatusErrorBadDigest:
+        return ERR_DIGEST;
+    case S3StatusErrorSlowDown:
+    case S3StatusErrorInternalError:
+    case S3StatusErrorRequestTimeout:
+        return ERR_BUSY;
     case S3StatusFailedToConnect:
     case S3StatusNameLookupError:
     case S3StatusConnectionFailed:
         return ERR_CLOSED;
     default:
-        return ERR_INVALID;
+        return S3_status_is_retryable(call->status) ? ERR_BUSY : ERR_INVALID;
     }
 }
 
@@ -142,59 +175,138 @@ bucket_context(const struct libs3_state *state, const char *bucket, S3BucketCont
 }
 
 static int
-libs3_list(struct remote *r, struct slice bucket, struct slice prefix, struct slice delimiter,
-           remote_entry_fn fn, void *arg, struct buf *why)
+libs3_page(struct remote *r, struct slice bucket, struct slice prefix, struct slice delimiter,
+           struct buf *token, remote_entry_fn fn, void *arg, struct buf *why)
 {
     static const S3ListBucketHandler handler = {{on_properties, on_complete}, on_list};
     struct libs3_call call = {.entry = fn, .arg = arg};
     S3BucketContext context;
     char name[LIBS3_BUCKET_MAX];
+    if (!remote_can_send(REMOTE_LIBS3, buf_slice(token))) {
+        buf_printf(why,
+                   "libs3 cannot go on behind the key \"%s\" (it turns a space into '+'); "
+                   "use --signature v4",
+                   token->p);
+        return ERR_UNSUPPORTED;
+    }
     char *prefix_text = strndup(prefix.n > 0 ? prefix.p : "", prefix.n);
     char *delimiter_text = strndup(delimiter.n > 0 ? delimiter.p : "", delimiter.n);
-    int err = ERR_NONE;
     CHK(prefix_text != NULL && delimiter_text != NULL);
     snprintf(name, sizeof name, "%.*s", SLICE_FMT(bucket));
     bucket_context(r->state, name, &context);
-    buf_init(&call.marker, 4096);
-    do {
-        int tries = LIBS3_TRIES;
-        call.truncated = false;
-        if (call.marker.n > 0 && !remote_can_send(REMOTE_LIBS3, buf_slice(&call.marker))) {
-            buf_printf(why,
-                       "libs3 cannot go on behind the key \"%s\" (it turns a space into '+'); "
-                       "use --signature v4",
-                       call.marker.p);
-            err = ERR_UNSUPPORTED;
-            break;
-        }
-        do {
-            S3_list_bucket(&context, prefix_text, call.marker.n > 0 ? call.marker.p : NULL,
-                           delimiter.n > 0 ? delimiter_text : NULL, LIBS3_PAGE, NULL, &handler,
-                           &call);
-        } while (S3_status_is_retryable(call.status) && --tries > 0);
-        err = outcome(&call, why);
-    } while (err == ERR_NONE && call.truncated && !call.stopped);
+    buf_init(&call.marker, REMOTE_TOKEN_MAX);
+    S3_list_bucket(&context, prefix_text, token->n > 0 ? token->p : NULL,
+                   delimiter.n > 0 ? delimiter_text : NULL, REMOTE_PAGE_KEYS, NULL, &handler,
+                   &call);
+    int err = outcome(&call, why);
+    if (err == ERR_NONE) {
+        buf_reset(token);
+        if (call.truncated)
+            buf_put_slice(token, buf_slice(&call.marker));
+        err = token->err;
+    }
     buf_fini(&call.marker);
     free(prefix_text);
     free(delimiter_text);
     return err;
 }
 
+/* The texts that a request about one object needs. */
+struct named {
+    S3BucketContext context;
+    char bucket[LIBS3_BUCKET_MAX];
+    char *key;
+};
+
+static void
+named_init(struct named *n, struct remote *r, struct slice bucket, struct slice key)
+{
+    n->key = strndup(key.p, key.n);
+    CHK(n->key != NULL);
+    snprintf(n->bucket, sizeof n->bucket, "%.*s", SLICE_FMT(bucket));
+    bucket_context(r->state, n->bucket, &n->context);
+}
+
 static int
-libs3_get(struct remote *r, struct slice bucket, struct slice key, remote_sink_fn sink, void *arg,
-          struct buf *why)
+libs3_head(struct remote *r, struct slice bucket, struct slice key, bool parts,
+           struct remote_object *o, struct buf *why)
+{
+    static const S3ResponseHandler handler = {on_properties, on_complete};
+    struct libs3_call call = {.object = o};
+    struct named n;
+    (void)parts;
+    named_init(&n, r, bucket, key);
+    S3_head_object(&n.context, n.key, NULL, &handler, &call);
+    free(n.key);
+    return outcome(&call, why);
+}
+
+static int
+libs3_fetch(struct remote *r, struct slice bucket, struct slice key,
+            const struct remote_range *range, remote_sink_fn sink, void *arg,
+            struct remote_object *o, struct buf *why)
 {
     static const S3GetObjectHandler handler = {{on_properties, on_complete}, on_data};
-    struct libs3_call call = {.sink = sink, .arg = arg};
-    S3BucketContext context;
-    char name[LIBS3_BUCKET_MAX];
-    char *key_text = strndup(key.p, key.n);
-    CHK(key_text != NULL);
-    snprintf(name, sizeof name, "%.*s", SLICE_FMT(bucket));
-    bucket_context(r->state, name, &context);
+    struct libs3_call call = {.sink = sink, .arg = arg, .object = o};
+    char etag[REMOTE_ETAG_MAX + 2];
+    S3GetConditions conditions = {-1, -1, NULL, NULL};
+    struct named n;
+    if (range->etag.n > 0) {
+        snprintf(etag, sizeof etag, "\"%.*s\"", SLICE_FMT(range->etag));
+        conditions.ifMatchETag = etag;
+    }
+    named_init(&n, r, bucket, key);
     /* Not tried again: bytes may have gone to the sink already. */
-    S3_get_object(&context, key_text, NULL, 0, 0, NULL, &handler, &call);
-    free(key_text);
+    S3_get_object(&n.context, n.key, &conditions, (uint64_t)range->offset,
+                  range->bytes > 0 ? (uint64_t)range->bytes : 0, NULL, &handler, &call);
+    free(n.key);
+    return outcome(&call, why);
+}
+
+/* What S3PutProperties can say exactly; ERR_UNSUPPORTED names what it cannot. */
+static int
+put_properties(const struct remote_object *o, S3PutProperties *p, S3NameValue *meta,
+               struct buf *why)
+{
+    for (size_t i = 0; i < o->header_count; i++) {
+        const struct sign_header *h = &o->headers[i]; /* values end in NUL: arena_dup() */
+        if (strcmp(h->name, "content-type") == 0)
+            p->contentType = h->value.p;
+        else if (strcmp(h->name, "cache-control") == 0)
+            p->cacheControl = h->value.p;
+        else if (strcmp(h->name, "content-encoding") == 0)
+            p->contentEncoding = h->value.p;
+        else if (strncmp(h->name, "x-amz-meta-", 11) == 0)
+            meta[p->metaDataCount++] = (S3NameValue){h->name + 11, h->value.p};
+        else {
+            buf_printf(why, "libs3 cannot send its %s; use --signature v4", h->name);
+            return ERR_UNSUPPORTED;
+        }
+    }
+    return ERR_NONE;
+}
+
+static int
+libs3_put(struct remote *r, struct slice bucket, struct slice key, const struct remote_object *o,
+          const struct remote_body *body, char etag[REMOTE_ETAG_MAX], struct buf *why)
+{
+    static const S3PutObjectHandler handler = {{on_properties, on_complete}, on_body};
+    struct libs3_call call = {.body = body};
+    S3NameValue meta[REMOTE_HEADERS_MAX];
+    S3PutProperties properties = {.expires = -1, .metaData = meta};
+    struct buf md5;
+    struct named n;
+    int err = put_properties(o, &properties, meta, why);
+    if (err != ERR_NONE)
+        return err;
+    buf_init(&md5, DIGEST_BASE64_MAX);
+    base64_encode(&md5, body->md5, MD5_BYTES);
+    properties.md5 = md5.p;
+    named_init(&n, r, bucket, key);
+    S3_put_object(&n.context, n.key, (uint64_t)body->bytes, &properties, NULL, &handler, &call);
+    free(n.key);
+    buf_fini(&md5);
+    remote_etag_text(slice_str(call.etag), etag);
     return outcome(&call, why);
 }
 
@@ -213,7 +325,13 @@ libs3_close(struct remote *r)
 int
 remote_libs3_open(struct remote *r, const struct remote_options *options, struct buf *why)
 {
-    static const struct remote_ops ops = {libs3_list, libs3_get, libs3_close};
+    static const struct remote_ops ops = {
+        .page = libs3_page,
+        .head = libs3_head,
+        .fetch = libs3_fetch,
+        .put = libs3_put,
+        .close = libs3_close,
+    };
     bool tls = strncmp(options->endpoint, "https://", 8) == 0;
     if (!tls && strncmp(options->endpoint, "http://", 7) != 0) {
         buf_printf(why, "endpoint \"%s\" is not http[s]://HOST[:PORT]", options->endpoint);
