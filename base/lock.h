@@ -21,7 +21,8 @@ enum lock_rank {
     LOCK_RANK_WRITER = 40,    /* the writer's queue */
     LOCK_RANK_DEMAND = 45,    /* the desk of pictures on the fly */
     LOCK_RANK_DISPATCH = 50,  /* the dispatcher's inbox */
-    LOCK_RANK_NOTIFIER = 60   /* who waits for an object */
+    LOCK_RANK_NOTIFIER = 60,  /* who waits for an object */
+    LOCK_RANK_TRANSFER = 70   /* the CLI: import and export */
 };
 
 struct lock {

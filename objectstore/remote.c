@@ -57,18 +57,18 @@ refuse(struct remote *r, struct slice name, struct buf *why)
     return ERR_UNSUPPORTED;
 }
 
-enum remote_driver
-remote_driver_of(const struct remote *r)
-{
-    CHK_MAGIC(r, REMOTE_MAGIC);
-    return r->driver;
-}
-
 int
 remote_retry_after_s(const struct remote *r)
 {
     CHK_MAGIC(r, REMOTE_MAGIC);
     return r->retry_after_s;
+}
+
+int
+remote_status(const struct remote *r)
+{
+    CHK_MAGIC(r, REMOTE_MAGIC);
+    return r->status;
 }
 
 int

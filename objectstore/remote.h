@@ -41,9 +41,10 @@ enum remote_driver { REMOTE_LIBS3, REMOTE_CURL };
 int remote_open(struct remote **out, enum remote_driver driver,
                 const struct remote_options *options, struct buf *why);
 void remote_close(struct remote **r);
-enum remote_driver remote_driver_of(const struct remote *r);
 /* What the last answer's Retry-After said; 0: nothing. */
 int remote_retry_after_s(const struct remote *r);
+/* Its HTTP status; 0: there was none, or it came through libs3. */
+int remote_status(const struct remote *r);
 
 /* ---- listing ---- */
 
@@ -133,6 +134,8 @@ int remote_upload_complete(struct remote *r, struct slice bucket, struct slice k
 int remote_upload_abort(struct remote *r, struct slice bucket, struct slice key,
                         struct slice upload_id, struct buf *why);
 
+/* Its text without quotes, or "" for one over REMOTE_ETAG_MAX. */
+void remote_etag_text(struct slice etag, char out[REMOTE_ETAG_MAX]);
 /* The S3 error document of an answer as one sentence in `why`, and the code that fits. */
 int remote_failure(const struct remote_response *response, struct buf *why);
 /* True when this driver sends the name as it is. */

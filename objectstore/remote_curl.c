@@ -93,6 +93,7 @@ remote_curl_send(struct remote *r, struct slice bucket, struct slice key,
         err = remote_failure(response, why);
     if (slice_to_u64(remote_header(response, "retry-after"), &seconds) != ERR_NONE)
         seconds = 0;
+    r->status = response->status;
     r->retry_after_s = seconds < RETRY_AFTER_S_MAX ? (int)seconds : RETRY_AFTER_S_MAX;
     buf_fini(&path);
     return err;

@@ -29,6 +29,7 @@ struct remote_cursor {
     struct buf highest; /* name of all pages before this one */
     bool rises;         /* this page has a name above it */
     bool begun;
+    bool unsorted;
     int empty_pages;
     struct buf *why; /* of the call under way */
     int err;
@@ -110,7 +111,9 @@ judge_page(struct remote_cursor *c)
         return ERR_INVALID;
     }
     for (size_t i = 0; i < n; i++) {
-        if (slice_cmp(name_of(c, i), buf_slice(&c->highest)) > 0) {
+        if (slice_cmp(name_of(c, i), buf_slice(&c->highest)) <= 0) {
+            c->unsorted |= c->begun || i > 0;
+        } else {
             buf_reset(&c->highest);
             buf_put_slice(&c->highest, name_of(c, i));
         }
@@ -136,6 +139,13 @@ fill(struct remote_cursor *c)
     else
         buf_reset(&c->slots);
     return err;
+}
+
+bool
+remote_cursor_sorted(const struct remote_cursor *c)
+{
+    CHK_MAGIC(c, CURSOR_MAGIC);
+    return !c->unsorted;
 }
 
 int

@@ -19,5 +19,7 @@ void remote_cursor_close(struct remote_cursor **c);
 /* 1: an entry, lent until the next call; 0: no more; an error of remote_page() with `why`: the
  * call may be repeated and goes on where it was. */
 int remote_cursor_next(struct remote_cursor *c, struct remote_entry *e, struct buf *why);
+/* False once a page was read, to its end, whose names do not rise. */
+bool remote_cursor_sorted(const struct remote_cursor *c);
 
 #endif

@@ -27,6 +27,7 @@ struct remote {
     struct remote_http *http; /* curl */
     void *state;              /* libs3 */
     int retry_after_s;
+    int status;
 };
 
 int remote_curl_open(struct remote *r, const struct remote_options *options, struct buf *why);
@@ -49,8 +50,6 @@ int remote_curl_send(struct remote *r, struct slice bucket, struct slice key,
 void remote_object_init(struct remote_object *o);
 /* Without the quotes around it. */
 struct slice remote_bare_etag(struct slice etag);
-/* The text of it, or "" for one over REMOTE_ETAG_MAX. */
-void remote_etag_text(struct slice etag, char out[REMOTE_ETAG_MAX]);
 
 /* ---- remote_curl_object.c ---- */
 

@@ -98,6 +98,7 @@ struct cli {
     } values[CLI_VALUES_MAX];
     int value_count;
     bool json;
+    bool endpoint_is_remote; /* import, export: --endpoint-url is not our server's */
     /* found by cli_connect() */
     char *endpoint;
     char *access_key_id;
@@ -205,6 +206,11 @@ json_t *cli_story(struct cli *c, struct slice bucket, struct slice key, enum cli
 enum cli_exit cli_watch_batch(struct cli *c, int64_t id);
 /* What failed in a batch (the server's JSON of it), by name: at most `most`, then how many more. */
 enum cli_exit cli_batch_failures(struct cli *c, const json_t *batch, int64_t most);
+
+/* ---- cli_objects.c ---- */
+
+/* By the ending of a file's name. */
+const char *cli_content_type(const char *path);
 
 /* ---- cli_text.c: words on the terminal ---- */
 

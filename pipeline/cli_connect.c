@@ -36,7 +36,7 @@ static enum cli_exit
 find_endpoint(struct cli *c)
 {
     const char *env = getenv("AWS_ENDPOINT_URL");
-    const char *option = cli_flag_str(c, "endpoint-url");
+    const char *option = c->endpoint_is_remote ? NULL : cli_flag_str(c, "endpoint-url");
     char path[PATH_MAX];
     struct buf text;
     if (option != NULL || (env != NULL && env[0] != '\0' && !cli_flag_on(c, "data"))) {

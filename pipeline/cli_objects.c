@@ -131,15 +131,17 @@ const struct cli_command cli_command_get = {
 
 /* ---- put ---- */
 
-static const char *
-type_of(const char *path)
+const char *
+cli_content_type(const char *path)
 {
     static const char *const types[][2] = {
-        {".jpg", "image/jpeg"},        {".jpeg", "image/jpeg"},   {".png", "image/png"},
-        {".webp", "image/webp"},       {".gif", "image/gif"},     {".tif", "image/tiff"},
-        {".tiff", "image/tiff"},       {".avif", "image/avif"},   {".heic", "image/heic"},
-        {".jxl", "image/jxl"},         {".svg", "image/svg+xml"}, {".txt", "text/plain"},
-        {".json", "application/json"},
+        {".jpg", "image/jpeg"},        {".jpeg", "image/jpeg"},     {".png", "image/png"},
+        {".webp", "image/webp"},       {".gif", "image/gif"},       {".tif", "image/tiff"},
+        {".tiff", "image/tiff"},       {".avif", "image/avif"},     {".heic", "image/heic"},
+        {".jxl", "image/jxl"},         {".svg", "image/svg+xml"},   {".txt", "text/plain"},
+        {".json", "application/json"}, {".html", "text/html"},      {".css", "text/css"},
+        {".pdf", "application/pdf"},   {".xml", "text/xml"},        {".csv", "text/csv"},
+        {".mp4", "video/mp4"},         {".zip", "application/zip"},
     };
     const char *dot = strrchr(path, '.');
     for (size_t i = 0; dot != NULL && i < ARRAY_LEN(types); i++) {
@@ -181,7 +183,7 @@ send_file(struct cli *c, const struct put_order *order, const char *file, int fd
     struct remote_request request = {.method = "PUT",
                                      .path = slice_skip(buf_slice(&path), strlen("s3:/")),
                                      .content_type =
-                                         order->type != NULL ? order->type : type_of(file),
+                                         order->type != NULL ? order->type : cli_content_type(file),
                                      .body_fd = fd,
                                      .body_bytes = bytes};
     int err =

@@ -39,7 +39,7 @@ struct transfer_join {
     struct transfer_entry at; /* the target's current one */
     bool at_valid;
     bool target_ended;
-    bool target_unsorted;
+    bool target_unsorted; /* the target's function may set it as soon as it knows */
     struct buf source_highest;
     struct buf target_highest;
 };
