@@ -230,8 +230,11 @@ greet(struct transfer *t, struct transfer_side *s)
     int err = s->ours ? contact(t, s, REMOTE_CURL, &status, &why) : contact_remote(t, s, &why);
     enum cli_exit code = CLI_DONE;
     if (err != ERR_NONE) {
-        cli_complain("%s at %s: %s", s->said, s->options.endpoint,
-                     why.n > 0 ? why.p : err_text(err));
+        const char *text = why.n > 0 ? why.p : err_text(err);
+        if (err == ERR_CLOSED)
+            cli_complain("cannot reach %s: %s", s->ours ? "the server" : "the other store", text);
+        else
+            cli_complain("%s at %s: %s", s->said, s->options.endpoint, text);
         if (err == ERR_DENIED && s->keys_from != NULL)
             cli_complain("the keys came from %s", s->keys_from);
         if (err == ERR_NOPARENT && s->ours)

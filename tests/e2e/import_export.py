@@ -704,32 +704,33 @@ def test_over_tls(s):
 
 
 def test_exit_codes(s):
+    fill(remote, plain(remote, "codes"), {"a": b"1", "b": b"2", "c": b"3"})
     plain(s, "codes-in")
     nobody = "http://127.0.0.1:%d" % free_port()
     no_keys = darkroom.clean_env()
     bring(s, "s3://x", "s3://codes-in", url=nobody).exits(3)
     bring(s, "s3://nosuch", "s3://codes-in").exits(1)
-    run = bring(s, "s3://change", "s3://nosuch-either").exits(1)
+    run = bring(s, "s3://codes", "s3://nosuch-either").exits(1)
     contains(run.err, "buckets add", "what to do")
-    contains(bring(s, "s3://change", "s3://codes-in", env=no_keys).exits(2).err, "DARKROOM_REMOTE_ACCESS_KEY_ID", "keys")
+    contains(bring(s, "s3://codes", "s3://codes-in", env=no_keys).exits(2).err, "DARKROOM_REMOTE_ACCESS_KEY_ID", "keys")
     wrong = environment(s, DARKROOM_REMOTE_SECRET_ACCESS_KEY="wrong")
-    contains(bring(s, "s3://change", "s3://codes-in", env=wrong).exits(1).err, "signature", "wrong keys")
-    cli(s, "import", "s3://change").exits(2)
-    cli(s, "import", "s3://change", "--to", "s3://codes-in").exits(2)
+    contains(bring(s, "s3://codes", "s3://codes-in", env=wrong).exits(1).err, "signature", "wrong keys")
+    cli(s, "import", "s3://codes").exits(2)
+    cli(s, "import", "s3://codes", "--to", "s3://codes-in").exits(2)
     cli(s, "import", "no/such/folder", "--to", "s3://codes-in").exits(2)
-    cli(s, "import", "s3://change", "--to", "folder").exits(2)
-    bring(s, "s3://change", "s3://codes-in", "--jobs", "0").exits(2)
+    cli(s, "import", "s3://codes", "--to", "folder").exits(2)
+    bring(s, "s3://codes", "s3://codes-in", "--jobs", "0").exits(2)
     # A profile of the shared credentials file.
     with open("profiles", "w") as f:
         f.write("[other]\naws_access_key_id = %s\naws_secret_access_key = %s\n" % tuple(KEYS.values()))
     env = darkroom.clean_env(AWS_SHARED_CREDENTIALS_FILE=os.path.abspath("profiles"))
-    bring(s, "s3://change", "s3://codes-in", "--profile", "other", env=env).exits(0).counts(done=31)
-    bring(s, "s3://change", "s3://codes-in", "--profile", "none", env=env).exits(2)
+    bring(s, "s3://codes", "s3://codes-in", "--profile", "other", env=env).exits(0).counts(done=3)
+    bring(s, "s3://codes", "s3://codes-in", "--profile", "none", env=env).exits(2)
     # A public bucket needs no keys.
-    remote.s3().put_bucket_policy(Bucket="change", Policy=json.dumps({"Statement": [{
+    remote.s3().put_bucket_policy(Bucket="codes", Policy=json.dumps({"Statement": [{
         "Effect": "Allow", "Principal": "*", "Action": ["s3:ListBucket", "s3:GetObject"],
-        "Resource": ["arn:aws:s3:::change", "arn:aws:s3:::change/*"]}]}))
-    bring(s, "s3://change", "s3://codes-in", "--anonymous", env=no_keys).exits(0).counts(skipped=31)
+        "Resource": ["arn:aws:s3:::codes", "arn:aws:s3:::codes/*"]}]}))
+    bring(s, "s3://codes", "s3://codes-in", "--anonymous", env=no_keys).exits(0).counts(skipped=3)
 
 
 def test_a_side_that_goes_away(s):
