@@ -153,7 +153,8 @@ conn_open(struct db *db, bool writer, struct db_conn **out)
     *conn = (struct db_conn){
         .magic = CONN_MAGIC, .db = db, .thread = pthread_self(), .is_writer = writer};
     conn->in_use.next = conn->in_use.prev = &conn->in_use;
-    int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
+    int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) |
+                (db->is_copy ? SQLITE_OPEN_URI : 0);
     int rc = sqlite3_open_v2(db->path, &conn->handle, flags, NULL);
     if (rc != SQLITE_OK) {
         log_line(LOG_ERROR, "database_open_failed", "path=%s text=\"%s\"", db->path,
@@ -171,7 +172,7 @@ conn_open(struct db *db, bool writer, struct db_conn **out)
         db_conn_close(conn);
         return err;
     }
-    if (!writer)
+    if (!writer && !db->is_copy)
         sqlite3_progress_handler(conn->handle, PROGRESS_OPCODES, read_watchdog, conn);
     *out = conn;
     return ERR_NONE;
@@ -530,19 +531,18 @@ writer_prepare(struct db *db, const struct db_options *options)
     return err;
 }
 
-static void
-db_init(struct db *db, const struct db_options *options)
+struct db *
+db_new(const char *path)
 {
     char copy[PATH_MAX];
-    *db =
-        (struct db){.magic = DB_MAGIC,
-                    .serial = atomic_fetch_add(&next_serial, 1),
-                    .log_fd = -1,
-                    .file_fd = -1,
-                    .checkpoint_bytes = options->checkpoint_bytes == 0 ? CHECKPOINT_DEFAULT
-                                                                       : options->checkpoint_bytes};
-    snprintf(db->path, sizeof db->path, "%s", options->path);
-    snprintf(copy, sizeof copy, "%s", options->path);
+    struct db *db = chk_calloc(1, sizeof *db);
+    *db = (struct db){.magic = DB_MAGIC,
+                      .serial = atomic_fetch_add(&next_serial, 1),
+                      .log_fd = -1,
+                      .file_fd = -1,
+                      .checkpoint_bytes = CHECKPOINT_DEFAULT};
+    snprintf(db->path, sizeof db->path, "%s", path);
+    snprintf(copy, sizeof copy, "%s", path);
     snprintf(db->dir, sizeof db->dir, "%s", dirname(copy));
     db->tail = &db->head;
     atomic_store(&db->reserve, RESERVE_DEFAULT);
@@ -551,10 +551,11 @@ db_init(struct db *db, const struct db_options *options)
     lock_cond_init(&db->wake);
     lock_cond_init(&db->sync_wake);
     lock_cond_init(&db->settled);
+    lock_cond_init(&db->backup_ended);
+    return db;
 }
 
-/* After the last connection was closed. */
-static void
+void
 db_free(struct db *db)
 {
     if (db->file_fd >= 0)
@@ -562,6 +563,7 @@ db_free(struct db *db)
     pthread_cond_destroy(&db->wake);
     pthread_cond_destroy(&db->sync_wake);
     pthread_cond_destroy(&db->settled);
+    pthread_cond_destroy(&db->backup_ended);
     lock_fini(&db->lock);
     db->magic = 0;
     free(db);
@@ -582,9 +584,10 @@ threads_start(struct db *db)
 int
 db_open(struct db **out, const struct db_options *options)
 {
-    struct db *db = chk_calloc(1, sizeof *db);
+    struct db *db = db_new(options->path);
     CHK(sqlite3_threadsafe() != 0);
-    db_init(db, options);
+    if (options->checkpoint_bytes != 0)
+        db->checkpoint_bytes = options->checkpoint_bytes;
     int err = file_make(db);
     if (err == ERR_NONE)
         err = writer_prepare(db, options);
@@ -621,6 +624,7 @@ db_close(struct db **dbp)
     db->closing = true;
     pthread_cond_signal(&db->wake);
     lock_release(&db->lock);
-    CHK(pthread_join(db->writer_thread, NULL) == 0);
+    if (!db->is_copy)
+        CHK(pthread_join(db->writer_thread, NULL) == 0);
     db_free(db);
 }

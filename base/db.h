@@ -22,7 +22,10 @@
 #ifndef DARKROOM_BASE_DB_H
 #define DARKROOM_BASE_DB_H
 
+#include "base/buf.h"
 #include "base/slice.h"
+
+#include <stdatomic.h>
 
 #define DB_BATCH_OPS 256
 #define DB_BATCH_BYTES (8u << 20)
@@ -154,6 +157,34 @@ bool db_await(struct db *db, struct db_wait *w);
 /* Waits until every commit that any thread may have seen is durable: before a file is unlinked
  * because of what was read. ERR_SYNC. Never on an HTTP thread, in apply() or in done(). */
 int db_settle(struct db *db);
+
+/* ---- backup ---- */
+
+/* What another thread may look at, and cancel, while it runs. Zero it before. */
+struct db_backup_progress {
+    _Atomic int64_t pages, pages_left;
+    _Atomic int64_t step_us_max; /* longest time that one step has kept the writer */
+    atomic_bool cancel;
+};
+/* Copies the database into a new file `path` (0600), which holds one moment between begin and end:
+ * all commits before it and none after. By SQLite's online backup, a few pages at a time between
+ * the writer's batches (https://sqlite.org/backup.html). When it returns ERR_NONE the file is
+ * durable and a power cut cannot take back what is in it. Else there is no such file: ERR_BUSY
+ * another one runs, ERR_CANCELED, ERR_SYNC, ERR_EXISTS, ERR_FULL, ERR_IO; the database itself goes
+ * on. Waits; never on an HTTP thread, in apply() or in done(). */
+int db_backup(struct db *db, const char *path, struct db_backup_progress *progress);
+
+/* Opens such a file to read it: of this header only reading, db_check() and db_close() go with it.
+ * Nothing is written, also not beside it, and reads have no time limit. Nobody may write the file
+ * meanwhile. */
+int db_open_copy(struct db **out, const char *path);
+/* Walks the whole copy: ERR_CORRUPT with what is wrong in `why`. */
+int db_check(struct db *copy, struct buf *why);
+int db_schema_version(struct db_conn *conn, int64_t *version);
+/* The counter's value: no number above it was ever given out. */
+int db_counter_read(struct db_conn *conn, int64_t *value);
+/* Inside apply(): leaves out `count` numbers. */
+void db_counter_skip(struct db_conn *conn, int64_t count);
 
 /* ---- state ---- */
 

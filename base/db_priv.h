@@ -4,6 +4,7 @@
  *   db.c         opening, connections, statements, reading, state
  *   db_writer.c  the writer thread: group commit, checkpoints; submitting
  *   db_sync.c    the syncer thread: makes commits durable, in order, and answers
+ *   db_backup.c  the copy of the whole database, a step at a time; reading such a copy
  */
 #ifndef DARKROOM_BASE_DB_PRIV_H
 #define DARKROOM_BASE_DB_PRIV_H
@@ -53,6 +54,7 @@ struct db_hook {
 struct db {
     uint32_t magic;
     uint64_t serial; /* tells databases apart in thread-local slots */
+    bool is_copy;    /* db_open_copy(): no threads, nobody writes */
     char path[PATH_MAX];
     char dir[PATH_MAX];
     int64_t checkpoint_bytes;
@@ -90,6 +92,8 @@ struct db {
     bool syncing;
     bool writer_ended;
     struct db_wait *waits;
+    struct db_backup *backup; /* one at a time */
+    pthread_cond_t backup_ended;
 
     atomic_bool sync_failed;
     atomic_bool below_reserve;
@@ -98,6 +102,9 @@ struct db {
 };
 
 /* db.c */
+/* A struct of this path without files and threads; db_free() after the last connection. */
+struct db *db_new(const char *path);
+void db_free(struct db *db);
 void db_conn_close(struct db_conn *conn);
 void db_conn_check(const struct db_conn *conn);
 void db_reset_all(struct db_conn *conn);
@@ -125,5 +132,10 @@ void db_sync_hand(struct db *db, struct db_op *ops, bool committed);
 bool db_sync_busy(const struct db *db);
 void db_hint_write(struct db *db);
 void db_sync_broken(struct db *db, const char *what);
+
+/* db_backup.c */
+/* Writer thread, outside of a transaction: copies some pages if a backup runs and its turn has
+ * come. */
+void db_backup_step(struct db *db);
 
 #endif

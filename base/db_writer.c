@@ -7,7 +7,7 @@
  *      |             COMMIT (no sync) --failed--> every op gets the error
  *      |                |
  *      |             hooks, db_sync_hand()
- *      +--checkpoint, a step at a time--+
+ *      +--checkpoint, backup: a step at a time--+
  *
  * A batch stays open while the syncer works on the one before: its sync could not begin earlier
  * anyway, and the fewer commits, the fewer pages of the log. So at most one batch is being synced,
@@ -48,6 +48,14 @@ db_next(struct db_conn *conn)
     db_conn_check(conn);
     CHK(conn->is_writer && conn->inside);
     return atomic_fetch_add(&conn->db->counter, 1) + 1;
+}
+
+void
+db_counter_skip(struct db_conn *conn, int64_t count)
+{
+    db_conn_check(conn);
+    CHK(conn->is_writer && conn->inside && count >= 0);
+    atomic_fetch_add(&conn->db->counter, count);
 }
 
 /* Part of the transaction that gave the numbers out. */
@@ -160,14 +168,15 @@ batch_take(struct db *db, struct batch *b)
     return first;
 }
 
-/* What is to be applied next; NULL when it is time to commit, or to end when there is no batch. */
+/* What is to be applied next; NULL when it is time to commit, or, when there is no batch, to end or
+ * to go on with a backup. */
 static struct db_op *
 batch_more(struct db *db, struct batch *b)
 {
     struct db_op *ops = NULL;
     lock_take(&db->lock);
     if (b->count == 0) {
-        while (db->head == NULL && !db->closing)
+        while (db->head == NULL && !db->closing && db->backup == NULL)
             lock_wait(&db->lock, &db->wake, -1);
         ops = batch_take(db, b);
     } else {
@@ -207,6 +216,15 @@ batch_commit(struct db *db, struct batch *b)
     return committed;
 }
 
+static bool
+has_ended(struct db *db)
+{
+    lock_take(&db->lock);
+    bool ended = db->closing && db->backup == NULL && db->head == NULL;
+    lock_release(&db->lock);
+    return ended;
+}
+
 /* False when closing and nothing is left. */
 static bool
 batch_run(struct db *db)
@@ -215,7 +233,7 @@ batch_run(struct db *db)
     struct db_conn *conn = db->writer;
     struct db_op *ops = batch_more(db, &b);
     if (ops == NULL)
-        return false;
+        return !has_ended(db);
     conn->inside = true;
     b.err = atomic_load(&db->sync_failed) ? ERR_SYNC : db_run(db_prepare(conn, "BEGIN IMMEDIATE"));
     do {
@@ -302,8 +320,10 @@ db_writer_main(void *arg)
     struct db *db = arg;
     pthread_setname_np(pthread_self(), "writer");
     db->writer->thread = db->pin->thread = pthread_self();
-    while (batch_run(db))
+    while (batch_run(db)) {
         checkpoint(db);
+        db_backup_step(db);
+    }
     db_sync_stop(db);
     db_conn_close(db->pin);
     if (atomic_load(&db->sync_failed)) /* its pages may be lost: recovery must judge them */
