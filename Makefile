@@ -96,15 +96,15 @@ $(BIN)/darkroom: $(call obj,$(CLI_SRC)) $(LIBS)
 
 # Planted bugs (base/plant.h) for the crash tests:  make build/gcc/plant-no_sync/darkroomd
 # The server as it is, but for the files that know how to forget a sync, an error or a check.
-PLANT_SRC := base/db.c base/db_sync.c base/fsio.c objectstore/object.c objectstore/reader.c objectstore/scrub.c \
-             pipeline/queue.c pipeline/result.c
+PLANT_SRC := base/db.c base/db_sync.c base/fsio.c objectstore/object.c objectstore/reader.c \
+             objectstore/blob.c objectstore/scrub.c pipeline/queue.c pipeline/result.c
 $(OUT)/plant-%/darkroomd: $(PLANT_SRC) base/plant.h base/db_priv.h $(call obj,$(SERVER_SRC)) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) $(CPPFLAGS) -DPLANT_$(shell echo $* | tr a-z A-Z) $(INC_base) $(CFLAGS) $(LDFLAGS) \
 	    -o $@ $(PLANT_SRC) $(call obj,$(SERVER_SRC)) $(LIBS) $(SERVER_LIBS)
 PLANTS := $(foreach p,no_sync no_fsync early_ack early_read ignore_sync_error ignore_link_error \
-    ignore_write_error no_check no_fence,$(OUT)/plant-$(p)/darkroomd)
+    ignore_write_error no_check no_fence unheld,$(OUT)/plant-$(p)/darkroomd)
 
 # ---- tests ----
 

@@ -555,7 +555,8 @@ db_new(const char *path)
     return db;
 }
 
-void
+/* After the last connection was closed. */
+static void
 db_free(struct db *db)
 {
     if (db->file_fd >= 0)

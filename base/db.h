@@ -165,13 +165,15 @@ struct db_backup_progress {
     _Atomic int64_t pages, pages_left;
     _Atomic int64_t step_us_max; /* longest time that one step has kept the writer */
     atomic_bool cancel;
+    int64_t deadline_ms; /* by clock_mono_ms(): ERR_TIMEOUT; 0: none */
 };
 /* Copies the database into a new file `path` (0600), which holds one moment between begin and end:
  * all commits before it and none after. By SQLite's online backup, a few pages at a time between
  * the writer's batches (https://sqlite.org/backup.html). When it returns ERR_NONE the file is
  * durable and a power cut cannot take back what is in it. Else there is no such file: ERR_BUSY
- * another one runs, ERR_CANCELED, ERR_SYNC, ERR_EXISTS, ERR_FULL, ERR_IO; the database itself goes
- * on. Waits; never on an HTTP thread, in apply() or in done(). */
+ * another one runs, ERR_CANCELED, ERR_TIMEOUT, ERR_SYNC, ERR_EXISTS, ERR_FULL (there, or the
+ * database's own space reserve is reached), ERR_IO; the database itself goes on. Waits; never on an
+ * HTTP thread, in apply() or in done(). */
 int db_backup(struct db *db, const char *path, struct db_backup_progress *progress);
 
 /* Opens such a file to read it: of this header only reading, db_check() and db_close() go with it.

@@ -22,7 +22,6 @@
 #include "base/clock.h"
 #include "base/db_priv.h"
 #include "base/err.h"
-#include "base/fsio.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -99,18 +98,25 @@ pace(struct db_backup *b, int64_t began_us)
         atomic_store(&b->progress->step_us_max, took_us);
 }
 
-/* A step is due; the backup is to end early for `*err`. */
+/* Why it is to end early. Lock held. */
+static int
+end_early(struct db *db, const struct db_backup *b)
+{
+    if (db->closing || atomic_load(&b->progress->cancel))
+        return ERR_CANCELED;
+    if (b->progress->deadline_ms != 0 && clock_mono_ms() > b->progress->deadline_ms)
+        return ERR_TIMEOUT;
+    return db_health(db);
+}
+
+/* The backup if a step of it is due; then what it is to end with, if it is. */
 static struct db_backup *
 backup_turn(struct db *db, int *err)
 {
     lock_take(&db->lock);
     struct db_backup *b = db->backup;
-    *err = ERR_NONE;
-    if (b != NULL && (db->closing || atomic_load(&b->progress->cancel)))
-        *err = ERR_CANCELED;
-    else if (atomic_load(&db->sync_failed))
-        *err = ERR_SYNC;
-    else if (b != NULL && db->head != NULL && clock_mono_us() < b->next_us)
+    *err = b == NULL ? ERR_NONE : end_early(db, b);
+    if (b != NULL && *err == ERR_NONE && db->head != NULL && clock_mono_us() < b->next_us)
         b = NULL;
     lock_release(&db->lock);
     return b;
@@ -184,7 +190,7 @@ target_sync(const char *path)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_from_errno(errno);
-    int err = fsio_sync(fd) == ERR_NONE ? ERR_NONE : ERR_IO; /* ERR_SYNC is the database's word */
+    int err = fsync(fd) == 0 ? ERR_NONE : ERR_IO; /* ERR_SYNC would be said of the database */
     close(fd);
     return err;
 }

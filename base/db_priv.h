@@ -102,9 +102,8 @@ struct db {
 };
 
 /* db.c */
-/* A struct of this path without files and threads; db_free() after the last connection. */
+/* A struct of this path without files and threads. */
 struct db *db_new(const char *path);
-void db_free(struct db *db);
 void db_conn_close(struct db_conn *conn);
 void db_conn_check(const struct db_conn *conn);
 void db_reset_all(struct db_conn *conn);

@@ -181,6 +181,7 @@ struct http_options {
     const char *host;     /* "127.0.0.1", "0.0.0.0", "::1"... */
     int port;             /* 0: the kernel chooses */
     int threads;          /* 0: one per core */
+    int passed_fd;        /* 0: none; a listening socket, taken in any case, instead of the two */
     struct http_tls *tls; /* NULL: plain HTTP; borrowed until http_stop() */
     int connections_max;
     int connections_per_address_max;
@@ -199,6 +200,7 @@ int http_start(struct http_server **out, const struct http_options *options);
 /* The bound address: "127.0.0.1:9000". */
 const char *http_address(const struct http_server *s);
 bool http_is_loopback(const struct http_server *s);
+bool http_addr_is_loopback(const struct sockaddr *addr);
 /* No new connections; requests under way go on. */
 void http_quiesce(struct http_server *s);
 /* Requests between begin() and gone(). */

@@ -600,6 +600,15 @@ out:
     return err;
 }
 
+/* Whoever made it chose its options, but for what we owe our clients. */
+static int
+listen_passed(int fd)
+{
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+}
+
 static void
 learn_address(struct http_server *s)
 {
@@ -754,7 +763,11 @@ http_start(struct http_server **out, const struct http_options *o)
     if (getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed)
         atomic_store(&next_id, seed);
 
-    int err = listen_on(o->host, o->port, &s->listen_fd);
+    int err = ERR_NONE;
+    if (o->passed_fd > 0)
+        s->listen_fd = listen_passed(o->passed_fd);
+    else
+        err = listen_on(o->host, o->port, &s->listen_fd);
     if (err == 0) {
         learn_address(s);
         s->key_made = pthread_key_create(&s->thread_key, on_thread_end) == 0;

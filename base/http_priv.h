@@ -36,6 +36,5 @@ struct http_verdict http_strict(const struct http_head *head, struct http_reques
 int http_parse_query(struct http_request *r);
 
 /* Loopback addresses of both families, IPv4 mapped into IPv6 included. */
-bool http_addr_is_loopback(const struct sockaddr *addr);
 
 #endif

@@ -15,6 +15,7 @@ enum lock_rank {
     LOCK_RANK_STREAM = 12,    /* event streams */
     LOCK_RANK_TLS = 13,       /* the current certificate */
     LOCK_RANK_UPKEEP = 15,    /* the upkeep's sleep */
+    LOCK_RANK_BACKUP = 16,    /* the state of the backup that runs */
     LOCK_RANK_STORE = 20,     /* puts in flight, verified blocks */
     LOCK_RANK_SYNC = 30,      /* the directory-sync pool */
     LOCK_RANK_SUSPICION = 35, /* blocks that readers found bad */

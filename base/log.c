@@ -3,6 +3,9 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,6 +20,9 @@ static atomic_bool as_json;
 #define JSON_LINE_MAX ((size_t)8 * LOG_LINE_MAX + 1024)
 #define ID_NAME "request_id" /* a string, also when it happens to have digits alone */
 #define ID_NAME_LENGTH (sizeof ID_NAME - 1)
+
+static int log_fd = STDERR_FILENO; /* never another number once threads run */
+static char log_path[PATH_MAX];
 
 void
 log_set_level(enum log_level level)
@@ -34,6 +40,41 @@ log_level_parse(const char *text, enum log_level *level)
         }
     }
     return ERR_INVALID;
+}
+
+static int
+file_open(void)
+{
+    return open(log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+}
+
+int
+log_to_file(const char *path)
+{
+    int n = snprintf(log_path, sizeof log_path, "%s", path);
+    int fd = n < 0 || (size_t)n >= sizeof log_path ? -1 : file_open();
+    if (fd < 0) {
+        log_path[0] = '\0';
+        return errno != 0 ? errno : ENAMETOOLONG;
+    }
+    log_fd = fd;
+    return 0;
+}
+
+/* The number stays: dup2() puts the new file in its place at once, also for a thread that is about
+ * to write. */
+void
+log_reopen(void)
+{
+    if (log_path[0] == '\0')
+        return;
+    int fd = file_open();
+    if (fd < 0 || dup3(fd, log_fd, O_CLOEXEC) < 0)
+        log_line(LOG_ERROR, "log_reopen_failed", "errno=%d", errno);
+    else
+        log_line(LOG_INFO, "log_reopened", "path=%s", log_path);
+    if (fd >= 0)
+        close(fd);
 }
 
 bool
@@ -167,7 +208,7 @@ write_json(enum log_level level, const char *now, const char *event, const char 
     for (size_t at = 0; at < n;)
         at += pairs[at] == ' ' ? 1 : put_pair(&j, pairs + at, n - at);
     put(&j, "}\n", 2);
-    ssize_t ignored = write(STDERR_FILENO, j.p, j.n);
+    ssize_t ignored = write(log_fd, j.p, j.n);
     (void)ignored;
 }
 
@@ -180,7 +221,7 @@ write_text(enum log_level level, const char *now, const char *event, const char 
                      pairs);
     m = m > LOG_LINE_MAX - 2 ? LOG_LINE_MAX - 2 : m;
     line[m++] = '\n';
-    ssize_t ignored = write(STDERR_FILENO, line, (size_t)m);
+    ssize_t ignored = write(log_fd, line, (size_t)m);
     (void)ignored;
 }
 

@@ -12,7 +12,8 @@
  * What is about an S3 request names it, request_id=ID: the PUT, the invocations of its event, their
  * REPORT, the commit of their results.
  *
- * Any thread; a line is one write(2).
+ * Any thread; a line is one write(2), so that a log file which was renamed (rotated) and opened
+ * anew has lost none and torn none.
  */
 #ifndef DARKROOM_BASE_LOG_H
 #define DARKROOM_BASE_LOG_H
@@ -26,6 +27,13 @@ void log_set_level(enum log_level level);
 int log_level_parse(const char *text, enum log_level *level);
 bool log_enabled(enum log_level level);
 void log_set_json(bool json);
+
+/* Appends to this file (0640 when made) from now on, instead of standard error. An errno value, or
+ * 0. Before other threads are made. */
+int log_to_file(const char *path);
+/* Opens a file of that name anew: the old one was renamed. Where that fails the old one goes on,
+ * and is told so. One thread. */
+void log_reopen(void);
 
 #define LOG_LINE_MAX 2048 /* bytes; a longer line is cut */
 

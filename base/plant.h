@@ -1,8 +1,8 @@
 /*
  * Planted bugs, for the crash tests alone: a harness that has never seen a loss proves nothing, so
- * tests/crash/{powercut,faults,fulldisk,bitflips,model}.py build the server once with each
- * of theirs and must catch it. Nothing else defines a PLANT_ macro; without one the constants are 0
- * and the compiler drops the branches.
+ * tests/crash/{powercut,faults,fulldisk,bitflips,model}.py and tests/e2e/backup.py build the server
+ * once with each of theirs and must catch it. Nothing else defines a PLANT_ macro; without one the
+ * constants are 0 and the compiler drops the branches.
  */
 #ifndef DARKROOM_BASE_PLANT_H
 #define DARKROOM_BASE_PLANT_H
@@ -55,6 +55,11 @@ enum {
     plant_no_fence = 1,
 #else
     plant_no_fence = 0,
+#endif
+#ifdef PLANT_UNHELD /* files of removed objects go although a backup is to link them */
+    plant_unheld = 1,
+#else
+    plant_unheld = 0,
 #endif
 };
 

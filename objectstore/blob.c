@@ -11,11 +11,17 @@
  * A reader over several files does not hold all of them open: it pins its object instead. It pins
  * first and then checks that the object is still current, so a blob that was doomed before the pin
  * makes it give up, and one doomed later is met by blob_remove_file() with the pin in place.
+ *
+ * A backup holds all files (store_backup.h) from before its snapshot until it has links of them:
+ * whatever is removed after the hold began for lack of a row, or was decided on before, had no row
+ * before the snapshot either.
  */
 #include "base/chk.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/plant.h"
 #include "objectstore/reader_priv.h"
+#include "objectstore/store_backup.h"
 #include "objectstore/store_priv.h"
 
 #include <inttypes.h>
@@ -142,8 +148,8 @@ blob_exists(struct store *s, int64_t id)
 bool
 blob_remove_file(struct store *s, int64_t id)
 {
-    bool pinned = false;
     lock_take(&s->lock);
+    bool pinned = s->holds > 0 && !plant_unheld;
     for (struct store_reader *r = s->pins; r != NULL && !pinned; r = r->pin_next) {
         for (size_t i = 0; i < r->object->extent_count && !pinned; i++)
             pinned = r->object->extents[i].blob == id;
@@ -197,12 +203,41 @@ doomed_read(struct store *s, int64_t after, struct drain_op *d)
     return rc;
 }
 
+static bool
+files_held(struct store *s)
+{
+    lock_take(&s->lock);
+    bool held = s->holds > 0 && !plant_unheld;
+    lock_release(&s->lock);
+    return held;
+}
+
+void
+store_hold_files(struct store *s)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    lock_take(&s->lock);
+    s->holds++;
+    lock_release(&s->lock);
+}
+
+void
+store_release_files(struct store *s)
+{
+    CHK_MAGIC(s, STORE_MAGIC);
+    lock_take(&s->lock);
+    CHK(s->holds > 0);
+    s->holds--;
+    lock_release(&s->lock);
+    blob_drain_soon(s);
+}
+
 int
 blob_drain(struct store *s)
 {
     struct drain_op d = {.op = {.apply = drain_apply, .urgent = true}};
     int64_t after = -1;
-    for (;;) {
+    while (!files_held(s)) {
         /* After a failed sync what we see committed may not be so on the disk. */
         int err = db_health(s->db) == ERR_SYNC ? ERR_SYNC : doomed_read(s, after, &d);
         if (err == ERR_NONE && d.count > 0)
@@ -220,6 +255,7 @@ blob_drain(struct store *s)
         if (err != ERR_NONE)
             return err;
     }
+    return ERR_NONE; /* store_release_files() calls again */
 }
 
 static void

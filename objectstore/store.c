@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "objectstore/served.h"
+#include "objectstore/store_backup.h"
 #include "objectstore/store_priv.h"
 
 #include <inttypes.h>
@@ -64,12 +65,16 @@ struct epoch_op {
     struct db_op op;
     int64_t epoch;
     int64_t quarantined; /* blobs */
+    int64_t identity; /* for a store that has none yet */
 };
 
 static int
 epoch_apply(struct db_op *op, struct db_conn *conn)
 {
     struct epoch_op *e = CONTAINER_OF(op, struct epoch_op, op);
+    int err = store_apply_identity(conn, e->identity, false);
+    if (err != ERR_NONE)
+        return err;
     struct db_stmt *q = db_prepare(conn, "INSERT INTO store_state (name, value) VALUES ('epoch', 1)"
                                          " ON CONFLICT (name) DO UPDATE SET value = value + 1"
                                          " RETURNING value");
@@ -77,7 +82,7 @@ epoch_apply(struct db_op *op, struct db_conn *conn)
     if (rc != DB_ROW)
         return rc == DB_DONE ? ERR_CORRUPT : rc;
     e->epoch = db_column_int(q, 0);
-    int err = db_run(q);
+    err = db_run(q);
     return err == ERR_NONE ? quarantine_count(conn, &e->quarantined) : err;
 }
 
@@ -92,7 +97,8 @@ int
 store_open(struct store **out, const struct store_options *options)
 {
     struct store *s = chk_calloc(1, sizeof *s);
-    struct epoch_op epoch = {.op = {.apply = epoch_apply, .urgent = true}};
+    struct epoch_op epoch = {.op = {.apply = epoch_apply, .urgent = true},
+                             .identity = store_new_identity()};
     int64_t removed = 0;
     s->magic = STORE_MAGIC;
     s->db = options->db;

@@ -54,6 +54,7 @@ struct store {
     int put_files;
     struct store_reader *pins; /* readers whose files must stay */
     bool pin_met;              /* a file was kept because of a pin */
+    int holds;                 /* while > 0 no file goes; store_backup.h */
 
     struct lock sync_lock;   /* guards from here to the end */
     struct store_put *named; /* published, waiting for the directory sync */
@@ -91,8 +92,8 @@ int blob_insert(struct db_conn *conn, int64_t id, int64_t bytes, struct slice da
 /* One more, one less reference for every extent of the list. */
 int blob_ref_all(struct db_conn *conn, struct slice extents);
 int blob_unref_all(struct store *s, struct db_conn *conn, struct slice extents);
-/* Removes the file unless an open reader needs it (then false). Its row must be gone in a snapshot
- * that the caller saw. */
+/* Removes the file unless an open reader needs it or files are held (then false). Its row must be
+ * gone in a snapshot that the caller saw. */
 bool blob_remove_file(struct store *s, int64_t id);
 /* Finishes the unlinks of committed transactions. Any thread but the writer's. */
 int blob_drain(struct store *s);

@@ -13,9 +13,12 @@
 #define ADMIN_PAGE_MAX 1000
 #define ADMIN_WHY_MAX 1024
 
+struct backups;
+
 struct admin_service {
     uint32_t magic;
     struct admin_options options;
+    struct backups *backups;
 };
 
 /* A handler replies, or hands the request to admin_submit(). HTTP thread. */
@@ -114,6 +117,10 @@ json_t *admin_scrub_json(struct db *db);
 void admin_invoke(struct admin_service *s, struct http_request *r);
 /* admin_sign.c */
 void admin_sign_url(struct admin_service *s, struct http_request *r);
+/* admin_backup.c */
+void admin_backup_get(struct admin_service *s, struct http_request *r);
+void admin_backup_post(struct admin_service *s, struct http_request *r);
+void admin_backup_delete(struct admin_service *s, struct http_request *r);
 /* admin_webhooks.c */
 void admin_webhooks_get(struct admin_service *s, struct http_request *r);
 void admin_webhooks_post(struct admin_service *s, struct http_request *r);

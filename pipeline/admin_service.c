@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "pipeline/admin_priv.h"
+#include "pipeline/backup.h"
 #include "pipeline/problem.h"
 
 #include <stdlib.h>
@@ -39,6 +40,9 @@ static const struct admin_route routes[] = {
     {HTTP_POST, "/_/buckets", ADMIN_ROOT, admin_buckets_post},
     {HTTP_POST, "/_/invoke", ADMIN_ROOT, admin_invoke},
     {HTTP_POST, "/_/sign-url", ADMIN_ROOT, admin_sign_url},
+    {HTTP_GET, "/_/backup", ADMIN_ROOT, admin_backup_get},
+    {HTTP_POST, "/_/backup", ADMIN_ROOT, admin_backup_post},
+    {HTTP_DELETE, "/_/backup", ADMIN_ROOT, admin_backup_delete},
     {HTTP_GET, "/_/webhooks", ADMIN_ROOT, admin_webhooks_get},
     {HTTP_POST, "/_/webhooks", ADMIN_ROOT, admin_webhooks_post},
     {HTTP_DELETE, "/_/webhooks", ADMIN_ROOT, admin_webhooks_delete},
@@ -273,7 +277,19 @@ admin_service_new(const struct admin_options *options)
     struct admin_service *s = chk_calloc(1, sizeof *s);
     s->magic = ADMIN_MAGIC;
     s->options = *options;
+    struct backups_options backups = {.db = options->db,
+                                      .store = options->store,
+                                      .data_dir = options->data_dir,
+                                      .conf = options->conf};
+    s->backups = backups_new(&backups);
     return s;
+}
+
+void
+admin_service_stop(struct admin_service *s)
+{
+    CHK_MAGIC(s, ADMIN_MAGIC);
+    backups_stop(s->backups);
 }
 
 void
@@ -284,6 +300,7 @@ admin_service_free(struct admin_service **sp)
     if (s == NULL)
         return;
     CHK_MAGIC(s, ADMIN_MAGIC);
+    backups_free(&s->backups);
     s->magic = 0;
     free(s);
 }

@@ -22,6 +22,9 @@
  *   POST   /_/invoke {function,bucket,key,commit}   runs it on that object now and tells what came
  *                                             of it, nothing is stored; commit: queues its event
  *   POST   /_/sign-url {bucket,key,params{w,h,...},expires_s}   {"url": "/_/img/..."}
+ *   GET    /_/backup[?dir=D]                  what runs or ran last; whole snapshots, newest first
+ *   POST   /_/backup {dir}                    starts one: {"id": N}; D is absolute, in backup.dir
+ *   DELETE /_/backup?keep=N[&dir=D]           removes all but the newest N: {"id": N}
  *   GET    /_/webhooks                        all of them; secrets only as they begin
  *   POST   /_/webhooks {bucket,prefix,url,secret}   {"id": N, "secret": it}; one is made if none is
  *                                             given; the host must be in webhook.hosts
@@ -37,12 +40,15 @@
 
 struct image_url_keys;
 struct pipeline;
+struct store;
 struct webhooks;
 
 struct admin_options {
     struct db *db;
     struct pipeline *pipeline;
     struct webhooks *webhooks;
+    struct store *store;
+    const char *data_dir; /* absolute */
     const struct conf *conf;
     struct auth_options auth; /* now_ms is set per request */
     bool open_metrics;        /* every listener is loopback */
@@ -52,6 +58,8 @@ struct admin_options {
 struct admin_service;
 
 struct admin_service *admin_service_new(const struct admin_options *options);
+/* Cancels a backup that runs, and waits for its end. */
+void admin_service_stop(struct admin_service *s);
 void admin_service_free(struct admin_service **s);
 
 /* The router sets r->service to this and r->service_arg to the struct admin_service. */

@@ -1,12 +1,14 @@
 /*
- * darkroomd: arguments and signals, nothing else. SIGTERM and SIGINT stop it, SIGHUP makes it read
- * the TLS certificate again.
+ * darkroomd: arguments, signals and the supervisor, nothing else. SIGTERM and SIGINT stop it;
+ * SIGHUP makes it open the log file anew and read the TLS certificate again.
  *
  * Exit codes: 0 after SIGTERM or SIGINT, 1 could not start or serve, 2 wrong arguments or settings.
  */
 #include "base/chk.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/supervisor.h"
+#include "pipeline/restore.h"
 #include "pipeline/server.h"
 
 #include <signal.h>
@@ -23,6 +25,7 @@ static const char usage[] =
     "usage: darkroomd [--config FILE] [--data DIR] [--listen HOST:PORT] [--bare]\n"
     "                 [--sandbox require|auto] [--public-thumbnails] [--log-level LEVEL]\n"
     "                 [--print-config] [--version] [--help]\n"
+    "       darkroomd --restore BACKUP --data NEWDIR\n"
     "\n"
     "Serves an S3-compatible endpoint whose uploads become thumbnails and table items.\n"
     "\n"
@@ -33,7 +36,8 @@ static const char usage[] =
     "  --sandbox MODE       require: no worker without the whole sandbox; auto: as the kernel can\n"
     "  --public-thumbnails  let anyone GET photos-derived although the listener is not loopback\n"
     "  --log-level LEVEL    debug, info, warn or error (default info)\n"
-    "  --print-config       print every setting with its value, default, unit and help, and exit\n";
+    "  --print-config       print every setting with its value, default, unit and help, and exit\n"
+    "  --restore BACKUP     make the data directory (empty or new) out of a backup, and exit\n";
 
 struct option_desc {
     const char *name;
@@ -52,6 +56,7 @@ static const struct option_desc options[] = {
 
 struct arguments {
     const char *config;
+    const char *restore; /* from this backup */
     bool print_config;
 };
 
@@ -89,6 +94,26 @@ set_option(struct conf *conf, int argc, char **argv, int *at, struct buf *why)
     return ERR_INVALID;
 }
 
+/* Those of the command line alone: 1 taken, 0 not one, or an error. */
+static int
+take_own(struct arguments *a, int argc, char **argv, int *at, struct buf *why)
+{
+    if (strcmp(argv[*at], "--print-config") == 0) {
+        a->print_config = true;
+    } else if (option_is(argv[*at], "--config")) {
+        option_value(argc, argv, at, "--config");
+    } else if (option_is(argv[*at], "--restore")) {
+        a->restore = option_value(argc, argv, at, "--restore");
+        if (a->restore == NULL) {
+            buf_puts(why, "--restore needs a value");
+            return ERR_INVALID;
+        }
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
 /* Twice over the arguments: first for --config, then the options that go before the file. */
 static int
 read_arguments(int argc, char **argv, struct arguments *a, struct conf *conf,
@@ -105,12 +130,10 @@ read_arguments(int argc, char **argv, struct arguments *a, struct conf *conf,
     if (a->config != NULL)
         err = conf_load(conf, a->config, accounts, why);
     for (int i = 1; i < argc && err == ERR_NONE; i++) {
-        if (option_is(argv[i], "--config"))
-            option_value(argc, argv, &i, "--config");
-        else if (strcmp(argv[i], "--print-config") == 0)
-            a->print_config = true;
-        else
+        err = take_own(a, argc, argv, &i, why);
+        if (err == 0)
             err = set_option(conf, argc, argv, &i, why);
+        err = err > 0 ? ERR_NONE : err;
     }
     return err;
 }
@@ -129,14 +152,34 @@ block_signals(sigset_t *stops)
     CHK(pthread_sigmask(SIG_BLOCK, &all, NULL) == 0);
 }
 
+/* The next signal, or 0 when it is time to tell the watchdog. */
+static int
+wait_signal(const sigset_t *signals)
+{
+    int64_t half_ms = supervisor_watchdog_ms() / 2;
+    struct timespec half = {.tv_sec = half_ms / 1000, .tv_nsec = half_ms % 1000 * 1000000};
+    int got = half_ms > 0 ? sigtimedwait(signals, NULL, &half) : sigwaitinfo(signals, NULL);
+    return got < 0 ? 0 : got;
+}
+
 static void
 serve_until_stopped(struct server *server, const sigset_t *stops)
 {
     sigset_t all = *stops;
-    int got = 0;
+    int got;
     sigaddset(&all, SIGHUP);
-    while (sigwait(&all, &got) != 0 || got == SIGHUP)
-        server_reload(server);
+    supervisor_tell("READY=1");
+    while ((got = wait_signal(&all)) == 0 || got == SIGHUP) {
+        if (got == SIGHUP) {
+            supervisor_tell_reloading();
+            server_reload(server);
+            supervisor_tell("READY=1");
+        } else if (supervisor_watchdog_ms() > 0) {
+            server_pulse(server);
+            supervisor_tell("WATCHDOG=1");
+        }
+    }
+    supervisor_tell("STOPPING=1");
     log_line(LOG_INFO, "stopping", "signal=%d", got);
 }
 
@@ -164,9 +207,12 @@ serve(const struct conf *conf, struct accounts *accounts, struct buf *why)
 {
     struct server *server = NULL;
     sigset_t signals;
+    int passed_fd;
     block_signals(&signals);
     raise_file_limit();
-    int err = server_open(&server, conf, accounts, why);
+    int err = supervisor_begin(&passed_fd, why);
+    if (err == ERR_NONE)
+        err = server_open(&server, conf, accounts, passed_fd, why);
     if (err != ERR_NONE)
         return err;
     err = server_start(server, why);
@@ -192,6 +238,18 @@ print_settings(const struct conf *conf)
 }
 
 static int
+restore(const struct conf *conf, const char *backup, struct buf *why)
+{
+    struct buf report;
+    buf_init(&report, WHY_MAX);
+    int err = restore_run(backup, conf_str(conf, CONF_DATA), &report, why);
+    if (err == ERR_NONE)
+        printf("%.*s\n", SLICE_FMT(buf_slice(&report)));
+    buf_fini(&report);
+    return err == ERR_NONE ? 0 : EXIT_START;
+}
+
+static int
 run(int argc, char **argv, struct conf *conf, struct accounts *accounts, struct buf *why)
 {
     struct arguments a = {0};
@@ -203,6 +261,14 @@ run(int argc, char **argv, struct conf *conf, struct accounts *accounts, struct 
     CHK(log_level_parse(conf_str(conf, CONF_LOG_LEVEL), &level) == ERR_NONE);
     log_set_json(strcmp(conf_str(conf, CONF_LOG_FORMAT), "json") == 0);
     log_set_level(level);
+    const char *log_file = conf_str(conf, CONF_LOG_FILE);
+    int failed = log_file[0] != '\0' && a.restore == NULL ? log_to_file(log_file) : 0;
+    if (failed != 0) {
+        buf_printf(why, "log.file: %s: %s", log_file, strerror(failed));
+        return EXIT_START;
+    }
+    if (a.restore != NULL)
+        return restore(conf, a.restore, why);
     int err = serve(conf, accounts, why);
     if (err == ERR_NONE)
         return 0;

@@ -108,6 +108,17 @@ datadir_open(struct datadir *d, const char *path, struct buf *why)
     return ERR_NONE;
 }
 
+int
+datadir_check_whole(const struct datadir *d, struct buf *why)
+{
+    char path[PATH_MAX];
+    datadir_path(d, "restoring", path);
+    if (access(path, F_OK) != 0)
+        return ERR_NONE;
+    buf_printf(why, "a restore into %s did not come to its end: run it again", d->path);
+    return ERR_CONFLICT;
+}
+
 void
 datadir_close(struct datadir *d)
 {

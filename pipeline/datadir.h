@@ -7,6 +7,7 @@
  *   DIR/url-keys      0600, keys that sign URLs of pictures; pipeline/image_url.h
  *   DIR/endpoint      URL of the running server; removed on a clean exit
  *   DIR/initialized   written after the first start's defaults were committed
+ *   DIR/restoring     while a restore fills the directory; pipeline/restore.h
  *   DIR/darkroom.db   the database; DIR/blobs/ the large bytes
  */
 #ifndef DARKROOM_PIPELINE_DATADIR_H
@@ -26,6 +27,8 @@ struct datadir {
  * are narrowed, with a warning in the log; where that is not possible it is an error. ERR_BUSY:
  * another server has it. One line in `why`. */
 int datadir_open(struct datadir *d, const char *path, struct buf *why);
+/* ERR_CONFLICT with the reason when a restore did not come to its end in it. */
+int datadir_check_whole(const struct datadir *d, struct buf *why);
 void datadir_close(struct datadir *d);
 /* "DIR/name" into out. */
 void datadir_path(const struct datadir *d, const char *name, char out[PATH_MAX]);

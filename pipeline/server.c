@@ -4,7 +4,7 @@
  *
  *   start:  data directory, database, pipeline, webhooks, store, services | defaults, workers,
  *           webhooks, listener, upkeep
- *   stop:   upkeep, webhooks -> listener stops accepting -> waits and event streams end
+ *   stop:   backup, upkeep, webhooks -> listener stops accepting -> waits and event streams end
  *           -> requests end -> running invocations end -> HTTP threads -> services -> store
  *           -> database (commits what is queued) -> pipeline -> lock
  *
@@ -14,25 +14,21 @@
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/http_tls.h"
 #include "base/log.h"
 #include "objectstore/upkeep.h"
 #include "pipeline/datadir.h"
+#include "pipeline/listener.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/router.h"
 #include "pipeline/webhook.h"
 
-#include <arpa/inet.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #define SERVER_MAGIC 0x5e27e201u
 #define DEFAULT_BUCKET "photos"
 #define STOP_TICK_MS 10
-#define WHY_MAX 1024
-#define FDS_RESERVED 512 /* descriptors for storage and workers */
 
 struct server {
     uint32_t magic;
@@ -46,57 +42,9 @@ struct server {
     struct store *store;
     struct upkeep *upkeep;
     struct router router; /* has the services */
-    struct http_tls *tls; /* NULL: plain HTTP */
+    struct listener listener;
     struct http_server *http;
-    char host[256]; /* to listen on */
-    int port;
-    bool loopback;   /* the listener */
-    char url[320];   /* to connect to */
-    char bound[320]; /* as listened on */
 };
-
-/* ---- settings that need reading ---- */
-
-/* "127.0.0.1:9000", "[::1]:0", "0.0.0.0:80". */
-static int
-listen_parse(struct server *s, struct buf *why)
-{
-    const char *text = conf_str(s->conf, CONF_LISTEN);
-    const char *colon = strrchr(text, ':');
-    struct in_addr v4;
-    uint64_t port = 0;
-    struct slice host = slice_of(text, colon == NULL ? 0 : (size_t)(colon - text));
-    if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
-        host = slice_of(host.p + 1, host.n - 2);
-    if (host.n == 0 || host.n >= sizeof s->host ||
-        slice_to_u64(slice_str(colon + 1), &port) != ERR_NONE || port > 65535) {
-        buf_printf(why, "listen: \"%s\" is not HOST:PORT", text);
-        return ERR_INVALID;
-    }
-    snprintf(s->host, sizeof s->host, "%.*s", SLICE_FMT(host));
-    s->port = (int)port;
-    /* By number, not by look: "127.example.com" is somebody's name. */
-    if (inet_pton(AF_INET, s->host, &v4) == 1)
-        s->loopback = ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
-    else
-        s->loopback = slice_eqs(host, "::1") || slice_eqs(host, "localhost");
-    return ERR_NONE;
-}
-
-static int
-open_tls(struct server *s, struct buf *why)
-{
-    const char *certificate = conf_str(s->conf, CONF_TLS_CERTIFICATE);
-    const char *key = conf_str(s->conf, CONF_TLS_KEY);
-    if (certificate[0] == '\0' && key[0] == '\0')
-        return ERR_NONE;
-    if (certificate[0] != '\0' && key[0] != '\0')
-        return http_tls_new(&s->tls, certificate, key, why);
-    buf_printf(why, "%s is missing: it belongs to %s",
-               key[0] == '\0' ? "tls.key" : "tls.certificate",
-               key[0] == '\0' ? "tls.certificate" : "tls.key");
-    return ERR_INVALID;
-}
 
 /* ---- requests ---- */
 
@@ -197,7 +145,8 @@ static void
 open_services(struct server *s)
 {
     int64_t failures_max = conf_int(s->conf, CONF_AUTH_FAILURES);
-    s->router = (struct router){.conf = s->conf, .accounts = s->accounts, .loopback = s->loopback};
+    s->router =
+        (struct router){.conf = s->conf, .accounts = s->accounts, .loopback = s->listener.loopback};
     s->router.auth_limit = failures_max > 0 ? auth_limit_new(failures_max) : NULL;
     struct s3_options s3 = {.store = s->store,
                             .db = s->db,
@@ -215,9 +164,11 @@ open_services(struct server *s)
     struct admin_options admin = {.db = s->db,
                                   .pipeline = s->pipeline,
                                   .webhooks = s->webhooks,
+                                  .store = s->store,
+                                  .data_dir = s->dir.path,
                                   .conf = s->conf,
                                   .auth = router_auth(&s->router),
-                                  .open_metrics = s->loopback,
+                                  .open_metrics = s->listener.loopback,
                                   .url_keys = &s->url_keys};
     s->router.s3 = s3_service_new(&s3);
     s->router.ddb = ddb_service_new(&ddb);
@@ -236,17 +187,17 @@ open_services(struct server *s)
 }
 
 int
-server_open(struct server **out, const struct conf *conf, struct accounts *accounts,
+server_open(struct server **out, const struct conf *conf, struct accounts *accounts, int passed_fd,
             struct buf *why)
 {
     struct server *s = chk_calloc(1, sizeof *s);
     *s = (struct server){
         .magic = SERVER_MAGIC, .conf = conf, .accounts = accounts, .dir = {.lock_fd = -1}};
-    int err = listen_parse(s, why);
-    if (err == ERR_NONE)
-        err = open_tls(s, why);
+    int err = listener_open(&s->listener, conf, passed_fd, why);
     if (err == ERR_NONE)
         err = datadir_open(&s->dir, conf_str(conf, CONF_DATA), why);
+    if (err == ERR_NONE)
+        err = datadir_check_whole(&s->dir, why);
     if (err == ERR_NONE)
         err = datadir_root_account(&s->dir, accounts, why);
     if (err == ERR_NONE)
@@ -293,7 +244,7 @@ make_defaults(struct server *s, struct buf *why)
                          .server = s,
                          .first = !datadir_is_initialized(&s->dir),
                          .how = conf_bool(s->conf, CONF_PUBLIC_THUMBNAILS) ? PUBLIC_ASKED
-                                : s->loopback                              ? PUBLIC_LOOPBACK
+                                : s->listener.loopback                     ? PUBLIC_LOOPBACK
                                                                            : PUBLIC_NO,
                          .why = why};
     bool bare = conf_bool(s->conf, CONF_BARE);
@@ -309,64 +260,6 @@ make_defaults(struct server *s, struct buf *why)
 }
 
 /* ---- serving ---- */
-
-/* As many connections as descriptors allow, the storage's and the workers' share left alone. */
-static int
-connections_max(const struct conf *c)
-{
-    struct rlimit limit;
-    int64_t wanted = conf_int(c, CONF_HTTP_CONNECTIONS);
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
-        return (int)wanted;
-    int64_t all = (int64_t)limit.rlim_cur;
-    int64_t most = all - (all / 2 < FDS_RESERVED ? all / 2 : FDS_RESERVED);
-    if (most >= wanted)
-        return (int)wanted;
-    log_line(LOG_WARN, "http_connections_lowered", "wanted=%lld now=%lld open_files=%lld",
-             (long long)wanted, (long long)most, (long long)all);
-    return (int)most;
-}
-
-static int
-start_http(struct server *s, struct buf *why)
-{
-    const struct conf *c = s->conf;
-    int most = connections_max(c);
-    int per_address = (int)conf_int(c, CONF_HTTP_CONNECTIONS_PER_ADDRESS);
-    struct http_options options = {
-        .host = s->host,
-        .port = s->port,
-        .threads = (int)conf_int(c, CONF_HTTP_THREADS),
-        .tls = s->tls,
-        .connections_max = most,
-        .connections_per_address_max = per_address < most / 2 ? per_address : most / 2,
-        .header_deadline_ms = (int)conf_int(c, CONF_HTTP_HEADER_DEADLINE),
-        .idle_timeout_ms = (int)conf_int(c, CONF_HTTP_IDLE),
-        .body_rate_min = conf_int(c, CONF_HTTP_BODY_RATE),
-        .router = route,
-        .router_arg = s,
-        .thread_end = http_thread_end,
-        .before_reply = hold_unsettled};
-    int err = http_start(&s->http, &options);
-    if (err != ERR_NONE)
-        buf_printf(why, "cannot listen on %s: %s%s", conf_str(c, CONF_LISTEN), err_text(err),
-                   err == ERR_INUSE ? " (another server? --listen HOST:0 takes a free port)" : "");
-    return err;
-}
-
-/* 0.0.0.0 is no address to connect to. */
-static void
-make_url(struct server *s)
-{
-    const char *address = http_address(s->http);
-    const char *port = strrchr(address, ':');
-    const char *scheme = s->tls != NULL ? "https" : "http";
-    snprintf(s->bound, sizeof s->bound, "%s://%s", scheme, address);
-    if (strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0)
-        snprintf(s->url, sizeof s->url, "%s://127.0.0.1%s", scheme, port);
-    else
-        snprintf(s->url, sizeof s->url, "%s://%s", scheme, address);
-}
 
 int
 server_start(struct server *s, struct buf *why)
@@ -385,12 +278,15 @@ server_start(struct server *s, struct buf *why)
         buf_printf(why, "the webhooks' thread cannot be started: %s", err_text(err));
         return err;
     }
-    err = start_http(s, why);
+    struct http_options http = {.router = route,
+                                .router_arg = s,
+                                .thread_end = http_thread_end,
+                                .before_reply = hold_unsettled};
+    err = listener_start(&s->listener, &http, &s->http, why);
     if (err != ERR_NONE)
         return err;
     s->upkeep = upkeep_start(s->store, s->conf);
-    make_url(s);
-    err = datadir_set_endpoint(&s->dir, s->url);
+    err = datadir_set_endpoint(&s->dir, s->listener.url);
     if (err != ERR_NONE)
         buf_printf(why, "%s/endpoint: %s", s->dir.path, err_text(err));
     return err;
@@ -399,26 +295,32 @@ server_start(struct server *s, struct buf *why)
 const char *
 server_url(const struct server *s)
 {
-    return s->bound;
+    return s->listener.bound;
 }
 
 void
 server_reload(struct server *s)
 {
-    struct buf why;
-    char quoted[LOG_QUOTE_MAX];
     CHK_MAGIC(s, SERVER_MAGIC);
-    if (s->tls == NULL) {
-        log_line(LOG_INFO, "reload", "what=nothing");
-        return;
-    }
-    buf_init(&why, WHY_MAX);
-    if (http_tls_reload(s->tls, &why) == ERR_NONE)
-        log_line(LOG_INFO, "reload", "what=tls");
-    else
-        log_line(LOG_ERROR, "tls_reload_failed", "serving=old why=%s",
-                 log_quote(buf_slice(&why), quoted));
-    buf_fini(&why);
+    log_reopen();
+    listener_reload(&s->listener);
+    log_line(LOG_INFO, "reload", "what=all");
+}
+
+static int
+pulse_apply(struct db_op *op, struct db_conn *conn)
+{
+    (void)op;
+    (void)conn;
+    return ERR_NONE;
+}
+
+void
+server_pulse(struct server *s)
+{
+    struct db_op op = {.apply = pulse_apply, .urgent = true};
+    CHK_MAGIC(s, SERVER_MAGIC);
+    (void)db_call(s->db, &op);
 }
 
 /* ---- stopping ---- */
@@ -470,6 +372,8 @@ server_stop(struct server *s, bool (*hurry)(void *arg), void *arg)
     struct patience p = {.deadline_ms = clock_mono_ms() + conf_int(s->conf, CONF_SHUTDOWN),
                          .hurry = hurry,
                          .arg = arg};
+    if (s->router.admin != NULL)
+        admin_service_stop(s->router.admin);
     upkeep_stop(&s->upkeep);
     webhooks_stop(s->webhooks);
     if (s->http != NULL)
@@ -498,7 +402,7 @@ server_free(struct server **sp)
     pipeline_close(&s->pipeline);
     webhooks_free(&s->webhooks);
     datadir_close(&s->dir);
-    http_tls_free(&s->tls);
+    listener_close(&s->listener);
     explicit_bzero(&s->url_keys, sizeof s->url_keys);
     s->magic = 0;
     free(s);

@@ -13,14 +13,17 @@
 struct server;
 
 /* Locks and recovers the data directory, adds the root account to `accounts` (both are borrowed
- * until server_free()). The reason of a failure goes to `why` as one line. */
+ * until server_free()). `passed_fd`: a listening socket to serve on instead of the setting
+ * `listen`, -1: none; taken. The reason of a failure goes to `why` as one line. */
 int server_open(struct server **out, const struct conf *conf, struct accounts *accounts,
-                struct buf *why);
+                int passed_fd, struct buf *why);
 /* First-start defaults, workers, listener, DIR/endpoint. */
 int server_start(struct server *s, struct buf *why);
-/* Reads the certificate and its key again; what cannot be used leaves the old ones, and is told in
- * the log. Connections that exist keep theirs. */
+/* Opens the log file anew; reads the certificate and its key again: what cannot be used leaves the
+ * old ones, and is told in the log. Connections that exist keep theirs. */
 void server_reload(struct server *s);
+/* Returns when the writer has taken an operation and answered it: for a watchdog. */
+void server_pulse(struct server *s);
 /* "http://0.0.0.0:9000" or "https://...", as listened on; after server_start(). */
 const char *server_url(const struct server *s);
 /* Lets requests and running invocations finish for at most shutdown.grace_ms; `hurry` is asked
