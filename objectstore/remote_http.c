@@ -20,6 +20,7 @@ struct remote_http {
     char *endpoint; /* without a slash at its end */
     char *host;     /* as in the Host header */
     char *region;
+    int64_t timeout_ms;
     char *ca_file; /* "": the system's */
     char *access_key_id;
     char *secret_access_key;
@@ -69,6 +70,7 @@ remote_http_open(struct remote_http **out, const struct remote_options *options,
                               .endpoint = copy_text(endpoint),
                               .host = copy_text(host),
                               .region = copy_text(slice_str(options->region)),
+                              .timeout_ms = options->timeout_ms,
                               .ca_file = copy_text(slice_str(options->ca_file)),
                               .access_key_id = copy_text(options->access_key_id),
                               .secret_access_key = copy_text(options->secret_access_key),
@@ -331,6 +333,7 @@ set_limits(struct remote_http *h)
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)REMOTE_CONNECT_MS_MAX);
+    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)h->timeout_ms);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, h->stall_s);
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, h->cancel == NULL ? 1L : 0L);

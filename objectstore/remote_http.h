@@ -22,6 +22,7 @@ struct remote_options {
     const char *endpoint; /* "http://127.0.0.1:9000" */
     const char *ca_file;  /* https: trust these CAs (PEM) instead of the system's; NULL */
     const char *region;
+    int64_t timeout_ms;         /* of a whole request; 0: none but that for stalls */
     struct slice access_key_id; /* copied; n = 0: unsigned requests */
     struct slice secret_access_key;
     int stall_s;               /* 0: REMOTE_STALL_S_MAX */

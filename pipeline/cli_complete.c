@@ -1,14 +1,19 @@
 /*
  * Completion for bash and zsh. Both shells ask the program itself: `darkroom complete -- WORDS...`
- * prints what may stand in the place of the last word, so it is never older than the program.
+ * prints what may stand in the place of the last word, so it is never older than the program. Names
+ * of buckets, keys and functions come from the server that the line is about, which has ASK_MS to
+ * answer; one that is away offers nothing.
  *
  * A candidate is a line; one that ends with '/' or '=' goes on, so no blank is set behind it. The
  * line ":files" asks the shell for names of files.
  */
+#include "base/err.h"
 #include "pipeline/cli.h"
 
 #include <stdio.h>
-#include <stdlib.h>
+
+#define ASK_MS 500
+#define KEYS_MAX 50
 
 static void
 offer(struct slice typed, const char *before, struct slice name)
@@ -49,58 +54,161 @@ offer_words(struct slice words, struct slice typed)
         offer(typed, "", slice_cut(words, '|', &words));
 }
 
+/* ---- names that the server knows ---- */
+
+struct asking {
+    const struct cli *about;
+    struct slice typed;
+    const char *before, *after; /* of each name */
+    struct slice bucket;        /* of keys */
+    int count;
+};
+
+static int
+offer_bucket(void *arg, const json_t *b)
+{
+    const struct asking *a = arg;
+    char name[128];
+    snprintf(name, sizeof name, "%s%s", cli_str(b, "bucket"), a->after);
+    offer(a->typed, a->before, slice_str(name));
+    return CLI_DONE;
+}
+
+static int
+offer_key(void *arg, const struct remote_entry *e)
+{
+    struct asking *a = arg;
+    char before[128];
+    snprintf(before, sizeof before, "s3://%.*s/", SLICE_FMT(a->bucket));
+    if (memchr(e->name.p, '\n', e->name.n) == NULL)
+        offer(a->typed, before, e->name);
+    return ++a->count == KEYS_MAX;
+}
+
 static void
-offer_value(const struct cli_flag *f, struct slice typed)
+offer_keys(struct cli *about, struct asking *a)
+{
+    struct remote *r = NULL;
+    struct slice prefix;
+    struct buf why;
+    a->bucket = slice_cut(slice_skip(a->typed, strlen("s3://")), '/', &prefix);
+    if (cli_open_remote(about, SLICE_LIT(" "), &r) != CLI_DONE) /* with a time-out: not libs3 */
+        return;
+    buf_init(&why, CLI_WHY_MAX);
+    remote_list(r, a->bucket, prefix, SLICE_LIT("/"), offer_key, a, &why);
+    buf_fini(&why);
+    remote_close(&r);
+}
+
+static void
+offer_functions(struct cli *about, struct slice typed)
+{
+    enum cli_exit code;
+    size_t i;
+    json_t *f;
+    json_t *answer = cli_call(about, "GET", "/_/functions", SLICE_NONE, NULL, &code);
+    json_array_foreach(json_object_get(answer, "functions"), i, f)
+        offer(typed, "", json_get_str(f, "name"));
+    json_decref(answer);
+}
+
+/* ---- by what the tables say ---- */
+
+/* What `arguments` or the value of a flag is made of. */
+static void
+offer_kind(struct cli *about, const char *words, struct slice typed)
+{
+    struct asking a = {.about = about, .typed = typed, .before = "", .after = ""};
+    bool is_path = strstr(words, "FILE") != NULL || strstr(words, "DIR") != NULL;
+    if (is_path && !slice_starts(typed, SLICE_LIT("s3:")))
+        puts(":files");
+    if (strstr(words, "FUNCTION") != NULL)
+        offer_functions(about, typed);
+    if (strstr(words, "s3://") != NULL) {
+        if (slice_starts(typed, SLICE_LIT("s3://")) &&
+            memchr(typed.p + 5, '/', typed.n - 5) != NULL) {
+            offer_keys(about, &a);
+            return;
+        }
+        a.before = "s3://";
+        a.after = "/";
+        cli_each_bucket(about, offer_bucket, &a);
+    } else if (strstr(words, "BUCKET") != NULL) {
+        cli_each_bucket(about, offer_bucket, &a);
+    }
+    if (strstr(words, "COMMAND") != NULL)
+        offer_commands(typed);
+}
+
+static void
+offer_value(struct cli *about, const struct cli_flag *f, struct slice typed)
 {
     if (f->kind == CLI_FILE)
         puts(":files");
     else if (f->kind == CLI_WORD)
         offer_words(slice_str(f->value), typed);
+    else
+        offer_kind(about, f->value, typed);
 }
 
 static void
-offer_argument(const struct cli_verb *verb, struct slice typed)
+keep_value(struct cli *about, const struct cli_flag *f, const char *text)
 {
-    if (strstr(verb->arguments, "COMMAND") != NULL)
-        offer_commands(typed);
-    else if (strstr(verb->arguments, "FILE") != NULL || strstr(verb->arguments, "DIR") != NULL)
-        puts(":files");
+    if (about->value_count < CLI_VALUES_MAX)
+        about->values[about->value_count++] = (struct cli_value){f, text};
 }
 
-/* Command and verb of the words in front of the last one; the flag that waits for its value. */
+/* A word that is no value of the flag before it. Returns the flag that waits for one. */
+static const struct cli_flag *
+read_word(struct cli *about, const char *word)
+{
+    struct slice value = SLICE_NONE;
+    if (strncmp(word, "--", 2) == 0) {
+        struct slice name = slice_cut(slice_str(word + 2), '=', &value);
+        const struct cli_flag *f = cli_find_flag(about->verb, name);
+        if (f == NULL || f->value == NULL)
+            return NULL;
+        if (value.p == NULL)
+            return f;
+        keep_value(about, f, value.p);
+    } else if (about->command == NULL) {
+        about->command = cli_find_command(word);
+        if (about->command != NULL && about->command->verbs[0].name == NULL)
+            about->verb = about->command->verbs;
+    } else if (about->verb == NULL) {
+        about->verb = cli_find_verb(about->command, word);
+    }
+    return NULL;
+}
+
+/* Command, verb and options of the words in front of the last one; the flag that waits for its
+ * value. */
 static const struct cli_flag *
 read_words(struct cli *about, int count, char **words)
 {
     const struct cli_flag *open = NULL;
     for (int i = 0; i < count; i++) {
-        if (open != NULL) {
+        if (open == NULL) {
+            open = read_word(about, words[i]);
+        } else {
+            keep_value(about, open, words[i]);
             open = NULL;
-        } else if (strncmp(words[i], "--", 2) == 0) {
-            open = strchr(words[i], '=') != NULL
-                       ? NULL
-                       : cli_find_flag(about->verb, slice_str(words[i] + 2));
-            if (open != NULL && open->value == NULL)
-                open = NULL;
-        } else if (about->command == NULL) {
-            about->command = cli_find_command(words[i]);
-            if (about->command != NULL && about->command->verbs[0].name == NULL)
-                about->verb = about->command->verbs;
-        } else if (about->verb == NULL) {
-            about->verb = cli_find_verb(about->command, words[i]);
         }
     }
     return open;
 }
 
+/* ---- the command ---- */
+
 static enum cli_exit
 complete(struct cli *c, int argc, char **argv)
 {
-    struct cli about = {0};
+    struct cli about = {.timeout_ms = ASK_MS};
     (void)c;
     struct slice typed = argc > 0 ? slice_str(argv[argc - 1]) : SLICE_LIT("");
     const struct cli_flag *open = argc > 0 ? read_words(&about, argc - 1, argv) : NULL;
     if (open != NULL) {
-        offer_value(open, typed);
+        offer_value(&about, open, typed);
     } else if (slice_starts(typed, SLICE_LIT("-"))) {
         offer_flags(about.verb != NULL ? about.verb->flags : NULL, typed);
         offer_flags(cli_globals, typed);
@@ -109,8 +217,9 @@ complete(struct cli *c, int argc, char **argv)
     } else if (about.verb == NULL) {
         offer_verbs(about.command, typed);
     } else {
-        offer_argument(about.verb, typed);
+        offer_kind(&about, about.verb->arguments, typed);
     }
+    cli_disconnect(&about);
     return CLI_DONE;
 }
 

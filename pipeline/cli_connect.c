@@ -108,6 +108,7 @@ options_of(const struct cli *c)
     return (struct remote_options){.endpoint = c->endpoint,
                                    .ca_file = c->ca_file,
                                    .region = REGION_DEFAULT,
+                                   .timeout_ms = c->timeout_ms,
                                    .access_key_id = slice_str(c->access_key_id),
                                    .secret_access_key = slice_str(c->secret_access_key)};
 }

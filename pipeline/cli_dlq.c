@@ -12,7 +12,7 @@
 /* ---- which ---- */
 
 static const struct cli_flag list_flags[] = {
-    {"function", "NAME", "only events of this function", CLI_TEXT, 0, 0},
+    {"function", "FUNCTION", "only events of this function", CLI_TEXT, 0, 0},
     {"reason", "error|timeout|memory|crashed|bad-answer|too-old", "only what died of this",
      CLI_WORD, 0, 0},
     {"prefix", "s3://BUCKET[/PREFIX]", "only objects below this", CLI_TEXT, 0, 0},
@@ -23,7 +23,7 @@ static const struct cli_flag list_flags[] = {
 
 static const struct cli_flag change_flags[] = {
     {"all", NULL, "every dead letter", CLI_TEXT, 0, 0},
-    {"function", "NAME", "those of this function", CLI_TEXT, 0, 0},
+    {"function", "FUNCTION", "those of this function", CLI_TEXT, 0, 0},
     {"reason", "error|timeout|memory|crashed|bad-answer|too-old", "those that died of this",
      CLI_WORD, 0, 0},
     {"prefix", "s3://BUCKET[/PREFIX]", "those of objects below this", CLI_TEXT, 0, 0},

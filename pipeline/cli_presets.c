@@ -369,9 +369,9 @@ set(struct cli *c, int argc, char **argv)
     return code;
 }
 
-#define FUNCTION_FLAG                                                           \
-    {                                                                           \
-        "function", "NAME", "whose presets (default thumbnail)", CLI_TEXT, 0, 0 \
+#define FUNCTION_FLAG                                                               \
+    {                                                                               \
+        "function", "FUNCTION", "whose presets (default thumbnail)", CLI_TEXT, 0, 0 \
     }
 
 static const struct cli_flag flags[] = {FUNCTION_FLAG, {0}};

@@ -247,7 +247,7 @@ run(struct cli *c, int argc, char **argv)
 }
 
 static const struct cli_flag flags[] = {
-    {"function", "NAME", "this function only", CLI_TEXT, 0, 0},
+    {"function", "FUNCTION", "this function only", CLI_TEXT, 0, 0},
     {"preset", "NAME", "what this preset lacks only; \"small\" or one format, \"small.avif\"",
      CLI_TEXT, 0, 0},
     {"stale", NULL, "made of another version, preset or code; default, with --missing", CLI_TEXT, 0,

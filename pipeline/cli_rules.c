@@ -225,7 +225,7 @@ remove_one(struct cli *c, int argc, char **argv)
 }
 
 static const struct cli_flag add_flags[] = {
-    {"function", "NAME", "who is called; see darkroom functions list", CLI_TEXT, 0, 0},
+    {"function", "FUNCTION", "who is called; see darkroom functions list", CLI_TEXT, 0, 0},
     {"event", "TYPE", "s3:ObjectCreated:* (default), s3:ObjectRemoved:* ...; may be repeated",
      CLI_TEXT, 0, 0},
     {"prefix", "TEXT", "of keys that begin so only", CLI_TEXT, 0, 0},
