@@ -98,6 +98,24 @@ def test_show_has_the_worker_s_last_words(s):
     equal(s.cli("dlq", "show", "999999999").returncode, 1, "exit code for no such letter")
 
 
+def test_the_words_of_an_attempt_are_its_own(s):
+    """One worker: it writes a lot for one object, then dies without a word over another."""
+    t = darkroom.Server(data=os.path.join(os.getcwd(), "own"), config={
+        "workers": {"program": link(BAD), "count": 1}, "queue": {"retry_base_ms": 20}}).start()
+    try:
+        c = t.s3()
+        for key, kind in (("noise.jpg", "noise"), ("aborts.jpg", "aborts")):
+            c.put_object(Bucket="photos", Key=key, Body=b"never read", Metadata={"bad": kind})
+            until(lambda: t.explain(key)["attempts"], "an attempt at " + key)
+        noisy, silent = (t.explain(key)["attempts"][-1] for key in ("noise.jpg", "aborts.jpg"))
+        equal(noisy["outcome"], "ready", "the noisy one")
+        true(0 < len(noisy["stderr"]) <= 2048, "%d bytes of noise are kept" % len(noisy["stderr"]))
+        equal((silent["outcome"], silent.get("stderr", "")), ("crashed", ""), "the silent one")
+        equal(silent["pid"], noisy["pid"], "the worker")
+    finally:
+        t.kill()
+
+
 def test_dry_run_changes_nothing(s):
     before = letters(s)
     equal(dlq(s, "purge", "--reason", "crashed", "--dry-run"), [{"purged": 4, "dry_run": True}], "purge")
