@@ -231,6 +231,11 @@ run: all ## Serve in the foreground
 bench: all ## Ratios against peers, measured in this run
 	@tools/deps.sh bench
 	@tests/bench/run.sh
+BENCH_QUEUE := build/gcc/tests/bench/queue
+bench-queue: ## An event's cost at 10k, 100k, 1M waiting, and a plan: EVENTS=n OBJECTS=n
+	@tools/deps.sh test
+	@$(MAKE) --no-print-directory CC=gcc SAN= $(BENCH_QUEUE)
+	@$(BENCH_QUEUE) $(or $(EVENTS),1000000) $(or $(OBJECTS),1000000)
 bench-images: all ## Thumbnails against libjpeg-turbo, sharp, libvips and ImageMagick: PHOTOS=DIR
 	@tools/deps.sh bench
 	@tests/bench/run.sh images
@@ -274,7 +279,8 @@ help: ## This list
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
         check-structure check-e2e check-crash check-fault soak-kill9 soak-model \
-        soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-images man lint \
+        soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-queue \
+        bench-images man lint \
         format install clean help
 .SECONDARY:
 
