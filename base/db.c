@@ -221,6 +221,20 @@ db_prepare(struct db_conn *conn, const char *sql)
     return s;
 }
 
+int64_t
+db_scan_steps(struct db_conn *conn)
+{
+    int64_t steps = 0;
+    db_conn_check(conn);
+    for (size_t i = 0; i < DB_STMT_SLOTS; i++) {
+        for (struct db_stmt *s = conn->slots[i]; s != NULL; s = s->same) {
+            steps += sqlite3_stmt_status(s->handle, SQLITE_STMTSTATUS_FULLSCAN_STEP, 0);
+            steps += sqlite3_stmt_status(s->handle, SQLITE_STMTSTATUS_AUTOINDEX, 0);
+        }
+    }
+    return steps;
+}
+
 void
 db_reset(struct db_stmt *s)
 {

@@ -85,6 +85,10 @@ int64_t db_changes(struct db_conn *conn);
 /* Rows changed on this connection since it was opened: how long an op has kept the writer. */
 int64_t db_changes_total(struct db_conn *conn);
 
+/* Tests only: rows that the statements of this connection have met in scans of whole tables, since
+ * it was opened. */
+int64_t db_scan_steps(struct db_conn *conn);
+
 /* ---- reading ---- */
 
 /* Lends this thread's read connection, opened at first use, and begins a snapshot. Calls do not
