@@ -86,12 +86,13 @@ use_fn(struct rig *r, struct db_conn *conn, void *arg)
     int64_t before = db_scan_steps(conn);
     CHK(queue_next(conn, LANE_BATCH, FUNCTION, 0, 10, first_event, &id) == ERR_NONE && id != 0);
     CHK(queue_get(conn, id, a, &e) == ERR_NONE);
-    CHK(queue_of_key(conn, 1, e.key, first_event, &id) == ERR_NONE);
+    CHK(queue_of_key(conn, 1, SLICE_LIT("k01999"), first_event, &id) == ERR_NONE);
     CHK(queue_next_delayed(conn, &at) == ERR_NONE && at != 0);
     CHK(queue_apply_ack(conn, &e, QUEUE_ACKED) == ERR_NONE);
     CHK(queue_apply_wake(conn, at, 1, &count) == ERR_NONE);
     CHK(queue_apply_supersede(conn, 1, SLICE_LIT("k00002"), 0, a, NULL, NULL) == ERR_NONE);
     CHK(queue_apply_drop_batch(conn, 8, 10, &count) == ERR_NONE && count == 10);
+    CHK(queue_apply_drop_batch(conn, 9, 10, &count) == ERR_NONE && count == 0);
     e.key = SLICE_LIT("k00004");
     e.batch_id = 7;
     CHK(batch_apply_ended(conn, &e, BATCH_OUTCOME_FAILED, SLICE_LIT("why")) == ERR_NONE);
