@@ -18,6 +18,7 @@ KILLED = 200
 RATE = 20
 RATED = 40
 BROKEN = 25
+ON_THEIR_WAY = 3  # per worker, results of small pictures wait for the disk while it goes on
 
 
 def presets(s, *sizes):
@@ -235,9 +236,9 @@ def test_kill_9_redoes_next_to_nothing(s):
     until(lambda: batch(s, number)["state"] == "done", "the batch")
     equal(counts(batch(s, number)), all_of(KILLED), "the batch")
     ran += s.metric("invocations_total")
-    running = len(s.workers())  # at most so many had begun at each kill
-    true(running <= KILLED // 100, "too many workers for this test: %d" % running)
-    true(ran <= KILLED + 3 * running, "%d invocations for %d objects" % (ran, KILLED))
+    # What ran at a kill is done again, and what had just ended and was about to be committed.
+    redone = 3 * ON_THEIR_WAY * len(s.workers())
+    true(ran <= KILLED + redone, "%d invocations for %d objects" % (ran, KILLED))
     s.stop()
     with sqlite3.connect(database(s)) as db:
         again = db.execute("SELECT key, COUNT(*) FROM attempt WHERE function = 'thumbnail' AND "
