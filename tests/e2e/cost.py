@@ -4,8 +4,11 @@ time-outs and crashes included. Its rows, its prices; the REPORT lines that agre
 import json
 import os
 import re
+import signal
+import struct
 import sys
 import time
+import zlib
 
 sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests/lib"))
 import darkroom as dr
@@ -88,6 +91,45 @@ def test_sum_is_what_the_kernel_counted(s):
             "the kernel counted %.3f s, the account has %.3f s" % (kernel, ours))
 
 
+def large_png(side=4000):
+    """A picture that takes a worker a while."""
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    line = bytes(range(256)) * (side * 3 // 256 + 2)
+    rows = b"".join(b"\0" + line[i % 251:][:side * 3] for i in range(side))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b""))
+
+
+def busy_worker(s):
+    """Of a worker in an invocation that has already used some processor time in it."""
+    for w in s.workers():
+        if w["state"] in ("running", "admitting") and w["pid"] > 0:
+            try:
+                began = cpu_s(w["pid"])
+                dr.until(lambda: cpu_s(w["pid"]) > began + 0.12, "a worker at work", 2)
+                return w["pid"]
+            except (OSError, dr.Failed):
+                return None
+    return None
+
+
+def test_killed_in_an_invocation(s):
+    """What a worker used before it died is known when it is collected, and not before."""
+    before, kernel = settled(s), used_s(s)
+    picture = large_png()
+    for i in range(4):
+        s.s3().put_object(Bucket="photos", Key="killed/%d.png" % i, Body=picture)
+        os.kill(dr.until(lambda: busy_worker(s), "a worker at work", 20), signal.SIGKILL)
+    after, kernel = settled(s), used_s(s) - kernel
+    ours = (after["cpu_ms"] - before["cpu_ms"]) / 1000
+    print("# kernel %.3f s, account %.3f s" % (kernel, ours))
+    dr.true(abs(ours - kernel) <= 0.02 * kernel + 0.02,  # ticks of /proc/PID/stat, twice
+            "the kernel counted %.3f s, the account has %.3f s" % (kernel, ours))
+    crashed = [float(x[8]) for x in report_lines(s) if x[9] == "crashed"]
+    dr.true(len(crashed) >= 4 and min(crashed) > 50, "processor time of those killed: %r" % crashed)
+
+
 def test_every_split_has_the_same_sum(s):
     total = None
     for by in ("preset", "prefix", "day", "function", "bucket"):
@@ -118,7 +160,7 @@ def test_functions_prefixes_buckets_days(s):
         dr.true(functions[name]["invocations"] >= uploads, "invocations of " + name)
     dr.equal(functions["metadata"]["pictures"], 0, "pictures of metadata")
     prefixes = rows(s, "prefix")
-    dr.true({"2026/", "texts/"} <= set(prefixes), "prefixes %r" % list(prefixes))
+    dr.true({"2026/", "texts/", "killed/"} <= set(prefixes), "prefixes %r" % list(prefixes))
     dr.equal(prefixes["texts/"]["pictures"], 0, "pictures of texts")
     dr.equal(prefixes["texts/"]["invocations"], 40, "invocations for texts")
     dr.equal(prefixes["texts/"]["bytes_in"], 2 * sum(len(b"no picture %d" % i) for i in range(20)), "bytes of texts")

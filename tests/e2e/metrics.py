@@ -154,8 +154,8 @@ def test_lanes_and_ages(s):
 
 
 def test_pool_and_crash(s):
-    now = read(page(s))
-    dr.equal(now["darkroom_workers_ready"], now["darkroom_workers_configured"], "ready workers")
+    now = dr.until(lambda: (lambda p: p if p["darkroom_workers_ready"] == p["darkroom_workers_configured"] else None)(
+        read(page(s))), "ready workers", 20)
     dr.equal(now["darkroom_workers_busy"], 0, "busy workers")
     dr.equal(now["darkroom_memory_granted_bytes"], 0, "granted memory")
     dr.true(now["darkroom_memory_budget_bytes"] > 0, "memory budget")
