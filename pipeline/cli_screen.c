@@ -101,8 +101,11 @@ cli_screen_begin(void)
     const struct {
         int signum;
         void (*handler)(int);
-    } all[] = {{SIGINT, on_end},  {SIGTERM, on_end},  {SIGHUP, on_end},
-               {SIGTSTP, on_stop}, {SIGWINCH, on_resize}};
+    } all[] = {{SIGINT, on_end},
+               {SIGTERM, on_end},
+               {SIGHUP, on_end},
+               {SIGTSTP, on_stop},
+               {SIGWINCH, on_resize}};
     take();
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         struct sigaction action = {.sa_handler = all[i].handler};

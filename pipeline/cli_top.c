@@ -179,9 +179,9 @@ frame(const struct cli *c, const struct top *t, struct buf *out)
 static void
 print_line(const struct top *t)
 {
-    static const char *const names[] = {"requests",    "puts",        "bytes_in",
-                                        "bytes_out",   "cache_hits",  "cache_misses",
-                                        "invocations", "invocations_failed", "slowdowns"};
+    static const char *const names[] = {
+        "requests",     "puts",        "bytes_in",           "bytes_out", "cache_hits",
+        "cache_misses", "invocations", "invocations_failed", "slowdowns"};
     json_t *rates = json_object();
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         json_object_set_new(rates, names[i], json_real(rate(t, names[i])));
@@ -199,8 +199,8 @@ shift(struct top *t, json_t *now)
     json_decref(t->before);
     t->before = t->now;
     t->now = now;
-    t->seconds = (double)(json_get_int(now, "time_ms", 0) - json_get_int(t->before, "time_ms", 0)) /
-                 1000;
+    t->seconds =
+        (double)(json_get_int(now, "time_ms", 0) - json_get_int(t->before, "time_ms", 0)) / 1000;
     if (t->seconds <= 0)
         t->seconds = (double)INTERVAL_MS / 1000;
 }

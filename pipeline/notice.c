@@ -127,9 +127,10 @@ notice_apply_add(struct db_conn *conn, struct notice *n)
     n->id++;
     n->time_ms = clock_wall_ms();
     atomic_fetch_add(&added, 1);
-    struct db_stmt *s = db_prepare(
-        conn, "INSERT INTO notice (id, kind, bucket_id, bucket, key, generation, "
-              "version_id, time_ms, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    struct db_stmt *s =
+        db_prepare(conn, "INSERT INTO notice (id, kind, bucket_id, bucket, key, generation, "
+                         "version_id, time_ms, detail, request_id) "
+                         "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
     db_bind_int(s, 1, n->id);
     db_bind_int(s, 2, n->kind);
     db_bind_int(s, 3, n->bucket_id);
@@ -139,6 +140,7 @@ notice_apply_add(struct db_conn *conn, struct notice *n)
     db_bind_text(s, 7, n->version_id);
     db_bind_int(s, 8, n->time_ms);
     db_bind_text(s, 9, n->detail);
+    db_bind_text(s, 10, n->request_id);
     err = db_run(s);
     return err == ERR_NONE ? trim(conn, n->id, n->time_ms) : err;
 }
@@ -154,8 +156,8 @@ notice_list(struct db_conn *conn, int64_t after, int64_t until, int limit, notic
 {
     int rc;
     struct db_stmt *s = db_prepare(
-        conn, "SELECT id, kind, bucket_id, bucket, key, generation, version_id, time_ms, detail "
-              "FROM notice WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3");
+        conn, "SELECT id, kind, bucket_id, bucket, key, generation, version_id, time_ms, detail, "
+              "request_id FROM notice WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3");
     db_bind_int(s, 1, after);
     db_bind_int(s, 2, until);
     db_bind_int(s, 3, limit);
@@ -169,7 +171,8 @@ notice_list(struct db_conn *conn, int64_t after, int64_t until, int limit, notic
                            .generation = db_column_int(s, 5),
                            .version_id = db_column_blob(s, 6),
                            .time_ms = db_column_int(s, 7),
-                           .detail = db_column_blob(s, 8)};
+                           .detail = db_column_blob(s, 8),
+                           .request_id = db_column_blob(s, 9)};
         if (kind < 0 || kind >= NOTICE_KIND_COUNT)
             rc = ERR_CORRUPT;
         else
@@ -197,6 +200,8 @@ notice_json(const struct notice *n, struct buf *out)
     put_str(out, "key", n->key);
     put_str(out, "version_id", n->version_id);
     put_str(out, "sequencer", slice_str(sequencer));
+    if (n->request_id.n > 0)
+        put_str(out, "request_id", n->request_id);
     buf_puts(out, ",\"presets\":");
     buf_put_slice(out, n->detail);
     buf_putc(out, '}');

@@ -41,6 +41,7 @@ struct notice {
     int64_t generation;      /* of the source; DELETED: the key's next one */
     struct slice version_id; /* "null" without versioning; DELETED: of what went, or the marker */
     int64_t time_ms;
+    struct slice request_id; /* of the S3 request it comes from; empty: of none, or an older row */
     struct slice detail; /* JSON object: preset -> {"state", and of what is stored "bucket", "key",
                             "content_type", "size", "etag", "width", "height"}. READY, SKIPPED,
                             FAILED: every preset; ADDED: the secondary ones; DELETED: {} */
@@ -71,8 +72,9 @@ int notice_list(struct db_conn *conn, int64_t after, int64_t until, int limit, n
 /* The newest id, 0 when there was never one. */
 int notice_last(struct db_conn *conn, int64_t *id);
 /* {"id":"17","type":"ready","time":"2026-...Z","bucket":...,"key":...,"version_id":...,
- *  "sequencer":...,"presets":{...}}. The sequencer is that of the source's S3 events: of two
- * notices about a key the one with the larger text is about the later state. */
+ *  "sequencer":...,"request_id":...,"presets":{...}}, without what is empty. The sequencer is that
+ * of the source's S3 events: of two notices about a key the one with the larger text is about the
+ * later state. */
 void notice_json(const struct notice *n, struct buf *out);
 
 #endif

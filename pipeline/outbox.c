@@ -71,6 +71,7 @@ tell_deleted(struct db_conn *conn, const struct store_change *c)
                        .key = c->key,
                        .generation = c->generation,
                        .version_id = slice_str(c->version_id),
+                       .request_id = c->request_id,
                        .detail = SLICE_LIT("{}")};
     return notice_apply_add(conn, &n);
 }

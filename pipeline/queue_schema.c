@@ -67,6 +67,8 @@
     " PRIMARY KEY (day, bucket, prefix, function, preset)) WITHOUT ROWID;"                   \
     "CREATE TABLE usage_day (day INTEGER PRIMARY KEY, rows INTEGER NOT NULL);"
 
+#define STEP_4_NOTICE "ALTER TABLE notice ADD COLUMN request_id TEXT NOT NULL DEFAULT '';"
+
 /* What a verdict was about, so that what needs to be made again can be told by rows alone. */
 #define STEP_4_VERDICTS                                                                    \
     "ALTER TABLE owned_attr ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;"             \
@@ -152,7 +154,8 @@ static const char *const steps[] = {
     " failing_since_ms INTEGER NOT NULL, told INTEGER NOT NULL, given_up INTEGER NOT NULL, "
     " last_error TEXT NOT NULL);",
 
-    STEP_4_EVENT_LOG STEP_4_REPLAY STEP_4_ATTEMPTS STEP_4_USAGE STEP_4_VERDICTS STEP_4_BATCHES,
+    STEP_4_EVENT_LOG STEP_4_REPLAY STEP_4_ATTEMPTS STEP_4_USAGE STEP_4_NOTICE STEP_4_VERDICTS
+        STEP_4_BATCHES,
 };
 
 const char *

@@ -489,6 +489,7 @@ tell(struct work *w)
                        .key = v->event->key,
                        .generation = v->event->generation,
                        .version_id = slice_str(v->object->version_id),
+                       .request_id = v->event->request_id,
                        .detail = buf_slice(&detail)};
     int err = detail.err == ERR_NONE ? notice_apply_add(w->conn, &n) : detail.err;
     buf_fini(&detail);

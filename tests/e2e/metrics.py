@@ -258,6 +258,27 @@ def test_one_request_id(s):
     dr.true(isinstance(report["duration_ms"], float) and isinstance(report["billed_duration_ms"], int), "numbers")
 
 
+def test_request_id_in_the_notice(s):
+    """What listeners and webhooks are told names the request, too."""
+    answer = s.s3().put_object(Bucket="photos", Key="told.txt", Body=TEXT)
+    wanted = {"skipped": answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"]}
+    s.settled("told.txt", answer["ETag"])
+    gone = s.s3().delete_object(Bucket="photos", Key="told.txt")
+    wanted["deleted"] = gone["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"]
+    c = s.connection()
+    target = "/_/events?prefix=told&last_event_id=0"
+    c.request("GET", target, headers=s.signed_headers("GET", target))
+    reply, told = c.getresponse(), {}
+    while len(told) < 2:
+        line = reply.readline().decode()
+        dr.true(line, "the stream ended")
+        if line.startswith("data: {"):
+            notice = json.loads(line[6:])
+            told[notice.get("type")] = notice.get("request_id")
+    c.close()
+    dr.equal(told, wanted, "request ids of the notices")
+
+
 def test_every_line_is_json(s):
     s.s3().put_object(Bucket="photos", Key="q \"\\ \n\x01\u00e9\u20ac" + "\U0001f600" * 90, Body=TEXT)
     s.idle()
