@@ -1,6 +1,7 @@
 /*
  * libs3 2.0 behind the driver table. It calls back; each request here runs to its end in the
- * calling thread (a NULL request context).
+ * calling thread (a NULL request context). It dates requests by gmtime(), whose buffer all threads
+ * share; the program's own one, below, stands in front of libc's and gives each thread its own.
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -10,6 +11,7 @@
 #include <libs3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define LIBS3_BUCKET_MAX 256
 
@@ -36,6 +38,13 @@ struct libs3_call {
     S3Status status;
     char message[256];
 };
+
+struct tm *
+gmtime(const time_t *t)
+{
+    static _Thread_local struct tm mine;
+    return gmtime_r(t, &mine);
+}
 
 /* The size is that of what comes: right for whole objects and HEAD; ranges ask for no object. */
 static S3Status
