@@ -199,8 +199,8 @@ replay(struct cli *c, int argc, char **argv)
 }
 
 static const struct cli_flag replay_flags[] = {
-    {"since", "T", "events since then: a date, a time, or 2h: so long ago", CLI_TIME, 0, 0},
-    {"until", "T", "events until then", CLI_TIME, 0, 0},
+    {"since", "TIME", "events since then: a date, a time, or 2h: so long ago", CLI_TIME, 0, 0},
+    {"until", "TIME", "events until then", CLI_TIME, 0, 0},
     {"prefix", "s3://BUCKET[/PREFIX]", "events of objects below this", CLI_TEXT, 0, 0},
     {"seq", "A-B", "events with these numbers", CLI_TEXT, 0, 0},
     {"force", NULL, "also what is made already, by the functions of today", CLI_TEXT, 0, 0},
@@ -210,8 +210,8 @@ static const struct cli_flag replay_flags[] = {
 };
 
 static const struct cli_flag list_flags[] = {
-    {"since", "T", "only since then: a date, a time, or 2h: so long ago", CLI_TIME, 0, 0},
-    {"until", "T", "only until then", CLI_TIME, 0, 0},
+    {"since", "TIME", "only since then: a date, a time, or 2h: so long ago", CLI_TIME, 0, 0},
+    {"until", "TIME", "only until then", CLI_TIME, 0, 0},
     {"prefix", "s3://BUCKET[/PREFIX]", "only objects below this", CLI_TEXT, 0, 0},
     {"seq", "A-B", "only these numbers", CLI_TEXT, 0, 0},
     {0},

@@ -217,7 +217,8 @@ print_outputs(const json_t *outputs)
             printf("  %s  %" PRId64 " x %" PRId64 "  %" PRId64 " bytes", cli_str(o, "content_type"),
                    json_get_int(o, "width", 0), json_get_int(o, "height", 0),
                    json_get_int(o, "bytes", 0));
-        fputs("  ", stdout);
+        if (cli_str(o, "reason")[0] != '\0')
+            fputs("  ", stdout);
         cli_print_text(json_get_str(o, "reason"));
         putchar('\n');
     }

@@ -340,9 +340,8 @@ print_stale(void *arg, const json_t *bucket)
     if (c->json)
         printf("{\"bucket\":\"%s\",\"stale\":%" PRId64 "}\n", name, count);
     else if (count > 0)
-        printf("%" PRId64 " objects of %s are to be made again: darkroom reprocess s3://%s "
-               "--function %s\n",
-               count, name, name, function);
+        printf("to be made again of %s: %" PRId64 " (darkroom reprocess s3://%s --function %s)\n",
+               name, count, name, function);
     return CLI_DONE;
 }
 

@@ -255,7 +255,7 @@ static const struct cli_flag flags[] = {
     {"missing", NULL, "not there, and nothing on its way", CLI_TEXT, 0, 0},
     {"failed", NULL, "what could not be made", CLI_TEXT, 0, 0},
     {"all", NULL, "everything, current or not", CLI_TEXT, 0, 0},
-    {"since", "T", "objects stored since then", CLI_TIME, 0, 0},
+    {"since", "TIME", "objects stored since then", CLI_TIME, 0, 0},
     {"rate", "N/s", "not more objects than that, also over a restart", CLI_RATE, 1, 100000},
     {"dry-run", NULL, "show the plan, change nothing", CLI_TEXT, 0, 0},
     {"wait", NULL, "return when the batch has ended (default)", CLI_TEXT, 0, 0},

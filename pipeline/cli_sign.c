@@ -13,7 +13,7 @@ static const struct cli_flag flags[] = {
      "auto: what the browser accepts; avif: of a preset that has it (default webp)", CLI_WORD, 0,
      0},
     {"quality", "Q", "1 to 100 (default 80)", CLI_INT, 1, 100},
-    {"dpr", "D", "pixels per pixel of the page, 1 to 4", CLI_TEXT, 0, 0},
+    {"dpr", "TIME", "pixels per pixel of the page, 1 to 4", CLI_TEXT, 0, 0},
     {"focus", "centre|attention|entropy", "what cover keeps (default centre)", CLI_WORD, 0, 0},
     {"expires", "TIME", "seconds from now, or 15m, 2h, 7d (default 3600)", CLI_DURATION, 1,
      INT32_MAX},
