@@ -554,6 +554,7 @@ db_new(const char *path)
                       .serial = atomic_fetch_add(&next_serial, 1),
                       .log_fd = -1,
                       .file_fd = -1,
+                      .queue_ops_max = DB_QUEUE_OPS_MAX,
                       .checkpoint_bytes = CHECKPOINT_DEFAULT};
     snprintf(db->path, sizeof db->path, "%s", path);
     snprintf(copy, sizeof copy, "%s", path);
@@ -603,6 +604,8 @@ db_open(struct db **out, const struct db_options *options)
     CHK(sqlite3_threadsafe() != 0);
     if (options->checkpoint_bytes != 0)
         db->checkpoint_bytes = options->checkpoint_bytes;
+    if (options->queue_ops_max > 0)
+        db->queue_ops_max = options->queue_ops_max;
     int err = file_make(db);
     if (err == ERR_NONE)
         err = writer_prepare(db, options);

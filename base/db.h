@@ -29,7 +29,7 @@
 
 #define DB_BATCH_OPS 256
 #define DB_BATCH_BYTES (8u << 20)
-#define DB_QUEUE_OPS_MAX 8192
+#define DB_QUEUE_OPS_MAX 8192 /* unless db_options say otherwise */
 #define DB_READ_MS_MAX 1000
 
 struct db;
@@ -48,6 +48,7 @@ struct db_options {
     const char *path;         /* of the database file; made if missing, mode 0600 */
     struct db_schema schema;  /* newer database than `count`: ERR_UNSUPPORTED */
     int64_t checkpoint_bytes; /* WAL size at which the writer checkpoints; 0 = 8 MiB */
+    int queue_ops_max;        /* ops waiting for the writer; 0 = DB_QUEUE_OPS_MAX */
 };
 
 /* Opens, recovers, upgrades the schema in one transaction, makes durable what it found, starts the
@@ -122,6 +123,8 @@ struct db_op {
 /* Any thread. ERR_BUSY when the queue is full, ERR_SYNC after a failed sync, ERR_FULL below the
  * space reserve (urgent ops excepted), ERR_CANCELED when closing; done() is then never called. */
 int db_submit(struct db *db, struct db_op *op);
+/* Is the queue full but for urgent ops? For refusing before there is work to lose. Any thread. */
+bool db_is_full(struct db *db);
 /* db_submit() and wait for the end: start-up, CLI-like paths and tests; never an HTTP thread and
  * never the dispatcher. op->done may be NULL. */
 int db_call(struct db *db, struct db_op *op);

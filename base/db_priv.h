@@ -82,6 +82,7 @@ struct db {
     pthread_cond_t wake;
     struct db_op *head, **tail;
     int queued;
+    int queue_ops_max;
     bool closing;
     struct db_conn *readers;
     pthread_cond_t sync_wake; /* the syncer waits here */

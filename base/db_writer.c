@@ -347,7 +347,7 @@ db_submit(struct db *db, struct db_op *op)
     op->next = NULL;
     op->err = ERR_NONE;
     lock_take(&db->lock);
-    int limit = DB_QUEUE_OPS_MAX + (op->urgent ? QUEUE_URGENT_EXTRA : 0);
+    int limit = db->queue_ops_max + (op->urgent ? QUEUE_URGENT_EXTRA : 0);
     if (db->closing) {
         err = ERR_CANCELED;
     } else if (db->queued >= limit) {
@@ -362,6 +362,16 @@ db_submit(struct db *db, struct db_op *op)
     }
     lock_release(&db->lock);
     return err;
+}
+
+bool
+db_is_full(struct db *db)
+{
+    CHK_MAGIC(db, DB_MAGIC);
+    lock_take(&db->lock);
+    bool full = db->queued >= db->queue_ops_max;
+    lock_release(&db->lock);
+    return full;
 }
 
 void

@@ -122,10 +122,11 @@ bool http_has_param(const struct http_request *r, const char *name);
 void http_collect(struct http_request *r, size_t max_bytes,
                   void (*too_big)(struct http_request *r));
 
-#define HTTP_BODIES_MEMORY_MAX ((int64_t)256 << 20) /* bodies kept in memory, of all requests */
-/* Counts `n` bytes of a body that a service keeps by itself until the request is gone;
- * http_collect() does so too. ERR_BUSY above HTTP_BODIES_MEMORY_MAX. HTTP thread. */
+/* Counts `n` bytes of a body that a service keeps in memory by itself until the request is gone;
+ * http_collect() does so too. ERR_BUSY above bodies_memory_max of all requests. HTTP thread. */
 int http_body_reserve(struct http_request *r, size_t n);
+/* Would they find room now? For refusing a body before it is sent. */
+bool http_body_room(const struct http_request *r, size_t n);
 
 /* Percent-decodes once into the arena; '+' becomes a space only with `plus_is_space`.
  * p = NULL: malformed escape or out of memory. */
@@ -187,7 +188,10 @@ struct http_options {
     int connections_per_address_max;
     int header_deadline_ms; /* absolute, from accept (TLS handshake included) or the last reply */
     int idle_timeout_ms;    /* keep-alive and stalled bodies */
-    int64_t body_rate_min;  /* bytes per second, averaged since the body began */
+    int64_t body_rate_min;  /* bytes per second, in each window of rate_window_ms */
+    int64_t reply_rate_min; /* likewise, while the client has not taken what was sent */
+    int rate_window_ms;
+    int64_t bodies_memory_max; /* bytes of request bodies kept in memory; 0 = 256 MiB */
     http_router_fn router;
     void *router_arg;
     void (*thread_end)(void *arg); /* NULL, or called by each HTTP thread when it ends */

@@ -1,12 +1,17 @@
 /*
  * Phases of a connection, as its own thread reports them:
  *
- *     accept -> HEADER -> BODY -> BUSY -> IDLE -+
- *                 ^          \____^             |   the timer thread sees a byte arrive
- *                 +-----------------------------+   (or the next request line is read)
+ *     accept -> HEADER -> BODY -> BUSY -> SEND -> IDLE -+
+ *                 ^          \____^                     |   the timer thread sees a byte arrive
+ *                 +-------------------------------------+   (or the next request line is read)
  *
  * The library reads a connection long before it tells us of a request, so a header that trickles in
  * after a reply is invisible from above: the timer asks the kernel when the last byte came.
+ *
+ * The rate of an answer is what the client's kernel acknowledges, and counts only while the socket
+ * holds bytes that it has not: a client must read, we may take our time. An average since the begin
+ * would let whoever was fast at first, or has much room for what it does not read, stall for hours;
+ * so each window stands for itself.
  *
  * Invariants: the list and the address table belong to `lock`. A connection leaves both before its
  * descriptor is closed, and the timer cuts only under the lock, so it never hits a descriptor that
@@ -23,9 +28,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h> /* more of struct tcp_info than <netinet/tcp.h> */
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -36,7 +43,9 @@
 #define TICK_MS_MAX 1000
 #define IDLE_SLACK_MS 20 /* the kernel's own stamps are a few ms coarse */
 #define PEER_LEFT_MS 500
-#define LINGER_MAX 64 /* sockets at once; one more is just closed */
+#define STATE_CLOSE_WAIT 8 /* TCP_CLOSE_WAIT of <netinet/tcp.h> */
+#define JUDGED_AT_ONCE 512 /* connections, under the lock */
+#define LINGER_MAX 64      /* sockets at once; one more is just closed */
 #define LINGER_MS 2000
 #define LINGER_TICK_MS 20
 #define LINGER_BYTES_MAX (16 << 20)
@@ -62,6 +71,7 @@ struct http_guard {
     bool stopping;
     int connections;
     struct http_guard_conn *head;
+    struct http_guard_conn *cursor; /* to be judged next */
     struct http_guard_address *addresses[ADDRESS_BUCKETS];
     struct lingerer lingering[LINGER_MAX];
     int lingering_count;
@@ -122,6 +132,14 @@ address_unref(struct http_guard *g, struct http_guard_address *a)
 
 /* ---- connections ---- */
 
+/* Is there one for whoever has `has` already? */
+static bool
+has_room(const struct http_guard *g, int has)
+{
+    int left = g->options.connections_max - g->connections;
+    return left > has && has < g->options.connections_per_address_max;
+}
+
 bool
 http_guard_admits(struct http_guard *g, const struct sockaddr *peer)
 {
@@ -129,8 +147,7 @@ http_guard_admits(struct http_guard *g, const struct sockaddr *peer)
     address_key(peer, key);
     lock_take(&g->lock);
     struct http_guard_address *a = *address_slot(g, key);
-    bool room = g->connections < g->options.connections_max &&
-                (a == NULL || a->connections < g->options.connections_per_address_max);
+    bool room = has_room(g, a == NULL ? 0 : a->connections);
     lock_release(&g->lock);
     if (!room) {
         STAT_INC(http_limited_total);
@@ -236,6 +253,8 @@ http_guard_closed(struct http_guard *g, struct http_guard_conn *c)
         c->previous->next = c->next;
     else
         g->head = c->next;
+    if (g->cursor == c)
+        g->cursor = c->next;
     g->connections--;
     if (c->linger && !g->stopping && atomic_load(&c->phase) != GUARD_CUT)
         linger_begin(g, c->fd);
@@ -250,19 +269,20 @@ http_guard_enter(struct http_guard_conn *c, enum http_guard_phase phase)
 {
     int now = atomic_load_explicit(&c->phase, memory_order_relaxed);
     atomic_store_explicit(&c->since_ms, clock_mono_ms(), memory_order_relaxed);
-    atomic_store_explicit(&c->body_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&c->bytes, 0, memory_order_relaxed);
     /* Fails only when the timer moved it meanwhile: to HEADER, or for good to CUT. */
     while (now != GUARD_CUT && !atomic_compare_exchange_weak(&c->phase, &now, (int)phase))
         continue;
     /* There is nothing more to receive: this only wakes whoever polls the socket. */
-    if (c->ended && phase != GUARD_BUSY)
+    if (c->ended && phase != GUARD_BUSY && phase != GUARD_SEND)
         shutdown(c->fd, SHUT_RD);
 }
 
 bool
 http_guard_hold_end(struct http_guard_conn *c)
 {
-    if (atomic_load_explicit(&c->phase, memory_order_relaxed) != GUARD_BUSY)
+    int phase = atomic_load_explicit(&c->phase, memory_order_relaxed);
+    if (phase != GUARD_BUSY && phase != GUARD_SEND)
         return false;
     c->ended = true;
     return true;
@@ -271,7 +291,7 @@ http_guard_hold_end(struct http_guard_conn *c)
 void
 http_guard_body(struct http_guard_conn *c, int64_t bytes)
 {
-    atomic_fetch_add_explicit(&c->body_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->bytes, bytes, memory_order_relaxed);
 }
 
 /* ---- the timer thread ---- */
@@ -295,31 +315,62 @@ static bool
 peer_left(const struct http_guard_conn *c, const struct tcp_info *info)
 {
     int unread = 0;
-    return info->tcpi_state == TCP_CLOSE_WAIT && info->tcpi_last_data_recv > PEER_LEFT_MS &&
+    return info->tcpi_state == STATE_CLOSE_WAIT && info->tcpi_last_data_recv > PEER_LEFT_MS &&
            ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0;
 }
 
+/* Of the window that ends now; the next one begins. */
 static void
-judge(struct http_guard *g, struct http_guard_conn *c, int64_t now_ms)
+judge_rate(struct http_guard *g, struct http_guard_conn *c, int phase, int64_t moved,
+           int64_t age_ms)
 {
-    const struct http_guard_options *o = &g->options;
+    bool body = phase == GUARD_BODY;
+    int64_t least = body ? g->options.body_rate_min : g->options.reply_rate_min;
+    if (moved * 1000 / age_ms >= least)
+        return;
+    if (!body) {
+        /* What it did not read must not stay in the kernel when the socket is closed. */
+        struct linger reset = {.l_onoff = 1};
+        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
+    cut(c, phase, body ? "body_rate" : "reply_rate");
+}
+
+static void
+judge_body(struct http_guard *g, struct http_guard_conn *c, int64_t now_ms, int64_t age_ms)
+{
+    if (age_ms <= g->options.rate_window_ms)
+        return;
+    atomic_store(&c->since_ms, now_ms);
+    judge_rate(g, c, GUARD_BODY, atomic_exchange(&c->bytes, 0), age_ms);
+}
+
+/* c->bytes: what was acknowledged on the connection before the window, 0 when not looked yet. */
+static void
+judge_reply(struct http_guard *g, struct http_guard_conn *c, int64_t now_ms, int64_t age_ms)
+{
+    struct tcp_info info = {.tcpi_bytes_acked = 0};
+    socklen_t n = sizeof info;
+    int waiting = 0;
+    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0 ||
+        ioctl(c->fd, SIOCOUTQ, &waiting) != 0)
+        return;
+    int64_t acked = (int64_t)info.tcpi_bytes_acked;
+    int64_t before = atomic_load(&c->bytes);
+    if (waiting > 0 && before > 0 && age_ms <= g->options.rate_window_ms)
+        return;
+    if (waiting == 0 || age_ms > g->options.rate_window_ms)
+        atomic_store(&c->since_ms, now_ms);
+    atomic_store(&c->bytes, acked);
+    if (waiting > 0 && age_ms > g->options.rate_window_ms)
+        judge_rate(g, c, GUARD_SEND, acked - before, age_ms);
+}
+
+static void
+judge_reading(struct http_guard_conn *c, int phase, int64_t now_ms, int64_t since_ms)
+{
     struct tcp_info info;
     socklen_t n = sizeof info;
-    int phase = atomic_load(&c->phase);
-    int64_t since_ms = atomic_load(&c->since_ms);
-    int64_t age_ms = now_ms - since_ms;
-
-    if (phase == GUARD_BUSY || phase == GUARD_CUT)
-        return;
-    if (phase == GUARD_HEADER && age_ms > o->header_deadline_ms) {
-        cut(c, phase, "header");
-        return;
-    }
-    if (phase == GUARD_BODY && age_ms > o->body_grace_ms &&
-        atomic_load(&c->body_bytes) * 1000 / age_ms < o->body_rate_min) {
-        cut(c, phase, "body_rate");
-        return;
-    }
     if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
         return;
     if (peer_left(c, &info)) {
@@ -329,6 +380,43 @@ judge(struct http_guard *g, struct http_guard_conn *c, int64_t now_ms)
         /* A byte of the next header has arrived. */
         if (atomic_compare_exchange_strong(&c->phase, &phase, (int)GUARD_HEADER))
             atomic_store(&c->since_ms, now_ms);
+    }
+}
+
+static void
+judge(struct http_guard *g, struct http_guard_conn *c, int64_t now_ms)
+{
+    int phase = atomic_load(&c->phase);
+    int64_t since_ms = atomic_load(&c->since_ms);
+    int64_t age_ms = now_ms - since_ms;
+
+    if (phase == GUARD_BUSY || phase == GUARD_CUT)
+        return;
+    if (phase == GUARD_HEADER && age_ms > g->options.header_deadline_ms)
+        cut(c, phase, "header");
+    else if (phase == GUARD_SEND)
+        judge_reply(g, c, now_ms, age_ms);
+    else
+        judge_reading(c, phase, now_ms, since_ms);
+    if (phase == GUARD_BODY)
+        judge_body(g, c, now_ms, age_ms);
+}
+
+/* With many connections whoever opens or closes one need not wait for the whole round. */
+static void
+judge_all(struct http_guard *g, int64_t now_ms)
+{
+    int judged = 0;
+    g->cursor = g->head;
+    while (g->cursor != NULL) {
+        struct http_guard_conn *c = g->cursor;
+        g->cursor = c->next;
+        judge(g, c, now_ms);
+        if (++judged % JUDGED_AT_ONCE == 0) {
+            lock_release(&g->lock);
+            sched_yield();
+            lock_take(&g->lock);
+        }
     }
 }
 
@@ -348,8 +436,7 @@ timer_main(void *arg)
     while (!g->stopping) {
         int64_t now_ms = clock_mono_ms();
         if (now_ms >= judge_ms) {
-            for (struct http_guard_conn *c = g->head; c != NULL; c = c->next)
-                judge(g, c, now_ms);
+            judge_all(g, now_ms);
             judge_ms = now_ms + tick_ms(&g->options);
         }
         linger_all(g, now_ms);

@@ -56,6 +56,7 @@
 #define THREADS_MAX 64
 #define ACCEPT_PAUSE_MS 50 /* after the last descriptor was used */
 #define LISTEN_BACKLOG 4096
+#define BODIES_MEMORY_MAX ((int64_t)256 << 20) /* unless http_options say otherwise */
 
 static _Atomic uint64_t next_id;
 
@@ -83,25 +84,33 @@ send_reply(struct http_conn *c)
 {
     CHK(c->replied || c->cut);
     set_state(c, HTTP_SENT);
-    http_guard_enter(c->guard, GUARD_BUSY);
+    http_guard_enter(c->guard, GUARD_SEND);
     return http_reply_queue(c);
 }
 
 /* ---- collecting a body ---- */
-
-static _Atomic int64_t bodies_memory;
 
 int
 http_body_reserve(struct http_request *r, size_t n)
 {
     struct http_conn *c = r->conn;
     CHK_MAGIC(c, HTTP_CONN_MAGIC);
-    if (atomic_fetch_add(&bodies_memory, (int64_t)n) + (int64_t)n > HTTP_BODIES_MEMORY_MAX) {
-        atomic_fetch_sub(&bodies_memory, (int64_t)n);
+    struct http_server *s = c->server;
+    if (atomic_fetch_add(&s->bodies_memory, (int64_t)n) + (int64_t)n > s->bodies_memory_max) {
+        atomic_fetch_sub(&s->bodies_memory, (int64_t)n);
         return ERR_BUSY;
     }
     c->body_reserved += (int64_t)n;
+    STAT_ADD(http_bodies_bytes, (int64_t)n);
     return ERR_NONE;
+}
+
+bool
+http_body_room(const struct http_request *r, size_t n)
+{
+    const struct http_conn *c = r->conn;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    return atomic_load(&c->server->bodies_memory) + (int64_t)n <= c->server->bodies_memory_max;
 }
 
 static void
@@ -496,7 +505,10 @@ on_completed(void *arg, struct MHD_Connection *mhd, void **slot,
     }
     if (c->collecting)
         buf_fini(&c->collected);
-    atomic_fetch_sub(&bodies_memory, c->body_reserved);
+    if (c->body_reserved > 0) {
+        atomic_fetch_sub(&c->server->bodies_memory, c->body_reserved);
+        STAT_ADD(http_bodies_bytes, -c->body_reserved);
+    }
     c->magic = 0;
     arena_free(&(struct arena *){r->arena});
 }
@@ -747,7 +759,8 @@ http_start(struct http_server **out, const struct http_options *o)
                                            o->connections_per_address_max,
                                        .header_deadline_ms = o->header_deadline_ms,
                                        .body_rate_min = o->body_rate_min,
-                                       .body_grace_ms = HTTP_BODY_GRACE_MS};
+                                       .reply_rate_min = o->reply_rate_min,
+                                       .rate_window_ms = o->rate_window_ms};
     uint64_t seed = 0;
     *out = NULL;
     s->magic = SERVER_MAGIC;
@@ -756,6 +769,7 @@ http_start(struct http_server **out, const struct http_options *o)
     s->thread_end = o->thread_end;
     s->before_reply = o->before_reply;
     s->tls = o->tls;
+    s->bodies_memory_max = o->bodies_memory_max > 0 ? o->bodies_memory_max : BODIES_MEMORY_MAX;
     s->listen_fd = s->stop_fd = -1;
     s->in_place = strcmp(MHD_get_version(), "0.9.75") == 0;
     if (!s->in_place)

@@ -8,9 +8,9 @@
  * recv(). A client may end its sending side right behind its request (RFC 9112 section 9.6 lets it
  * wait for the answer so). The library takes that end for the end of the connection, also while we
  * are still at work on the request, and the answer is lost though the object is stored. So the end
- * is not told as long as a whole request is being answered (GUARD_BUSY): the library hears that
- * nothing is there yet. It listens to edges only and the socket has had its last one; when the
- * request is over http_guard_enter() makes another, and then the end is the end.
+ * is not told as long as a whole request is being answered (GUARD_BUSY, GUARD_SEND): the
+ * library hears that nothing is there yet. It listens to edges only and the socket has had its last
+ * one; when the request is over http_guard_enter() makes another, and then the end is the end.
  *
  * gnutls_record_recv(). Under TLS an end may be said twice: by close_notify (RFC 8446 section 6.1:
  * it ends one direction only), which is seen here, and by the socket, whose recv() GnuTLS calls.

@@ -88,6 +88,8 @@ struct http_server {
     bool in_place; /* struct http_head.in_place */
     bool key_made;
     pthread_key_t thread_key;
+    int64_t bodies_memory_max;
+    _Atomic int64_t bodies_memory; /* http_body_reserve() */
     atomic_int active;
     atomic_int lent;     /* suspended requests and streams */
     atomic_int resuming; /* threads about to touch `lent` or the library because of one */

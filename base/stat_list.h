@@ -25,11 +25,12 @@
 #ifndef FAMILY
 #define FAMILY(id, name, label1, label2, label3, help)
 #endif
+STAT(http_bodies_bytes, GAUGE, "Bytes of request bodies kept in memory")
 STAT(http_requests_total, COUNTER, "Requests received, any protocol")
 STAT(http_connections, GAUGE, "Open client connections")
 STAT(http_refused_total, COUNTER, "Requests refused by the strict HTTP checks")
 STAT(http_limited_total, COUNTER, "Connections refused at a connection limit")
-STAT(http_timeouts_total, COUNTER, "Connections cut at a header or body deadline")
+STAT(http_timeouts_total, COUNTER, "Connections cut: header overdue, body or reader of an answer too slow")
 STAT(tls_handshakes_failed_total, COUNTER, "TLS handshakes that failed: no TLS, too old a protocol, an alert, a client gone")
 STAT(event_streams, GAUGE, "Open event streams")
 STAT(auth_failures_total, COUNTER, "Requests with a bad or missing signature")

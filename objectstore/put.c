@@ -161,6 +161,8 @@ store_put_begin(struct store *s, struct store_put **out, int64_t bytes_expected)
     CHK_MAGIC(s, STORE_MAGIC);
     *out = NULL;
     int err = db_health(s->db);
+    if (err == ERR_NONE && db_is_full(s->db))
+        err = ERR_BUSY;
     if (err != ERR_NONE)
         return err;
     if (bytes_expected > STORE_PUT_BYTES_MAX)

@@ -281,24 +281,17 @@ become_put(struct s3_request *q, struct http_field *fields, size_t count)
     return true;
 }
 
-static int
-file_sink(void *arg, const void *p, size_t n)
-{
-    struct s3_request *q = arg;
-    return store_put_write(q->w->put, p, n);
-}
-
 static bool
 put_begin(struct s3_request *q)
 {
     int64_t max =
         q->post->range.max < STORE_PUT_BYTES_MAX ? q->post->range.max : STORE_PUT_BYTES_MAX;
-    q->fault = payload_begin(&q->payload, q->r, max < 0 ? 0 : max, file_sink, q);
+    q->fault = payload_begin(&q->payload, q->r, max < 0 ? 0 : max, s3_put_sink, q);
     if (q->fault != PAYLOAD_NONE) {
         s3_fail_payload(q);
         return false;
     }
-    int err = store_put_begin(q->s->store, &q->w->put, -1);
+    int err = s3_put_begin(q, -1);
     if (err != ERR_NONE)
         s3_fail_err(q, err);
     return err == ERR_NONE;

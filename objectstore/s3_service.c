@@ -186,11 +186,26 @@ admitted(struct s3_request *q)
 
 /* ---- the body ---- */
 
-static int
-put_sink(void *arg, const void *p, size_t n)
+int
+s3_put_begin(struct s3_request *q, int64_t bytes_expected)
+{
+    size_t kept = STORE_INLINE_MAX;
+    if (bytes_expected >= 0 && bytes_expected < STORE_INLINE_MAX)
+        kept = (size_t)bytes_expected;
+    if (!http_body_room(q->r, kept))
+        return ERR_BUSY;
+    return store_put_begin(q->s->store, &q->w->put, bytes_expected);
+}
+
+/* What comes slowly is counted slowly: an announcement alone takes no memory from others. */
+int
+s3_put_sink(void *arg, const void *p, size_t n)
 {
     struct s3_request *q = arg;
-    return store_put_write(q->w->put, p, n);
+    int64_t room = STORE_INLINE_MAX - store_put_bytes(q->w->put);
+    size_t kept = room <= 0 ? 0 : n < (size_t)room ? n : (size_t)room;
+    int err = kept > 0 ? http_body_reserve(q->r, kept) : ERR_NONE;
+    return err == ERR_NONE ? store_put_write(q->w->put, p, n) : err;
 }
 
 static int
@@ -233,7 +248,7 @@ payload_of(struct s3_request *q)
 {
     bool object = q->op->body == S3_BODY_OBJECT;
     int64_t max = object ? STORE_PUT_BYTES_MAX : (int64_t)q->op->doc_max;
-    payload_sink_fn sink = object ? put_sink : doc_sink;
+    payload_sink_fn sink = object ? s3_put_sink : doc_sink;
     if (q->op->flags & S3_SUMS_OTHER)
         return payload_begin_unsummed(&q->payload, q->r, max, sink, q);
     return payload_begin(&q->payload, q->r, max, sink, q);
@@ -285,8 +300,7 @@ body_begin(struct s3_request *q)
     }
     if (object && !sum_begin(q))
         return false;
-    int err =
-        object ? store_put_begin(q->s->store, &q->w->put, payload_length(q->payload)) : ERR_NONE;
+    int err = object ? s3_put_begin(q, payload_length(q->payload)) : ERR_NONE;
     if (err != ERR_NONE)
         s3_fail_err(q, err);
     return err == ERR_NONE;

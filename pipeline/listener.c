@@ -114,19 +114,20 @@ listener_start(struct listener *l, struct http_options *o, struct http_server **
                struct buf *why)
 {
     const struct conf *c = l->conf;
-    int most = connections_max(c);
-    int per_address = (int)conf_int(c, CONF_HTTP_CONNECTIONS_PER_ADDRESS);
     o->host = l->host;
     o->port = l->port;
     o->passed_fd = l->passed_fd < 0 ? 0 : l->passed_fd;
     l->passed_fd = -1; /* http_start() takes it, whatever comes of it */
     o->threads = (int)conf_int(c, CONF_HTTP_THREADS);
     o->tls = l->tls;
-    o->connections_max = most;
-    o->connections_per_address_max = per_address < most / 2 ? per_address : most / 2;
+    o->connections_max = connections_max(c);
+    o->connections_per_address_max = (int)conf_int(c, CONF_HTTP_CONNECTIONS_PER_ADDRESS);
     o->header_deadline_ms = (int)conf_int(c, CONF_HTTP_HEADER_DEADLINE);
     o->idle_timeout_ms = (int)conf_int(c, CONF_HTTP_IDLE);
     o->body_rate_min = conf_int(c, CONF_HTTP_BODY_RATE);
+    o->reply_rate_min = conf_int(c, CONF_HTTP_REPLY_RATE);
+    o->rate_window_ms = (int)conf_int(c, CONF_HTTP_RATE_WINDOW);
+    o->bodies_memory_max = conf_int(c, CONF_HTTP_BODIES_MEMORY);
     int err = http_start(http, o);
     if (err != ERR_NONE) {
         buf_printf(why, "cannot listen on %s: %s%s", conf_str(c, CONF_LISTEN), err_text(err),

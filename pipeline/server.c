@@ -104,7 +104,8 @@ open_storage(struct server *s, struct buf *why)
     datadir_path(&s->dir, "darkroom.db", path);
     struct db_options db = {.path = path,
                             .schema = *pipeline_schema(),
-                            .checkpoint_bytes = conf_int(s->conf, CONF_CHECKPOINT)};
+                            .checkpoint_bytes = conf_int(s->conf, CONF_CHECKPOINT),
+                            .queue_ops_max = (int)conf_int(s->conf, CONF_WRITER_QUEUE)};
     int err = db_open(&s->db, &db);
     if (err != ERR_NONE) {
         buf_printf(why, "%s: %s", path, err_text(err));

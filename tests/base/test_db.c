@@ -236,6 +236,8 @@ the_queue_has_a_limit(void **state)
         accepted += err == ERR_NONE;
     }
     assert_int_equal(err, ERR_BUSY);
+    assert_int_equal(accepted, DB_QUEUE_OPS_MAX);
+    assert_true(db_is_full(f->db));
     atomic_fetch_sub(&left, 1);
     struct insert urgent = {.op = {.apply = insert_apply, .done = insert_done, .urgent = true},
                             .k = 1000000,
@@ -246,6 +248,7 @@ the_queue_has_a_limit(void **state)
     while (atomic_load(&left) > 0)
         sched_yield();
     assert_int_equal(count_rows(f->db), accepted + 1);
+    assert_false(db_is_full(f->db));
     free(ins);
 }
 

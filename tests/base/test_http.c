@@ -265,6 +265,7 @@ start(void (*change)(struct http_options *o))
                              .header_deadline_ms = 20000,
                              .idle_timeout_ms = 30000,
                              .body_rate_min = 1,
+                             .rate_window_ms = 20000,
                              .router = route,
                              .thread_end = on_thread_end};
     if (change != NULL)

@@ -34,10 +34,16 @@ on_begin(struct http_request *r)
     http_collect(r, 1000, NULL);
 }
 
+#define LARGE (8u << 20)
+static char large[LARGE];
+
 static void
 on_end(struct http_request *r)
 {
-    http_reply(r, 200, r->has_body ? r->body : SLICE_LIT("hello"));
+    if (slice_eqs(r->path, "/large"))
+        http_reply_borrowed(r, 200, slice_of(large, LARGE), NULL, NULL);
+    else
+        http_reply(r, 200, r->has_body ? r->body : SLICE_LIT("hello"));
 }
 
 static const struct http_service service = {.name = "test", .begin = on_begin, .end = on_end};
@@ -60,6 +66,7 @@ start(void (*change)(struct http_options *o))
                              .header_deadline_ms = 20000,
                              .idle_timeout_ms = 30000,
                              .body_rate_min = 1,
+                             .rate_window_ms = 20000,
                              .router = route};
     change(&o);
     assert_int_equal(http_start(&s, &o), ERR_NONE);
@@ -162,12 +169,53 @@ test_limits(void **state)
 {
     (void)state;
     struct http_server *s = start(three_connections);
-    check_limit(s, 3);
+    check_limit(s, 2); /* the third is for somebody else */
     http_stop(&s);
     s = start(two_per_address);
     check_limit(s, 2);
     http_stop(&s);
     assert_int_equal(stat_get(STAT_http_connections), 0);
+}
+
+static void
+little_memory(struct http_options *o)
+{
+    o->bodies_memory_max = 1500;
+}
+
+static void
+wait_for_bodies(int64_t bytes)
+{
+    int64_t until = clock_mono_ms() + RAW_WAIT_MS;
+    while (stat_get(STAT_http_bodies_bytes) != bytes) {
+        assert_true(clock_mono_ms() < until);
+        sched_yield();
+    }
+}
+
+static void
+test_bodies_memory(void **state)
+{
+    (void)state;
+    char text[1001] = {0};
+    struct http_server *s = start(little_memory);
+    memset(text, 'x', 1000);
+    int first = raw_dial(http_address(s)), second = raw_dial(http_address(s));
+    raw_say(first, "PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    raw_say(first, text + 100);
+    wait_for_bodies(900);
+    raw_say(second, "PUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    raw_say(second, text);
+    raw_expect(second, 503, NULL);
+    raw_say(first, text + 900);
+    raw_expect(first, 200, text);
+    wait_for_bodies(0);
+    raw_say(second, "PUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    raw_say(second, text);
+    raw_expect(second, 200, text);
+    close(first);
+    close(second);
+    http_stop(&s);
 }
 
 /* ---- the guard alone ---- */
@@ -216,18 +264,19 @@ test_body_rate(void **state)
                                    .connections_per_address_max = 9,
                                    .header_deadline_ms = 80,
                                    .body_rate_min = 1000,
-                                   .body_grace_ms = 200};
+                                   .rate_window_ms = 200};
     struct watched w = {NULL, NULL, -1, -1};
     watch(&w, &o, "192.0.2.1");
     assert_false(w.conn->peer_is_loopback);
     http_guard_enter(w.conn, GUARD_BODY);
-    http_guard_body(w.conn, 1000000); /* enough for 1000 s */
-    assert_false(is_cut(&w, 500));
+    for (int i = 0; i < 12; i++) { /* fast enough, three windows long */
+        http_guard_body(w.conn, 1000);
+        assert_false(is_cut(&w, 50));
+    }
     int64_t begun = clock_mono_ms();
-    http_guard_enter(w.conn, GUARD_BODY);
-    http_guard_body(w.conn, 10);
+    http_guard_body(w.conn, 1000000); /* enough for 1000 s, had it come in time */
     assert_true(is_cut(&w, RAW_WAIT_MS));
-    assert_true(clock_mono_ms() - begun >= 200); /* not within the grace */
+    assert_true(clock_mono_ms() - begun >= 200); /* not within a window */
     /* Nothing brings a cut connection back. */
     http_guard_enter(w.conn, GUARD_BUSY);
     assert_int_equal(atomic_load(&w.conn->phase), GUARD_CUT);
@@ -243,33 +292,160 @@ test_body_rate(void **state)
     http_guard_stop(&w.guard);
 }
 
+/* ---- a client that does not read ---- */
+
+static void
+short_window(struct http_options *o)
+{
+    o->reply_rate_min = 1000;
+    o->rate_window_ms = 200;
+}
+
+static int
+ask_large(struct http_server *s)
+{
+    int fd = raw_dial(http_address(s));
+    int small = 16 << 10;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    raw_say(fd, GET("/large"));
+    return fd;
+}
+
+static void
+wait_for_connections(int count)
+{
+    int64_t until = clock_mono_ms() + RAW_WAIT_MS;
+    while (stat_get(STAT_http_connections) != count) {
+        assert_true(clock_mono_ms() < until);
+        sched_yield();
+    }
+}
+
+static void
+test_reply_rate(void **state)
+{
+    (void)state;
+    struct http_server *s = start(short_window);
+    int64_t before = stat_get(STAT_http_timeouts_total);
+    int64_t begun = clock_mono_ms();
+    int idle = raw_dial(http_address(s)); /* takes its answer, and then waits */
+    raw_say(idle, GET("/hello"));
+    raw_expect(idle, 200, "hello");
+    int fd = ask_large(s);
+    wait_for_connections(2);
+    wait_for_connections(1);
+    assert_true(clock_mono_ms() - begun >= 200);
+    assert_int_equal(stat_get(STAT_http_timeouts_total), before + 1);
+    close(fd);
+
+    fd = ask_large(s); /* slow, but not that slow: 10 windows */
+    char some[4096];
+    for (begun = clock_mono_ms(); clock_mono_ms() - begun < 2000;) {
+        assert_true(recv(fd, some, sizeof some, 0) > 0);
+        struct pollfd pause = {.fd = idle, .events = POLLIN};
+        assert_int_equal(poll(&pause, 1, 20), 0);
+    }
+    assert_int_equal(stat_get(STAT_http_timeouts_total), before + 1);
+    close(fd);
+    close(idle);
+    http_stop(&s);
+}
+
+/* ---- addresses ---- */
+
+static bool
+admits(const struct watched *w, const char *peer)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET};
+    assert_int_equal(inet_pton(AF_INET, peer, &in.sin_addr), 1);
+    return http_guard_admits(w->guard, (struct sockaddr *)&in);
+}
+
+/* `count` connections of these addresses, each admitted. */
+static void
+watch_all(struct watched *w, size_t count, const struct http_guard_options *o, const char **peers)
+{
+    for (size_t i = 0; i < count; i++) {
+        w[i].guard = w[0].guard;
+        if (i > 0)
+            assert_true(admits(&w[0], peers[i]));
+        watch(&w[i], o, peers[i]);
+        assert_false(is_cut(&w[i], 0));
+    }
+}
+
+static void
+forget_all(struct watched *w, size_t count)
+{
+    struct http_guard *g = w[0].guard;
+    for (size_t i = 0; i < count; i++)
+        forget(&w[i]);
+    http_guard_stop(&g);
+}
+
 static void
 test_addresses(void **state)
 {
     (void)state;
     struct http_guard_options o = {
-        .connections_max = 5, .connections_per_address_max = 2, .header_deadline_ms = 60000};
-    struct watched w[6] = {{NULL, NULL, -1, -1}};
-    static const char *peers[] = {"192.0.2.1", "192.0.2.2", "192.0.2.1",
-                                  "192.0.2.3", "192.0.2.3", "192.0.2.4"};
-    for (size_t i = 0; i < ARRAY_LEN(w); i++) {
-        struct sockaddr_in in = {.sin_family = AF_INET};
-        assert_int_equal(inet_pton(AF_INET, peers[i], &in.sin_addr), 1);
+        .connections_max = 90, .connections_per_address_max = 2, .header_deadline_ms = 60000};
+    struct watched w[5] = {{NULL, NULL, -1, -1}};
+    static const char *peers[] = {"192.0.2.1", "192.0.2.2", "192.0.2.1"};
+    watch_all(w, 3, &o, peers);
+    assert_false(admits(&w[0], "192.0.2.1"));
+    assert_true(admits(&w[0], "192.0.2.2"));
+    w[3].guard = w[0].guard; /* admitted to the last place together with another */
+    watch(&w[3], &o, "192.0.2.1");
+    assert_true(is_cut(&w[3], 0));
+    forget(&w[3]);
+    forget(&w[2]);
+    assert_true(admits(&w[0], "192.0.2.1"));
+    forget_all(w, 2);
+}
+
+static void
+test_connections(void **state)
+{
+    (void)state;
+    struct http_guard_options o = {
+        .connections_max = 3, .connections_per_address_max = 9, .header_deadline_ms = 60000};
+    struct watched w[4] = {{NULL, NULL, -1, -1}};
+    static const char *peers[] = {"192.0.2.1", "192.0.2.2", "192.0.2.3"};
+    watch_all(w, 3, &o, peers);
+    assert_false(admits(&w[0], "192.0.2.4"));
+    w[3].guard = w[0].guard;
+    watch(&w[3], &o, "192.0.2.4");
+    assert_true(is_cut(&w[3], 0));
+    forget(&w[3]);
+    forget(&w[2]);
+    assert_true(admits(&w[0], "192.0.2.4"));
+    forget_all(w, 2);
+}
+
+/* Two addresses take all they can of 12 places: 6 + 3 are left 3, and 6 is too much by then. */
+static void
+test_last_places(void **state)
+{
+    (void)state;
+    struct http_guard_options o = {
+        .connections_max = 12, .connections_per_address_max = 12, .header_deadline_ms = 60000};
+    struct watched w[9] = {{NULL, NULL, -1, -1}};
+    static const char *peers[] = {"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1",
+                                  "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2"};
+    watch_all(w, 6, &o, peers);
+    assert_false(admits(&w[0], "192.0.2.1"));
+    for (size_t i = 6; i < 9; i++) {
         w[i].guard = w[0].guard;
-        if (i > 0)
-            assert_int_equal(http_guard_admits(w[0].guard, (struct sockaddr *)&in), i < 5);
+        assert_true(admits(&w[0], peers[i]));
         watch(&w[i], &o, peers[i]);
-        assert_int_equal(is_cut(&w[i], 0), i == 5);
     }
-    struct sockaddr_in six = {.sin_family = AF_INET};
-    forget(&w[5]);
-    forget(&w[0]);
-    assert_int_equal(inet_pton(AF_INET, "192.0.2.3", &six.sin_addr), 1);
-    assert_false(http_guard_admits(w[1].guard, (struct sockaddr *)&six));
-    assert_int_equal(inet_pton(AF_INET, "192.0.2.1", &six.sin_addr), 1);
-    assert_true(http_guard_admits(w[1].guard, (struct sockaddr *)&six));
-    struct http_guard *g = w[0].guard;
-    for (size_t i = 1; i < 5; i++)
+    assert_false(admits(&w[0], "192.0.2.2"));
+    assert_true(admits(&w[0], "192.0.2.3"));
+    for (size_t i = 0; i < 4; i++)
+        forget(&w[i]);
+    assert_true(admits(&w[8], "192.0.2.2")); /* 2 + 3 are left 7 */
+    struct http_guard *g = w[8].guard;
+    for (size_t i = 4; i < 9; i++)
         forget(&w[i]);
     http_guard_stop(&g);
 }
@@ -278,10 +454,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_header_deadline),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_body_rate),
-        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_header_deadline), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_body_rate),       cmocka_unit_test(test_reply_rate),
+        cmocka_unit_test(test_addresses),       cmocka_unit_test(test_connections),
+        cmocka_unit_test(test_last_places),     cmocka_unit_test(test_bodies_memory),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -234,6 +234,7 @@ start(bool hold_replies)
                              .header_deadline_ms = 20000,
                              .idle_timeout_ms = 30000,
                              .body_rate_min = 1,
+                             .rate_window_ms = 20000,
                              .router = route,
                              .before_reply = hold_replies ? hold : NULL};
     assert_int_equal(http_start(&s, &o), ERR_NONE);

@@ -61,6 +61,7 @@ start(void)
                              .header_deadline_ms = 20000,
                              .idle_timeout_ms = 30000,
                              .body_rate_min = 1,
+                             .rate_window_ms = 20000,
                              .router = route};
     assert_int_equal(http_start(&s, &o), ERR_NONE);
     return s;

@@ -68,6 +68,8 @@ s3_fix_router(void *arg, struct http_request *r)
     r->service_arg = other ? (void *)t : t->s3;
 }
 
+#define S3_FIX_BODIES (4 << 20)
+
 static inline void
 s3_fix_thread_end(void *arg)
 {
@@ -133,6 +135,7 @@ s3_setup(void **state)
                                 .connections_per_address_max = 200,
                                 .header_deadline_ms = 10000,
                                 .idle_timeout_ms = 20000,
+                                .bodies_memory_max = S3_FIX_BODIES,
                                 .router = s3_fix_router,
                                 .router_arg = t,
                                 .thread_end = s3_fix_thread_end};

@@ -2,6 +2,7 @@
  * The S3 face over a real connection: buckets, objects, refusals. Listings, copies, multipart
  * uploads and documents kept with a bucket are in test_s3_more.c.
  */
+#include "base/stat.h"
 #include "tests/objectstore/s3_fixture.h"
 
 #define KIB ((size_t)1024)
@@ -603,6 +604,48 @@ slow_down(void **state)
     s3_send(t, ROOT, "PUT", "/album/b", NULL, "x", 200, NULL);
 }
 
+#define HELD (S3_FIX_BODIES / STORE_INLINE_MAX)
+
+/* Bodies that lack a byte each fill what there is for bodies: the next one is refused before it is
+ * sent, whatever is small or has no body goes on. */
+static void
+bodies_have_a_limit(void **state)
+{
+    struct s3_fix *t = *state;
+    struct raw_answer a;
+    static char text[STORE_INLINE_MAX];
+    struct s3_call c = {
+        .who = ROOT, .method = "PUT", .target = "/album/a", .body = slice_of(text, sizeof text)};
+    struct buf head;
+    int fds[HELD];
+    buf_init(&head, 1 << 20);
+    s3_do(t, ROOT, "PUT", "/album", 200, NULL);
+    s3_call_head(t, &c, &head);
+    for (size_t i = 0; i < HELD; i++) {
+        fds[i] = raw_dial(http_address(t->http));
+        assert_true(raw_put(fds[i], head.p, head.n));
+        assert_true(raw_put(fds[i], text, sizeof text - 1));
+    }
+    while (stat_get(STAT_http_bodies_bytes) < (int64_t)(HELD * (sizeof text - 1)))
+        sched_yield();
+    c.headers = "expect: 100-continue\r\n";
+    s3_call(t, &c, &a);
+    assert_int_equal(a.status, 503);
+    assert_true(raw_has(&a, "Retry-After: ") && s3_says(&a, "<Code>SlowDown</Code>"));
+    buf_fini(&a.all);
+    s3_send(t, ROOT, "PUT", "/album/b", NULL, "x", 200, NULL);
+    for (size_t i = 0; i < HELD; i++) {
+        assert_true(raw_put(fds[i], text, 1));
+        raw_expect(fds[i], 200, NULL);
+        close(fds[i]);
+    }
+    while (stat_get(STAT_http_bodies_bytes) > 0)
+        sched_yield();
+    c.headers = NULL;
+    s3_expect(t, &c, 200, NULL);
+    buf_fini(&head);
+}
+
 /* ---- many at once ---- */
 
 #define WAVE 40
@@ -698,6 +741,7 @@ main(void)
         S3_TEST(broken_off),
         S3_TEST(expect_continue),
         S3_TEST(slow_down),
+        S3_TEST(bodies_have_a_limit),
         S3_TEST(many_at_once),
         S3_TEST(function_results),
     };
