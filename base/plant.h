@@ -1,8 +1,8 @@
 /*
- * Planted bugs, for the crash tests alone: a harness that has never seen a loss proves nothing, so
- * tests/crash/{powercut,faults,fulldisk,bitflips,model}.py and tests/e2e/backup.py build the server
- * once with each of theirs and must catch it. Nothing else defines a PLANT_ macro; without one the
- * constants are 0 and the compiler drops the branches.
+ * Planted bugs, for the tests alone: a harness that has never seen a loss proves nothing, so
+ * tests/crash/{powercut,faults,fulldisk,bitflips,model}.py, tests/load/{overload,slow,backlog}.py
+ * and tests/e2e/backup.py build the server once with each of theirs and must catch it. Nothing else
+ * defines a PLANT_ macro; without one the constants are 0 and the compiler drops the branches.
  */
 #ifndef DARKROOM_BASE_PLANT_H
 #define DARKROOM_BASE_PLANT_H
@@ -61,7 +61,29 @@ enum {
 #else
     plant_unheld = 0,
 #endif
+#ifdef PLANT_DROP_EVENT /* a full queue takes uploads, and forgets their events */
+    plant_drop_event = 1,
+#else
+    plant_drop_event = 0,
+#endif
+#ifdef PLANT_NO_QUEUE_LIMIT /* queue.events_max is not looked at */
+    plant_no_queue_limit = 1,
+#else
+    plant_no_queue_limit = 0,
+#endif
+#ifdef PLANT_NO_HEADER_DEADLINE /* a byte now and then keeps a connection for ever */
+    plant_no_header_deadline = 1,
+#else
+    plant_no_header_deadline = 0,
+#endif
+#ifdef PLANT_NO_CONNECTION_LIMIT /* neither in all nor of one address */
+    plant_no_connection_limit = 1,
+#else
+    plant_no_connection_limit = 0,
+#endif
 };
+
+enum { plant_full_events = 100 }; /* plant_drop_event: the queue counts as full from here on */
 
 /* So that a cut falls in between as a rule, however fast the disk syncs. */
 static inline void

@@ -195,9 +195,11 @@ s3_fail(struct s3_request *q, enum s3_fault fault)
 void
 s3_fail_err(struct s3_request *q, int err)
 {
+    /* Under load there are thousands of the busy kind, and slowdown_total counts them. */
     if (s3_fault_status(s3_fault_of(err)) >= 500)
-        log_line(LOG_WARN, "s3_failed", "request_id=%s op=%s error=%s", q->r->id,
-                 q->op == NULL ? "-" : q->op->name, err_name(err));
+        log_line(err == ERR_BUSY ? LOG_DEBUG : LOG_WARN, "s3_failed",
+                 "request_id=%s op=%s error=%s", q->r->id, q->op == NULL ? "-" : q->op->name,
+                 err_name(err));
     s3_fail(q, s3_fault_of(err));
 }
 

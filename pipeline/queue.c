@@ -145,12 +145,25 @@ count(struct db_conn *conn, const struct queue_counts *d)
 
 /* ---- changing ---- */
 
+static bool
+planted_loss(struct db_conn *conn, const struct queue_event *e)
+{
+    if (!plant_drop_event || e->lane != LANE_LIVE)
+        return false;
+    struct db_stmt *s = db_prepare(conn, "SELECT live FROM queue_count WHERE id = 1");
+    bool full = db_step(s) == DB_ROW && db_column_int(s, 0) >= plant_full_events;
+    db_reset(s);
+    return full;
+}
+
 int
 queue_apply_add(struct db_conn *conn, struct queue_event *e)
 {
     CHK(e->lane < LANE_COUNT && e->function.n > 0 && e->generation > 0);
     struct queue_counts d = {.added = 1};
     e->id = db_next(conn);
+    if (planted_loss(conn, e))
+        return ERR_NONE;
     if (e->created_ms == 0)
         e->created_ms = clock_wall_ms();
     struct db_stmt *s = db_prepare(conn, "INSERT INTO event (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, "

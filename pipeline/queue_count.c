@@ -6,6 +6,7 @@
 #include "base/chk.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/plant.h"
 #include "base/stat.h"
 
 #include <stdatomic.h>
@@ -209,6 +210,8 @@ queue_accepting(void *arg)
 {
     struct queue *q = arg;
     CHK_MAGIC(q, QUEUE_MAGIC);
+    if (plant_drop_event || plant_no_queue_limit)
+        return true;
     return atomic_load(&q->values[C_LIVE]) + atomic_load(&q->values[C_FOLLOWUP]) +
                atomic_load(&q->values[C_BATCH]) <
            q->events_max;
