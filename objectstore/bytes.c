@@ -17,19 +17,42 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define BYTES_MAGIC 0xb7e50001u
 #define FOLDERS_REMEMBERED 64
 #define NAME_BYTES 48
+#define FDS_LEFT_SHARE 8 /* one in so many is left to others */
 
 struct bytes {
     uint32_t magic;
     int dirfd; /* blobs/ */
+    int fd_max;
     char path[PATH_MAX - NAME_BYTES];
     int64_t synced[FOLDERS_REMEMBERED];
     size_t synced_at;
 };
+
+/* The kernel gives the lowest free number, so a high one tells that few are left. */
+static int
+highest_fd(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX)
+        return INT_MAX;
+    return (int)(limit.rlim_cur - limit.rlim_cur / FDS_LEFT_SHARE);
+}
+
+/* A client that does not read its large object must not cost others their connection. */
+static int
+spare(const struct bytes *b, int fd)
+{
+    if (fd < b->fd_max)
+        return fd;
+    close(fd);
+    return ERR_BUSY;
+}
 
 int
 bytes_open(struct bytes **out, const char *dir)
@@ -37,6 +60,7 @@ bytes_open(struct bytes **out, const char *dir)
     struct bytes *b = chk_calloc(1, sizeof *b);
     int err = ERR_NONE;
     b->magic = BYTES_MAGIC;
+    b->fd_max = highest_fd();
     b->dirfd = -1;
     for (size_t i = 0; i < FOLDERS_REMEMBERED; i++)
         b->synced[i] = -1;
@@ -88,7 +112,7 @@ blob_name(char out[NAME_BYTES], int64_t id)
 int
 bytes_make(struct bytes *b)
 {
-    return fsio_tmpfile(b->dirfd);
+    return spare(b, fsio_tmpfile(b->dirfd));
 }
 
 /* Descriptor of a folder, or an error < 0. */
@@ -178,7 +202,7 @@ bytes_fd(struct bytes *b, int64_t id)
     char name[NAME_BYTES];
     blob_name(name, id);
     int fd = openat(b->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return fd < 0 ? err_from_errno(errno) : fd;
+    return fd < 0 ? err_from_errno(errno) : spare(b, fd);
 }
 
 int

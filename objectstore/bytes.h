@@ -16,13 +16,14 @@ struct bytes;
 int bytes_open(struct bytes **out, const char *dir);
 void bytes_close(struct bytes **b);
 
-/* An unnamed file: a descriptor, or an error < 0. Any thread. */
+/* An unnamed file: a descriptor, or an error < 0. ERR_BUSY: the last eighth of the descriptors the
+ * process may have is for connections, workers and the database. Any thread. */
 int bytes_make(struct bytes *b);
 /* fdatasync() and a name; not durable until bytes_sync_names(). Any thread. */
 int bytes_publish(struct bytes *b, int fd, int64_t id);
 /* Makes the names of these ids durable: each folder is synced once. One thread at a time. */
 int bytes_sync_names(struct bytes *b, const int64_t *ids, size_t count);
-/* Read-only descriptor, or an error < 0: ERR_NOTFOUND. Any thread. */
+/* Read-only descriptor, or an error < 0: ERR_NOTFOUND, ERR_BUSY likewise. Any thread. */
 int bytes_fd(struct bytes *b, int64_t id);
 /* ERR_NONE when there is none. Any thread. */
 int bytes_remove(struct bytes *b, int64_t id);

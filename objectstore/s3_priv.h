@@ -141,10 +141,9 @@ extern const struct s3_op s3_op_serve;
 
 /* Makes q->w; false: answered. */
 bool s3_write_begin(struct s3_request *q);
-/* Begins q->w->put; ERR_BUSY also when the bodies of all requests have no room for this one, see
- * http_body_room(). */
+/* Begins q->w->put; ERR_BUSY also when http_body_room() says no. */
 int s3_put_begin(struct s3_request *q, int64_t bytes_expected);
-/* A payload_sink_fn: the object's bytes go into q->w->put, those it keeps in memory are counted. */
+/* A payload_sink_fn into q->w->put; counts what is kept in memory. */
 int s3_put_sink(void *arg, const void *p, size_t n);
 /* Suspends and queues; `answer` replies, on the syncer thread. Afterwards q is not ours. */
 void s3_commit(struct s3_request *q, s3_apply_fn apply, s3_answer_fn answer);

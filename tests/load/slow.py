@@ -25,6 +25,7 @@ import loadlib
 from loadlib import crashlib, darkroom
 
 SOAK = "SLOW_CONNECTIONS" in os.environ
+FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # for each process; a reader costs the server two
 COUNT = int(os.environ.get("SLOW_CONNECTIONS", "1000"))
 ADDRESSES = 10
 HEADER_SECONDS = 10 if SOAK else 2
@@ -104,38 +105,38 @@ def check_cut(slow, count, least, most):
     darkroom.true(max(slow.ended) <= most, "one was cut after %.2f s" % max(slow.ended))
 
 
-def phase(s, what, head, least, most, each=CONNECTION_BYTES_MAX, **options):
+def phase(s, what, head, least, most, count, each=CONNECTION_BYTES_MAX, **options):
     """One kind of slowness, and what the others saw meanwhile."""
     before, cut = loadlib.memory(s), s.metric("http_timeouts_total")
-    seconds = int(COUNT / OPENED_PER_SECOND + most + NOISE_SECONDS)
+    seconds = int(count / OPENED_PER_SECOND + most + NOISE_SECONDS)
     others = (loadlib.Load(s, loadlib.PROBE_TARGET, 200, seconds),
               loadlib.Load(s, loadlib.PROBE_TARGET, 50, seconds, flags=["-f"]))
     with loadlib.loads(*others), loadlib.Watch(s, "http_connections") as watch:
-        slow = Slow(s, COUNT, head, **options)
+        slow = Slow(s, count, head, **options)
         with contextlib.closing(slow):
             slow.run(most + NOISE_SECONDS)
-            check_cut(slow, COUNT, least, most + NOISE_SECONDS)
+            check_cut(slow, count, least, most + NOISE_SECONDS)
         kept, fresh = (one.result() for one in others)
-    darkroom.equal(s.metric("http_timeouts_total") - cut, COUNT, "connections cut")
-    darkroom.true(watch.most["http_connections"] >= COUNT, "only %d were connected at once" %
+    darkroom.equal(s.metric("http_timeouts_total") - cut, count, "connections cut")
+    darkroom.true(watch.most["http_connections"] >= count, "only %d were connected at once" %
                   watch.most["http_connections"])
     for result in (kept, fresh):
         darkroom.equal(result["ok"], result["sent"], "reads by others answered 200")
     grown = watch.rss_max() - before
     loadlib.figure("slow %s: %d connections cut after %.1f to %.1f s; others' GET p50/p99 %.2f/%.2f ms, "
-                   "on new connections %.2f/%.2f ms; RSS grew by %d MB", what, COUNT,
+                   "on new connections %.2f/%.2f ms; RSS grew by %d MB", what, count,
                    min(slow.ended), max(slow.ended), kept["ok_p50_us"] / 1000, loadlib.p99_ms(kept),
                    fresh["ok_p50_us"] / 1000, loadlib.p99_ms(fresh), grown >> 20)
-    darkroom.true(grown <= COUNT * each + (16 << 20), "RSS grew by %d MB" % (grown >> 20))
+    darkroom.true(grown <= count * each + (16 << 20), "RSS grew by %d MB" % (grown >> 20))
     if SOAK:
         darkroom.true(max(loadlib.p99_ms(kept), loadlib.p99_ms(fresh)) < OTHERS_MS_MAX,
                       "others waited: p99 %.1f ms, on new connections %.1f ms" %
                       (loadlib.p99_ms(kept), loadlib.p99_ms(fresh)))
 
 
-def headers(s):
+def headers(s, count=COUNT):
     phase(s, "headers", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", HEADER_SECONDS - 0.1,
-          HEADER_SECONDS + ROUND_SECONDS)
+          HEADER_SECONDS + ROUND_SECONDS, count)
 
 
 def bodies(s):
@@ -144,7 +145,8 @@ def bodies(s):
         signed = c.headers("PUT", path, "", "UNSIGNED-PAYLOAD", "s3", {})
         head = "PUT %s HTTP/1.1\r\n%s\r\nContent-Length: 60000\r\n\r\n" % (
             path, "\r\n".join("%s: %s" % field for field in signed.items()))
-        phase(s, "bodies", head.encode(), WINDOW_SECONDS - 0.1, WINDOW_SECONDS + 2 * ROUND_SECONDS)
+        phase(s, "bodies", head.encode(), WINDOW_SECONDS - 0.1, WINDOW_SECONDS + 2 * ROUND_SECONDS,
+              COUNT)
         darkroom.equal(c.list(crashlib.PLAIN), {}, "objects made of bodies that never ended")
     darkroom.equal(s.metric("http_bodies_bytes"), 0, "bytes of bodies still held")
 
@@ -152,7 +154,7 @@ def bodies(s):
 def readers(s):
     head = "GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % LARGE_TARGET
     phase(s, "readers", head.encode(), WINDOW_SECONDS - 0.1, 2 * (WINDOW_SECONDS + ROUND_SECONDS),
-          each=CONNECTION_BYTES_MAX + STREAM_BYTES, pulse=False, room=4096)
+          min(COUNT, FILES * 7 // 16 - 500), each=CONNECTION_BYTES_MAX + STREAM_BYTES, pulse=False, room=4096)
 
 
 def prepare(settings, program=None):
@@ -226,31 +228,25 @@ def catches(plant, check):
 
 
 def headers_of(program):
-    global COUNT
-    all_of_them, COUNT = COUNT, 20
-    try:
-        with serving(SETTINGS, program) as s:
-            headers(s)
-    finally:
-        COUNT = all_of_them
+    with serving(SETTINGS, program) as s:
+        headers(s, 20)
 
 
 def main():
     crashlib.set_up()
     loadlib.openload()
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     darkroom.report("slow clients catch planted no_header_deadline",
                     lambda: catches("no_header_deadline", headers_of))
     darkroom.report("greedy clients catch planted no_connection_limit",
                     lambda: catches("no_connection_limit", limits))
     darkroom.report("greedy addresses get their share and leave room for others", limits)
-    if files < COUNT + 2000:
-        print("skip slow clients: only %d open files are allowed" % files)
+    if FILES < COUNT + 2000:
+        print("skip slow clients: only %d open files are allowed" % FILES)
         return
     with serving(SETTINGS) as s:
         for check in (headers, bodies, readers):
-            if not darkroom.report("%d slow %s are cut in time, others go on" % (COUNT, check.__name__),
+            if not darkroom.report("slow %s are cut in time, others go on" % check.__name__,
                                    lambda: check(s)):
                 print(s.log_tail(15))
         darkroom.report("it ends cleanly after slow clients",

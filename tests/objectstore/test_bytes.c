@@ -5,10 +5,12 @@
 #include "tests/objectstore/fixture.h"
 #include "base/fsio.h"
 #include "base/stat.h"
+#include "objectstore/bytes.h"
 #include "objectstore/reader_priv.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define MIB ((size_t)1 << 20)
@@ -389,14 +391,63 @@ many_writers(void **state)
     assert_int_equal(fix_files(f), 0);
 }
 
+/* ---- descriptors ---- */
+
+#define FILES 512
+
+/* With few descriptors left files are not opened any more; whoever has one goes on. */
+static void
+leaves_descriptors(void **state)
+{
+    struct fix *f = *state;
+    struct bytes *b = NULL;
+    struct rlimit before, low = {.rlim_cur = FILES};
+    int fds[FILES];
+    size_t count = 0;
+    struct slice bytes = fix_bytes(1, MIB);
+    assert_int_equal(fix_put(f, "photos", "k", bytes), ERR_NONE);
+    const struct store_object *o = get(f, "k");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    assert_int_equal(bytes_open(&b, f->dir), ERR_NONE);
+    int fd = bytes_fd(b, o->extents[0].blob);
+    assert_true(fd >= 0);
+    while (count < FILES && (fds[count] = dup(fd)) >= 0)
+        count++;
+    for (int i = 0; i < FILES / 16; i++) /* a sixteenth is free */
+        close(fds[--count]);
+    assert_int_equal(bytes_fd(b, o->extents[0].blob), ERR_BUSY);
+    assert_int_equal(bytes_make(b), ERR_BUSY);
+    while (count > 0)
+        close(fds[--count]);
+    int again = bytes_make(b);
+    assert_true(again >= 0);
+    close(again);
+    close(fd);
+    bytes_close(&b);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    store_object_unref(&o);
+    fix_free(&bytes);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        FIX_TEST(ranges),     FIX_TEST(expected_sizes),         FIX_TEST(damaged_file),
-        FIX_TEST(short_file), FIX_TEST(damaged_inline),         FIX_TEST(sends_only_verified),
-        FIX_TEST(sources),    FIX_TEST(reader_outlives_delete), FIX_TEST(end_without_commit),
-        FIX_TEST(sweeps),     FIX_TEST(unlinks_are_finished),   FIX_TEST(many_writers),
+        FIX_TEST(ranges),
+        FIX_TEST(expected_sizes),
+        FIX_TEST(damaged_file),
+        FIX_TEST(short_file),
+        FIX_TEST(damaged_inline),
+        FIX_TEST(sends_only_verified),
+        FIX_TEST(sources),
+        FIX_TEST(reader_outlives_delete),
+        FIX_TEST(end_without_commit),
+        FIX_TEST(sweeps),
+        FIX_TEST(unlinks_are_finished),
+        FIX_TEST(many_writers),
+        FIX_TEST(leaves_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
