@@ -81,6 +81,11 @@ enum {
 #else
     plant_no_connection_limit = 0,
 #endif
+#ifdef PLANT_NO_LANES /* live uploads wait behind batches */
+    plant_no_lanes = 1,
+#else
+    plant_no_lanes = 0,
+#endif
 };
 
 enum { plant_full_events = 100 }; /* plant_drop_event: the queue counts as full from here on */

@@ -16,6 +16,7 @@
 #include "pipeline/outbox.h"
 #include "base/chk.h"
 #include "base/err.h"
+#include "base/plant.h"
 #include "pipeline/batch.h"
 #include "pipeline/native_item.h"
 #include "pipeline/notice.h"
@@ -112,7 +113,7 @@ static int
 add_event(struct db_conn *conn, const struct store_change *c, enum event_type type,
           const struct function *f)
 {
-    struct queue_event e = {.lane = LANE_LIVE,
+    struct queue_event e = {.lane = plant_no_lanes ? LANE_BATCH : LANE_LIVE,
                             .function = f->name,
                             .bucket_id = c->bucket_id,
                             .bucket = c->bucket,

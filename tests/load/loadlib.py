@@ -15,6 +15,7 @@ PROBE = "probe"  # a picture that is there before any load
 PROBE_TARGET = "/%s/%s/small.webp" % (crashlib.DERIVED, PROBE)
 PRESETS = 3
 WATCH_SECONDS = 0.25
+LIVE, BATCH = 'queue_events{lane="live"}', 'queue_events{lane="batch"}'  # metrics
 SETTLE_SECONDS = 300
 
 
@@ -195,6 +196,18 @@ def none_lost(s):
         ended += s.metric("events_%s_total" % name)
     darkroom.equal(ended, total, "events that have ended")
     darkroom.equal(s.metric("lost_events_total"), 0, "lost_events_total")
+
+
+def catches(plant, run, saying):
+    """run(program) must fail, and for this reason."""
+    program = crashlib.planted_program(plant)
+    try:
+        run(program)
+    except darkroom.Failed as e:
+        darkroom.contains(str(e), saying, "what caught planted " + plant)
+        print("%s: %s" % (plant, str(e)[:160]))
+        return
+    raise darkroom.Failed("planted bug not caught: the run is void")
 
 
 def figure(text, *values):

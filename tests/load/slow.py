@@ -217,16 +217,6 @@ def limits(program=None):
 
 # ---- running ----
 
-def catches(plant, check):
-    program = crashlib.planted_program(plant)
-    try:
-        check(program)
-    except darkroom.Failed as e:
-        print("%s: %s" % (plant, str(e)[:160]))
-        return
-    raise darkroom.Failed("planted bug not caught: the run is void")
-
-
 def headers_of(program):
     with serving(SETTINGS, program) as s:
         headers(s, 20)
@@ -237,9 +227,9 @@ def main():
     loadlib.openload()
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     darkroom.report("slow clients catch planted no_header_deadline",
-                    lambda: catches("no_header_deadline", headers_of))
+                    lambda: loadlib.catches("no_header_deadline", headers_of, "were not cut"))
     darkroom.report("greedy clients catch planted no_connection_limit",
-                    lambda: catches("no_connection_limit", limits))
+                    lambda: loadlib.catches("no_connection_limit", limits, "one address has"))
     darkroom.report("greedy addresses get their share and leave room for others", limits)
     if FILES < COUNT + 2000:
         print("skip slow clients: only %d open files are allowed" % FILES)
