@@ -579,6 +579,16 @@ on_message(void *arg, const char *fmt, va_list ap)
 
 /* ---- the server ---- */
 
+/* What the connections of a listening socket take over from it. */
+static void
+inherited(int fd)
+{
+    int on = 1;
+    int unsent = UNSENT_MAX;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+}
+
 static int
 listen_on(const char *host, int port, int *out)
 {
@@ -589,7 +599,6 @@ listen_on(const char *host, int port, int *out)
     char service[16];
     int on = 1;
     int off = 0;
-    int unsent = UNSENT_MAX;
     int err = ERR_NONE;
     int fd = -1;
 
@@ -602,9 +611,7 @@ listen_on(const char *host, int port, int *out)
         goto out;
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    /* These are inherited by connections. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+    inherited(fd);
     if (found->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
@@ -622,8 +629,7 @@ out:
 static int
 listen_passed(int fd)
 {
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    inherited(fd);
     return fd;
 }
 
