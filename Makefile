@@ -10,6 +10,8 @@ SAN ?=
 FAULTS ?=
 VERSION := 0.1.0
 PREFIX ?= /usr/local
+SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 
 comma := ,
@@ -290,6 +292,19 @@ install: all ## Into $(DESTDIR)$(PREFIX)
 	./darkroom completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_darkroom
 	for m in man/*.1 man/*.8; do install -D -m 644 $$m \
 	    $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	install -d $(DESTDIR)$(UNITDIR)
+	for u in service socket; do sed -e 's|@bindir@|$(PREFIX)/bin|; s|@sysconfdir@|$(SYSCONFDIR)|' \
+	    packaging/darkroomd.$$u > $(DESTDIR)$(UNITDIR)/darkroomd.$$u; \
+	    chmod 644 $(DESTDIR)$(UNITDIR)/darkroomd.$$u; done
+	install -d -m 755 $(DESTDIR)$(SYSCONFDIR)/darkroom
+	@# settings that somebody has made stay
+	[ -e $(DESTDIR)$(SYSCONFDIR)/darkroom/darkroom.json ] || \
+	    install -m 640 packaging/darkroom.json $(DESTDIR)$(SYSCONFDIR)/darkroom/darkroom.json
+	install -D -m 644 packaging/darkroom.logrotate $(DESTDIR)$(SYSCONFDIR)/logrotate.d/darkroom
+
+deb: ## Build and check the Debian package, in a copy of the tree: build/deb
+	@tools/deps.sh deb
+	@tests/slow/deb.sh build/deb
 
 clean: ## Remove what was built
 	rm -rf build darkroomd darkroom-worker darkroom
@@ -300,7 +315,8 @@ help: ## This list
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
         check-structure check-e2e check-crash check-fault soak-kill9 soak-model \
         check-load soak-powercut soak-overload soak-slow soak-large soak-pictures test demo \
-        samples-sheet run bench bench-queue bench-images man lint format install clean help
+        samples-sheet run bench bench-queue bench-images man lint format install \
+        deb clean help
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the Debian packages that are missing: deps.sh build | test | bench | lint | peer PACKAGE...
+# Installs the Debian packages that are missing: deps.sh build | test | bench | lint | deb | peer PACKAGE...
 # Does nothing (and needs no network and no root) when all are there.
 # deps.sh promtool DIR puts that one program of Debian's package prometheus into DIR: the package
 # itself would start a server of its own.
@@ -34,10 +34,11 @@ promtool)
 build) want=$build ;;
 test) want="$build $test" ;;
 bench) want="$build $bench" ;;
+deb) want="$build debhelper dpkg-dev lintian fakeroot" ;;
 lint) want="$build $lint" ;;
 peer) want="${*:2}" ;;
 *)
-    echo "usage: tools/deps.sh build | test | bench | lint | peer PACKAGE... | promtool DIR" >&2
+    echo "usage: tools/deps.sh build | test | bench | lint | deb | peer PACKAGE... | promtool DIR" >&2
     exit 2
     ;;
 esac
