@@ -17,13 +17,16 @@ else
     exit 1
 fi
 cd ..
-lintian --no-tag-display-limit --fail-on error ./*.changes >lintian.log 2>&1
+lintian --tag-display-limit 0 --fail-on error ./*.changes >lintian.log 2>&1
 code=$?
 cat lintian.log
-[ $code = 0 ] && echo "ok lintian has no error" || echo "not ok lintian: $code"
+bad=0
+[ $code = 0 ] && echo "ok lintian has no error" || { echo "not ok lintian: $code"; bad=1; }
+dpkg-deb -c darkroom_*.deb >contents
 for name in usr/bin/darkroomd usr/bin/darkroom usr/libexec/darkroom/darkroom-worker \
     lib/systemd/system/darkroomd.service etc/darkroom/darkroom.json etc/logrotate.d/darkroom; do
-    dpkg-deb -c darkroom_*.deb | grep -q " ./$name$" && echo "ok $name is in it" || echo "not ok $name is not in it"
+    grep -q " ./$name$" contents && echo "ok $name is in it" || { echo "not ok $name is not in it"; bad=1; }
 done
 mkdir unpacked && dpkg-deb -x darkroom_*.deb unpacked && unpacked/usr/bin/darkroomd --version &&
-    echo "ok its server runs" || echo "not ok its server does not run"
+    echo "ok its server runs" || { echo "not ok its server does not run"; bad=1; }
+exit $bad
