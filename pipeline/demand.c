@@ -153,7 +153,8 @@ on_done(struct dispatch_demand *job)
 static struct demand *
 demand_new(struct demand_desk *desk, const struct demand_spec *spec)
 {
-    struct demand *m = calloc(1, sizeof *m + spec->bucket.n + spec->key.n);
+    struct slice id = spec->request_id;
+    struct demand *m = calloc(1, sizeof *m + spec->bucket.n + spec->key.n + id.n);
     if (m == NULL)
         return NULL;
     m->desk = desk;
@@ -162,6 +163,9 @@ demand_new(struct demand_desk *desk, const struct demand_spec *spec)
     memcpy(m->texts + spec->bucket.n, spec->key.p, spec->key.n);
     m->job.spec.bucket = slice_of(m->texts, spec->bucket.n);
     m->job.spec.key = slice_of(m->texts + spec->bucket.n, spec->key.n);
+    m->job.spec.request_id = slice_of(m->texts + spec->bucket.n + spec->key.n, id.n);
+    if (id.n > 0)
+        memcpy(m->texts + spec->bucket.n + spec->key.n, id.p, id.n);
     m->job.begun = on_begun;
     m->job.done = on_done;
     return m;

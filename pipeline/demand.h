@@ -37,6 +37,7 @@ struct demand_spec {
     int64_t bucket_id;   /* of the source */
     struct slice bucket; /* copied, as is the key */
     struct slice key;
+    struct slice request_id; /* of the first request; copied; for the log alone */
     int64_t generation;
     /* What to make. Its name is "_" and preset_hash(): no configured preset has such a name, and
      * the derived key is "{key}/_{hash}.{ext}". */

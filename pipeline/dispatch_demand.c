@@ -125,6 +125,7 @@ lease_one(struct dispatch *d, struct function_set *set, const struct function *f
                                                  .bucket_id = spec->bucket_id,
                                                  .bucket = spec->bucket,
                                                  .key = spec->key,
+                                                 .request_id = spec->request_id,
                                                  .generation = spec->generation}};
     t->call_count = 1;
     d->demand_count++;

@@ -120,6 +120,7 @@ image_demand(struct image_request *iq, const struct image_view *v)
     struct demand_spec spec = {.bucket_id = v->source->bucket_id,
                                .bucket = iq->q.bucket,
                                .key = iq->q.key,
+                               .request_id = slice_str(iq->r->id),
                                .generation = v->source->generation,
                                .preset = iq->q.free};
     iq->demand = (struct demand_wait){.fn = ended};

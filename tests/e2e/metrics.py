@@ -258,6 +258,17 @@ def test_one_request_id(s):
     dr.true(isinstance(report["duration_ms"], float) and isinstance(report["billed_duration_ms"], int), "numbers")
 
 
+def test_request_id_of_a_picture_on_the_fly(s):
+    s.put_settled("fly.png", PICTURE)
+    url = s.cli("sign-url", "s3://photos/fly.png", "--width", "77").stdout.strip()
+    reply = s.get(url[len(s.url):])
+    dr.equal(reply.status, 200, "status")
+    mine = reply.headers["x-amz-request-id"]
+    events = dr.until(lambda: (lambda e: e if "result_committed" in e else None)(
+        [x["event"] for x in lines(s) if x.get("request_id") == mine]), "lines of the request", 20)
+    dr.equal(events, ["invoke", "REPORT", "result_committed"], "lines of the request")
+
+
 def test_request_id_in_the_notice(s):
     """What listeners and webhooks are told names the request, too."""
     answer = s.s3().put_object(Bucket="photos", Key="told.txt", Body=TEXT)
