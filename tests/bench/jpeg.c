@@ -54,9 +54,12 @@ worker_us(struct bench_worker *w, const char *path, struct slice preset, size_t 
     if (result.answers[0].status != FN_OK || result.answers[0].output_count != 1)
         bench_die("worker made no thumbnail of", path);
     *bytes = result.answers[0].outputs[0].bytes;
+    int64_t cpu_us = result.decode.cpu_us;
+    for (size_t i = 0; i < result.answer_count; i++)
+        cpu_us += result.answers[i].cost.cpu_us;
     fn_result_close(&result);
     arena_free(&a);
-    return result.cpu_us;
+    return cpu_us;
 }
 
 static int64_t
