@@ -19,6 +19,7 @@ struct admin_service {
     uint32_t magic;
     struct admin_options options;
     struct backups *backups;
+    struct verify_desk *verify; /* admin_verify.c */
 };
 
 /* A handler replies, or hands the request to admin_submit(). HTTP thread. */
@@ -115,6 +116,13 @@ void admin_buckets_get(struct admin_service *s, struct http_request *r);
 json_t *admin_scrub_json(struct db *db);
 /* admin_invoke.c */
 void admin_invoke(struct admin_service *s, struct http_request *r);
+/* admin_verify.c */
+void admin_verify_post(struct admin_service *s, struct http_request *r);
+struct registry;
+struct verify_desk *admin_verify_new(struct db *db, struct registry *registry);
+/* Answers what waits and ends the thread; later requests are refused. */
+void admin_verify_stop(struct verify_desk *d);
+void admin_verify_free(struct verify_desk **d);
 /* admin_sign.c */
 void admin_sign_url(struct admin_service *s, struct http_request *r);
 /* admin_backup.c */

@@ -39,6 +39,7 @@ static const struct admin_route routes[] = {
     {HTTP_GET, "/_/buckets", ADMIN_ROOT, admin_buckets_get},
     {HTTP_POST, "/_/buckets", ADMIN_ROOT, admin_buckets_post},
     {HTTP_POST, "/_/invoke", ADMIN_ROOT, admin_invoke},
+    {HTTP_POST, "/_/verify", ADMIN_ROOT, admin_verify_post},
     {HTTP_POST, "/_/sign-url", ADMIN_ROOT, admin_sign_url},
     {HTTP_GET, "/_/backup", ADMIN_ROOT, admin_backup_get},
     {HTTP_POST, "/_/backup", ADMIN_ROOT, admin_backup_post},
@@ -282,6 +283,7 @@ admin_service_new(const struct admin_options *options)
                                       .data_dir = options->data_dir,
                                       .conf = options->conf};
     s->backups = backups_new(&backups);
+    s->verify = admin_verify_new(options->db, pipeline_registry(options->pipeline));
     return s;
 }
 
@@ -290,6 +292,7 @@ admin_service_stop(struct admin_service *s)
 {
     CHK_MAGIC(s, ADMIN_MAGIC);
     backups_stop(s->backups);
+    admin_verify_stop(s->verify);
 }
 
 void
@@ -301,6 +304,7 @@ admin_service_free(struct admin_service **sp)
         return;
     CHK_MAGIC(s, ADMIN_MAGIC);
     backups_free(&s->backups);
+    admin_verify_free(&s->verify);
     s->magic = 0;
     free(s);
 }

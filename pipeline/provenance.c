@@ -95,6 +95,35 @@ provenance_of_derived(struct db_conn *conn, struct arena *a, int64_t derived_buc
     return rc;
 }
 
+int
+provenance_page(struct db_conn *conn, struct arena *a, const struct provenance *after, int max,
+                struct provenance **out)
+{
+    int rc;
+    struct provenance **last = out;
+    struct db_stmt *s = db_prepare(
+        conn, "SELECT " COLUMNS " FROM provenance WHERE (source_bucket_id, source_key, "
+              "derived_bucket_id, derived_key) > (?1, ?2, ?3, ?4) ORDER BY source_bucket_id, "
+              "source_key, derived_bucket_id, derived_key LIMIT ?5");
+    db_bind_int(s, 1, after == NULL ? 0 : after->source_bucket_id);
+    db_bind_blob(s, 2, after == NULL ? SLICE_NONE : after->source_key);
+    db_bind_int(s, 3, after == NULL ? 0 : after->derived_bucket_id);
+    db_bind_blob(s, 4, after == NULL ? SLICE_NONE : after->derived_key);
+    db_bind_int(s, 5, max);
+    *out = NULL;
+    while ((rc = db_step(s)) == DB_ROW) {
+        struct provenance *p = arena_alloc(a, sizeof *p);
+        rc = p == NULL ? ERR_NOMEM : row_read(s, a, p);
+        if (rc != ERR_NONE) {
+            db_reset(s);
+            return rc;
+        }
+        *last = p;
+        last = &p->next;
+    }
+    return rc;
+}
+
 /* Two buckets may share a derived one. What they had at this key is overwritten, so their rows
  * prove nothing any more. */
 static int

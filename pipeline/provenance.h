@@ -36,6 +36,10 @@ int provenance_of_derived(struct db_conn *conn, struct arena *a, int64_t derived
 typedef int (*provenance_fn)(void *arg, const struct provenance *p);
 int provenance_range(struct db_conn *conn, int64_t bucket_id, struct slice first, struct slice last,
                      provenance_fn fn, void *arg);
+/* Rows behind `after` (NULL: from the first) in the order of source and derived object, at most
+ * `max`; strings in the arena. Any connection. */
+int provenance_page(struct db_conn *conn, struct arena *a, const struct provenance *after, int max,
+                    struct provenance **out);
 /* Inserts or replaces; a derived object has one row, so that of another source goes. Inside
  * apply(). */
 int provenance_apply_put(struct db_conn *conn, const struct provenance *p);

@@ -386,6 +386,16 @@ queue_next(struct db_conn *conn, enum queue_lane lane, struct slice function, in
 }
 
 int
+queue_page(struct db_conn *conn, int64_t after, int max, queue_event_fn fn, void *arg)
+{
+    struct db_stmt *s =
+        db_prepare(conn, "SELECT " COLUMNS " FROM event WHERE id > ?1 ORDER BY id LIMIT ?2");
+    db_bind_int(s, 1, after);
+    db_bind_int(s, 2, max);
+    return each(s, fn, arg);
+}
+
+int
 queue_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, queue_event_fn fn,
              void *arg)
 {

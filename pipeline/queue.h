@@ -101,6 +101,8 @@ typedef int (*queue_event_fn)(void *arg, const struct queue_event *e); /* lent; 
 /* Ready events of one lane and function with id > `after`, in id order. */
 int queue_next(struct db_conn *conn, enum queue_lane lane, struct slice function, int64_t after,
                int max, queue_event_fn fn, void *arg);
+/* All events, waiting or delayed, with id > `after`, in id order. */
+int queue_page(struct db_conn *conn, int64_t after, int max, queue_event_fn fn, void *arg);
 /* All waiting events of a key. */
 int queue_of_key(struct db_conn *conn, int64_t bucket_id, struct slice key, queue_event_fn fn,
                  void *arg);
@@ -155,6 +157,12 @@ struct queue_counts {
     int64_t dead;
     int64_t added, acked, superseded, retried, died, dropped; /* ever */
 };
+/* Do the counts agree with the rows? Reads an index of all events: milliseconds for each 100,000 of
+ * them; past QUEUE_RECOUNT_MAX it says yes unseen. On any connection. */
+#define QUEUE_RECOUNT_MAX 1000000
+int queue_counts_agree(struct db_conn *conn, bool *agree);
+/* Sets the counts by the rows. Inside apply(). */
+int queue_apply_recount(struct db_conn *conn);
 struct queue;
 /* Checks the counts against the rows, repairs and logs a difference. `events_max`:
  * queue.events_max. */

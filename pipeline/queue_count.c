@@ -102,6 +102,22 @@ count_rows(struct db_conn *conn, int64_t rows[C_COUNT])
     return rc < 0 ? rc : ERR_NONE;
 }
 
+static bool
+agree(const int64_t values[C_COUNT], const int64_t rows[C_COUNT])
+{
+    return memcmp(values, rows, (C_DEAD + 1) * sizeof rows[0]) == 0;
+}
+
+static int
+write_row(struct db_conn *conn, const int64_t rows[C_COUNT])
+{
+    struct db_stmt *s = db_prepare(conn, "UPDATE queue_count SET live = ?1, followup = ?2, "
+                                         "batch = ?3, dead = ?4 WHERE id = 1");
+    for (int i = C_LIVE; i <= C_DEAD; i++)
+        db_bind_int(s, i + 1, rows[i]);
+    return db_run(s);
+}
+
 static int
 open_apply(struct db_op *op, struct db_conn *conn)
 {
@@ -109,13 +125,31 @@ open_apply(struct db_op *op, struct db_conn *conn)
     int err = read_row(conn, o->values);
     if (err == ERR_NONE)
         err = count_rows(conn, o->rows);
-    if (err != ERR_NONE || memcmp(o->values, o->rows, (C_DEAD + 1) * sizeof o->rows[0]) == 0)
-        return err;
-    struct db_stmt *s = db_prepare(conn, "UPDATE queue_count SET live = ?1, followup = ?2, "
-                                         "batch = ?3, dead = ?4 WHERE id = 1");
+    return err != ERR_NONE || agree(o->values, o->rows) ? err : write_row(conn, o->rows);
+}
+
+int
+queue_counts_agree(struct db_conn *conn, bool *same)
+{
+    int64_t values[C_COUNT], rows[C_COUNT];
+    int64_t all = 0;
+    *same = true;
+    int err = read_row(conn, values);
     for (int i = C_LIVE; i <= C_DEAD; i++)
-        db_bind_int(s, i + 1, o->rows[i]);
-    return db_run(s);
+        all += err == ERR_NONE ? values[i] : 0;
+    if (err != ERR_NONE || all > QUEUE_RECOUNT_MAX)
+        return err;
+    err = count_rows(conn, rows);
+    *same = err != ERR_NONE || agree(values, rows);
+    return err;
+}
+
+int
+queue_apply_recount(struct db_conn *conn)
+{
+    int64_t rows[C_COUNT];
+    int err = count_rows(conn, rows);
+    return err == ERR_NONE ? write_row(conn, rows) : err;
 }
 
 int
