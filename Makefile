@@ -220,6 +220,10 @@ soak-model: all ## Schedules against a model, histories against a register: MODE
 	@LINEAR_OPS=$(or $(LINEAR_OPS),100000) LINEAR_KILLS=$(or $(LINEAR_KILLS),100) \
 	    LIMIT_SCRIPT=7200 tests/run tests/crash/linear.py
 
+soak-verify: all ## verify finds each planted fault among OBJECTS=10000, EACH=4 of every sort
+	@OBJECTS=$(or $(OBJECTS),10000) EACH=$(or $(EACH),4) SECONDS_MAX=900 LIMIT_SCRIPT=7200 \
+	    tests/run tests/e2e/verify.py
+
 LARGE_BYTES ?= 5368709120
 soak-large: all ## 5 GB up and down in flat memory: LARGE_BYTES=n, and as much free disk
 	@d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && cd $$d && \
@@ -313,7 +317,7 @@ help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s'|'
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
-        check-structure check-e2e check-crash check-fault soak-kill9 soak-model \
+        check-structure check-e2e check-crash check-fault soak-kill9 soak-model soak-verify \
         check-load soak-powercut soak-overload soak-slow soak-large soak-pictures test demo \
         samples-sheet run bench bench-queue bench-images man lint format install \
         deb clean help

@@ -21,8 +21,8 @@
  *   POST   /_/buckets {bucket,public}         bucket, derived bucket, table and rules in one step
  *   POST   /_/invoke {function,bucket,key,commit}   runs it on that object now and tells what came
  *                                             of it, nothing is stored; commit: queues its event
- *   POST   /_/verify {bucket,prefix,deep,fix,cursor}   a page of the check (verify.h): findings, and
- *                                             the cursor of the next page, null at the end
+ *   POST   /_/verify {bucket,prefix,deep,fix,cursor}   a page of the check (verify.h): findings,
+ *                                             and the next page's cursor, null at the end
  *   POST   /_/sign-url {bucket,key,params{w,h,...},expires_s}   {"url": "/_/img/..."}
  *   GET    /_/backup[?dir=D]                  what runs or ran last; whole snapshots, newest first
  *   POST   /_/backup {dir}                    starts one: {"id": N}; D is absolute, in backup.dir

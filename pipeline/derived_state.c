@@ -5,7 +5,7 @@
  *
  *   readiness      object at the derived key           state
  *   ready          the version that was ours           OK
- *   ready          none                                MISSING
+ *   ready          none                                MISSING; PENDING while an event waits
  *   ready          another                             FOREIGN
  *   pending, skipped, failed                           the same
  *   none           provenance of another generation
@@ -42,6 +42,42 @@ derived_state_name(enum derived_state s)
     return names[s];
 }
 
+/* ---- events ---- */
+
+struct mine { /* an event or dead letter of that function and generation */
+    const struct look *l;
+    struct slice function;
+    bool found;
+    struct slice reason;
+};
+
+static int
+see_event(void *arg, const struct queue_event *e)
+{
+    struct mine *m = arg;
+    m->found = e->generation == m->l->source->generation && slice_eq(e->function, m->function);
+    return m->found;
+}
+
+static int
+see_dead(void *arg, const struct dead_letter *d)
+{
+    struct mine *m = arg;
+    if (see_event(m, &d->event))
+        m->reason = arena_dup(m->l->a, d->event.reason);
+    return m->found;
+}
+
+/* Does an event of that function wait for this version? */
+static int
+is_waiting(const struct look *l, const struct function *f, bool *waits)
+{
+    struct mine m = {.l = l, .function = f->name};
+    int err = queue_of_key(l->conn, l->source->bucket_id, l->source->key, see_event, &m);
+    *waits = m.found;
+    return err;
+}
+
 /* ---- presets ---- */
 
 static int
@@ -51,9 +87,11 @@ judge_stored(struct look *l, const struct preset_readiness *p, struct derived_pa
     int err = store_apply_get(registry_store(l->registry), l->conn,
                               l->out->readiness.derived_bucket_id, p->derived_key, &o);
     if (err == ERR_NOTFOUND || err == ERR_NOPARENT) {
-        part->state = DERIVED_MISSING;
-        part->reason = SLICE_LIT("the derived object is gone");
-        return ERR_NONE;
+        bool waits = false;
+        err = is_waiting(l, part->function, &waits);
+        part->state = waits ? DERIVED_PENDING : DERIVED_MISSING;
+        part->reason = waits ? SLICE_NONE : SLICE_LIT("the derived object is gone");
+        return err;
     }
     if (err != ERR_NONE)
         return err;
@@ -114,41 +152,16 @@ judge_presets(struct look *l)
 
 /* ---- facts ---- */
 
-struct mine { /* an event or dead letter of that function and generation */
-    const struct look *l;
-    struct slice function;
-    bool found;
-    struct slice reason;
-};
-
-static int
-see_event(void *arg, const struct queue_event *e)
-{
-    struct mine *m = arg;
-    m->found = e->generation == m->l->source->generation && slice_eq(e->function, m->function);
-    return m->found;
-}
-
-static int
-see_dead(void *arg, const struct dead_letter *d)
-{
-    struct mine *m = arg;
-    if (see_event(m, &d->event))
-        m->reason = arena_dup(m->l->a, d->event.reason);
-    return m->found;
-}
-
 /* No verdict of this generation stands in the item: why? */
 static int
 judge_absent(struct look *l, struct derived_part *part, bool of_another)
 {
+    bool waits = false;
     struct mine m = {.l = l, .function = part->function->name};
-    int err = queue_of_key(l->conn, l->source->bucket_id, l->source->key, see_event, &m);
-    if (err != ERR_NONE)
-        return err;
-    if (m.found) {
+    int err = is_waiting(l, part->function, &waits);
+    if (err != ERR_NONE || waits) {
         part->state = DERIVED_PENDING;
-        return ERR_NONE;
+        return err;
     }
     err = queue_dead_of_key(l->conn, l->source->bucket_id, l->source->key, see_dead, &m);
     if (err == ERR_NONE && m.found) {

@@ -93,11 +93,13 @@ object_bytes(struct verify *v, const struct store_object *o, struct slice bucket
     enum damage damage = DAMAGE_NONE;
     int err = ERR_NONE;
     char *what;
-    while (err == ERR_NONE && damage == DAMAGE_NONE && *at < o->size && !page_is_full(v)) {
+    if (o->size == 0)
+        return ERR_NONE;
+    do { /* at least a piece: an object that was judged is under way, and is not judged again */
         int64_t from = *at;
         err = scrub_object(v->store, o, at, DEEP_PIECE, &damage);
         v->page->bytes += *at - from;
-    }
+    } while (err == ERR_NONE && damage == DAMAGE_NONE && *at < o->size && !page_is_full(v));
     *whole = damage != DAMAGE_NONE || *at >= o->size;
     if (err != ERR_NONE || damage == DAMAGE_NONE)
         return err == ERR_STALE ? (*whole = true, ERR_NONE) : err;

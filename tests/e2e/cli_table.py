@@ -61,6 +61,7 @@ TABLE = {
                      (["s3://photos/cat.jpg", "--preset", "nope"], "there are: small")]),
     "reprocess": Row(["s3://photos/", "--all"], [(["s3://no-such-bucket"], "no-such-bucket"),
                                         (["--attach", "999999"], "no such batch")]),
+    "verify": Row(["s3://photos/none-begins-so"], [(["s3://no-such-bucket"], "no such bucket")]),
     "batch list": Row(),
     "batch show": Row(["1"], [(["999999"], "no such batch")], found=lambda s: newest(s, "batch")),
     # one that has ended cannot be stopped any more
