@@ -362,7 +362,6 @@ stop_serving(struct server *s, struct patience *p)
     while (!pipeline_is_quiet(s->pipeline) && !patience_over(p))
         poll(NULL, 0, STOP_TICK_MS);
     pipeline_stop(s->pipeline, patience_left_ms(p));
-    admin_service_stop(s->router.admin);
     http_stop(&s->http);
     datadir_remove_endpoint(&s->dir);
 }
