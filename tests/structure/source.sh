@@ -25,6 +25,12 @@ wide=$(git ls-files '*.c' '*.h' | xargs awk 'length($0) > 100 && !/^ *X\(/ && !/
 hits=$(git grep -nE '\b(TODO|FIXME|XXX)\b' -- '*.c' '*.h' '*.sh' Makefile ':!tests/structure' | cut -d: -f1,2 | tr '\n' ' ')
 [ -z "$hits" ] && echo "ok nothing is left to do by its own word" || echo "not ok left to do: $hits"
 
+# tests/run passes over what is not executable: a script must not be left out by its mode.
+idle=$(git ls-files tests | while read -r f; do
+    [ -f "$f" ] && [ ! -x "$f" ] && [ "$(head -c 2 "$f" | tr -d '\0')" = '#!' ] && echo "$f"
+done | tr '\n' ' ')
+[ -z "$idle" ] && echo "ok every script of the tests can be run" || echo "not ok not executable: $idle"
+
 # An exported function that nobody outside its file uses should be static.
 unused=
 for o in $(find build/gcc -name '*.o' -not -path '*/tests/*'); do
