@@ -127,7 +127,7 @@ def test_killed_in_an_invocation(s):
     dr.true(abs(ours - kernel) <= 0.02 * kernel + 0.02,  # ticks of /proc/PID/stat, twice
             "the kernel counted %.3f s, the account has %.3f s" % (kernel, ours))
     crashed = [float(x[8]) for x in report_lines(s) if x[9] == "crashed"]
-    dr.true(len(crashed) >= 4 and min(crashed) > 50, "processor time of those killed: %r" % crashed)
+    dr.true(len(crashed) >= 4 and min(crashed) > 0 and sum(crashed) > 100, "processor time of those killed: %r" % crashed)
 
 
 def test_every_split_has_the_same_sum(s):
