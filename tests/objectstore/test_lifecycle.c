@@ -383,7 +383,7 @@ setup(void **state)
 {
     int err = fix_setup(state);
     struct fix *f = *state;
-    f->hooks = (struct store_hooks){f, hear};
+    f->hooks = (struct store_hooks){.arg = f, .changed = hear};
     fix_reopen(f);
     memset(&told, 0, sizeof told);
     return err;
