@@ -184,12 +184,13 @@ fsio_write_file(const char *path, mode_t mode, struct slice content)
     int dirfd = open_parent(path);
     if (dirfd < 0)
         return dirfd;
-    int n = snprintf(tmp, sizeof tmp, "%s.XXXXXX", path);
+    int n = snprintf(tmp, sizeof tmp, "%s.new", path);
     if (n < 0 || (size_t)n >= sizeof tmp) {
         rc = ERR_TOOBIG;
         goto out;
     }
-    fd = FAULT_OR(mkostemp(tmp, O_CLOEXEC));
+    unlink(tmp); /* of a process that was killed here */
+    fd = FAULT_OR(open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (fd < 0) {
         rc = err_from_errno(errno);
         goto out;

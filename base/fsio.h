@@ -19,7 +19,8 @@ int fsio_pwrite_all(int fd, const void *p, size_t n, int64_t offset);
 int fsio_pread_all(int fd, void *p, size_t n, int64_t offset);
 /* The whole file into `out`; ERR_TOOBIG past its ceiling. */
 int fsio_read_file(const char *path, struct buf *out);
-/* Temporary file in the same directory, write, fdatasync, rename, directory sync. */
+/* Temporary file beside it (`path`.new: only one may write it), write, fdatasync, rename, directory
+ * sync. A kill leaves at most that one, for the next to replace. */
 int fsio_write_file(const char *path, mode_t mode, struct slice content);
 
 /* Makes it (0700) when missing, parents not. */

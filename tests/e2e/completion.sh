@@ -6,7 +6,7 @@ start_server
 offered() { "$DARKROOM_TOP/darkroom" complete -- "$@" | tr '\n' ' '; }
 at() { offered --endpoint-url "$url" "$@"; }
 
-check "commands" same "$(offered re)" "reprocess "
+check "commands" same "$(offered re)" "reprocess restore "
 check "verbs" same "$(offered presets '')" "list diff set "
 check "options of the verb and global ones" same "$(offered functions invoke --c)" "--commit --ca-file "
 check "words of an option" same "$(offered sign-url --fit c)" "cover contain "
