@@ -40,7 +40,7 @@ def test_metrics(s):
     equal(s.metric("lost_events_total"), 0, "lost_events_total")
     for line in reply.body.decode().splitlines():
         words = line.split()
-        true(line.startswith("# ") or (len(words) == 2 and words[0].startswith("darkroom_")), line)
+        true(line.startswith("# ") or (len(words) == 2 and words[0].startswith(("darkroom_", "process_"))), line)
 
 
 def test_admin_wants_root_keys(s):
