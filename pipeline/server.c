@@ -305,7 +305,7 @@ server_reload(struct server *s)
     CHK_MAGIC(s, SERVER_MAGIC);
     log_reopen();
     listener_reload(&s->listener);
-    log_line(LOG_INFO, "reload", "what=all");
+    log_line(LOG_INFO, "reload", "what=log");
 }
 
 static int
