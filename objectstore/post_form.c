@@ -106,6 +106,7 @@ post_form_boundary(struct arena *a, struct slice content_type, bool *is_form)
             boundary = value;
     }
     if (bad || boundary.n == 0 || boundary.n > POST_FORM_BOUNDARY_MAX ||
+        /* It has bytes here. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
         memchr(boundary.p, '\r', boundary.n) != NULL)
         return SLICE_NONE;
     return boundary;
