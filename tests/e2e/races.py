@@ -13,7 +13,7 @@ from darkroom import equal, true
 
 WRITERS = 100
 DELETED = 60
-CHANGED = 30
+CHANGED = 80
 
 
 def colour_of(n):

@@ -75,6 +75,12 @@ def health(port):
     return darkroom.exchange_raw(port, b"GET /_/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status
 
 
+def environ_of(pid):
+    """The parent's, until a new process has become the program."""
+    with open("/proc/%s/environ" % pid, "rb") as f:
+        return f.read()
+
+
 def test_says_ready_reloading_stopping(s):
     for name in (os.path.abspath("notify"), "@darkroom-test-%d" % os.getpid()):
         boss = Supervisor(name)
@@ -89,8 +95,7 @@ def test_says_ready_reloading_stopping(s):
             workers = subprocess.run(["pgrep", "-P", str(p.pid)], capture_output=True, text=True).stdout.split()
             true(workers, "no workers")
             for w in workers:
-                with open("/proc/%s/environ" % w, "rb") as f:
-                    true(b"NOTIFY_SOCKET" not in f.read(), "a worker has NOTIFY_SOCKET")
+                until(lambda: b"NOTIFY_SOCKET" not in environ_of(w), "a worker without NOTIFY_SOCKET")
             p.terminate()
             equal(boss.hear(), "STOPPING=1", "word at SIGTERM")
             equal(p.wait(darkroom.STOP_SECONDS), 0, "exit code")
