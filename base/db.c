@@ -403,12 +403,27 @@ db_read_end(struct db *db, struct db_conn **connp)
     conn->seen = atomic_load(&db->committing);
 }
 
+/* A thread that used another database in between is taken to have seen everything. */
 uint64_t
 db_seen(struct db *db)
 {
     if (my_reader.serial == db->serial)
         return my_reader.conn->seen;
     return my_reader.serial == 0 ? 0 : atomic_load(&db->committing);
+}
+
+void
+db_seen_set(struct db *db, uint64_t seen)
+{
+    if (my_reader.serial == db->serial)
+        my_reader.conn->seen = seen;
+}
+
+void
+db_seen_raise(struct db *db, uint64_t seen)
+{
+    if (my_reader.serial == db->serial && my_reader.conn->seen < seen)
+        my_reader.conn->seen = seen;
 }
 
 void

@@ -147,8 +147,15 @@ void db_on_commit(struct db *db, db_commit_fn fn, void *arg);
 
 /* ---- what was read ---- */
 
-/* Is all that this thread's reads have shown so far durable? What it keeps in a cache of its own is
- * covered, too. */
+/* How far this thread has read: it has seen no commit above this number, be it by db_read_end() or
+ * told by db_seen_raise(). 0: nothing yet. Numbers are good within one run of the process. */
+uint64_t db_seen(struct db *db);
+/* A thread that serves several tasks in turns sets the number of the one it goes on with. */
+void db_seen_set(struct db *db, uint64_t seen);
+/* It has used what it kept from a read that ended at `seen`. */
+void db_seen_raise(struct db *db, uint64_t seen);
+
+/* Is all that this thread has seen durable? */
 bool db_is_settled(struct db *db);
 
 /* Embedded in the waiting struct; `fn` runs on the syncer thread, once, and must not block. */
@@ -157,7 +164,7 @@ struct db_wait {
     struct db_wait *next; /* the syncer's, from here on */
     uint64_t number;
 };
-/* Calls w->fn when all that this thread's reads have shown so far is durable, or a sync has failed.
+/* Calls w->fn when all that this thread has seen is durable, or a sync has failed.
  * False, and no call, when there is nothing to wait for. */
 bool db_await(struct db *db, struct db_wait *w);
 

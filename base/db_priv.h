@@ -38,7 +38,7 @@ struct db_conn {
     bool is_writer;
     bool inside; /* between read_begin and read_end, or in apply() */
     int64_t read_began_ms;
-    uint64_t seen; /* no commit above this number was visible in any read so far */
+    uint64_t seen; /* db_seen() of its thread */
     struct db_stmt *slots[DB_STMT_SLOTS];
     struct db_stmt in_use; /* ring */
     struct db_conn *next;
@@ -110,8 +110,6 @@ void db_conn_check(const struct db_conn *conn);
 void db_reset_all(struct db_conn *conn);
 int db_exec(struct db_conn *conn, const char *sql);
 int db_exec_int(struct db_conn *conn, const char *sql, int64_t *out);
-/* Number above which this thread has seen no commit. */
-uint64_t db_seen(struct db *db);
 /* An error of ours for SQLite's; one that is not an everyday outcome is logged with `doing`. */
 int db_translate(struct db_conn *conn, int rc, const char *doing);
 

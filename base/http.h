@@ -84,6 +84,8 @@ struct http_request {
     bool has_body;      /* content_length > 0 or chunked */
     int64_t started_us; /* clock_mono_us() at the request line */
 
+    uint64_t seen; /* how far it has read, for enter() and leave() of struct http_options */
+
     struct slice body; /* in end(), after http_collect() */
     struct auth *auth; /* base/auth.h; set by the router */
 
@@ -195,6 +197,11 @@ struct http_options {
     http_router_fn router;
     void *router_arg;
     void (*thread_end)(void *arg); /* NULL, or called by each HTTP thread when it ends */
+    /* Both NULL, or called around each step of a request, on its HTTP thread, which serves others
+     * between the steps: what the owner counts per thread is kept in r->seen meanwhile. leave()
+     * also comes just before a suspended request is lent, instead of behind that step. */
+    void (*enter)(void *arg, const struct http_request *r);
+    void (*leave)(void *arg, struct http_request *r);
     /* NULL, or called before a reply that begin(), end() or resumed() set by itself goes out,
      * without http_suspend(). It may suspend the request, reply and all, until the reply may go. */
     void (*before_reply)(void *arg, struct http_request *r);

@@ -155,6 +155,22 @@ collect(struct http_conn *c, const void *p, size_t n)
     }
 }
 
+/* ---- the owner's count of what a request has read ---- */
+
+static void
+enter(struct http_conn *c)
+{
+    if (c->server->enter != NULL)
+        c->server->enter(c->server->router_arg, &c->request);
+}
+
+static void
+leave(struct http_conn *c)
+{
+    if (c->server->leave != NULL)
+        c->server->leave(c->server->router_arg, &c->request);
+}
+
 /* ---- suspending ---- */
 
 void
@@ -164,6 +180,7 @@ http_suspend(struct http_request *r)
     CHK_MAGIC(c, HTTP_CONN_MAGIC);
     CHK((c->state == HTTP_BEGUN || c->state == HTTP_END) && !c->suspended);
     CHK(!c->replied || c->holding);
+    leave(c);
     c->suspended = true;
     CHK(!atomic_exchange(&c->lent, true));
     atomic_fetch_add(&c->server->lent, 1);
@@ -390,18 +407,8 @@ on_last(struct http_conn *c)
 }
 
 static enum MHD_Result
-on_handler(void *arg, struct MHD_Connection *mhd, const char *url, const char *method,
-           const char *version, const char *p, size_t *n, void **slot)
+step(struct http_conn *c, const char *method, const char *version, const char *p, size_t *n)
 {
-    struct http_conn *c = *slot;
-    (void)arg;
-    (void)mhd;
-    (void)url;
-    if (c == NULL)
-        return MHD_NO;
-    CHK_MAGIC(c, HTTP_CONN_MAGIC);
-    if (c->state == HTTP_SENT)
-        return MHD_NO; /* a library that is being stopped drops replies and asks again */
     if (c->state == HTTP_HEAD_READ)
         return on_head(c, method, version);
     if (c->state == HTTP_BEGUN) {
@@ -414,6 +421,26 @@ on_handler(void *arg, struct MHD_Connection *mhd, const char *url, const char *m
         return on_body(c, p, taken);
     }
     return on_last(c);
+}
+
+static enum MHD_Result
+on_handler(void *arg, struct MHD_Connection *mhd, const char *url, const char *method,
+           const char *version, const char *p, size_t *n, void **slot)
+{
+    struct http_conn *c = *slot;
+    (void)arg;
+    (void)mhd;
+    (void)url;
+    if (c == NULL)
+        return MHD_NO;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    if (c->state == HTTP_SENT)
+        return MHD_NO; /* a library that is being stopped drops replies and asks again */
+    enter(c);
+    enum MHD_Result result = step(c, method, version, p, n);
+    if (!c->suspended)
+        leave(c);
+    return result;
 }
 
 /* ---- what the library reports besides ---- */
@@ -779,6 +806,8 @@ http_start(struct http_server **out, const struct http_options *o)
     s->router = o->router;
     s->router_arg = o->router_arg;
     s->thread_end = o->thread_end;
+    s->enter = o->enter;
+    s->leave = o->leave;
     s->before_reply = o->before_reply;
     s->tls = o->tls;
     s->bodies_memory_max = o->bodies_memory_max > 0 ? o->bodies_memory_max : BODIES_MEMORY_MAX;

@@ -76,6 +76,8 @@ struct http_server {
     http_router_fn router;
     void *router_arg;
     void (*thread_end)(void *);
+    void (*enter)(void *, const struct http_request *);
+    void (*leave)(void *, struct http_request *);
     void (*before_reply)(void *, struct http_request *);
     struct MHD_Daemon *daemon;
     struct http_guard *guard;

@@ -116,12 +116,12 @@ fits(const struct http_tls_pair *pair)
     unsigned char ids[2][KEY_ID_MAX];
     size_t sizes[2] = {KEY_ID_MAX, KEY_ID_MAX};
     gnutls_pubkey_t own = NULL;
-    bool same =
-        gnutls_pubkey_init(&own) == 0 && gnutls_pubkey_import_privkey(own, pair->key, 0, 0) == 0 &&
-        gnutls_pubkey_get_key_id(own, GNUTLS_KEYID_USE_SHA256, ids[0], &sizes[0]) == 0 &&
-        gnutls_pubkey_get_key_id(pair->chain[0].pubkey, GNUTLS_KEYID_USE_SHA256, ids[1],
-                                 &sizes[1]) == 0 &&
-        sizes[0] == sizes[1] && memcmp(ids[0], ids[1], sizes[0]) == 0;
+    bool same = gnutls_pubkey_init(&own) == 0 &&
+                gnutls_pubkey_import_privkey(own, pair->key, 0, 0) == 0 &&
+                gnutls_pubkey_get_key_id(own, GNUTLS_KEYID_USE_SHA256, ids[0], &sizes[0]) == 0 &&
+                gnutls_pubkey_get_key_id(pair->chain[0].pubkey, GNUTLS_KEYID_USE_SHA256, ids[1],
+                                         &sizes[1]) == 0 &&
+                sizes[0] == sizes[1] && memcmp(ids[0], ids[1], sizes[0]) == 0;
     if (own != NULL)
         gnutls_pubkey_deinit(own);
     return same;

@@ -79,7 +79,7 @@ void image_set_focal(struct image *im, double x, double y);
 
 struct image_output {
     struct slice bytes; /* owned */
-    int width, height; /* of one frame */
+    int width, height;  /* of one frame */
 };
 
 /* After image_decode(): one thumbnail, without any metadata but what keep_copyright keeps. */

@@ -78,6 +78,17 @@ close_others(int sock)
     close_range((unsigned)sock + 1, ~0u, 0);
 }
 
+/* Requests come before pictures. Not with setsid(): where the kernel schedules by session
+ * (sched(7), "The autogroup feature"), a nice value counts only inside one, and each worker, alone
+ * in its own, would get as much as the whole server. */
+static void
+give_way(const struct sandbox *s)
+{
+    if (getpgrp() != getpid() && setpgid(0, 0) != 0)
+        miss(s, "process group");
+    setpriority(PRIO_PROCESS, 0, NICENESS);
+}
+
 void
 sandbox_prepare(const struct sandbox *s)
 {
@@ -86,7 +97,7 @@ sandbox_prepare(const struct sandbox *s)
         miss(s, "no new privileges");
     if (prctl(PR_SET_DUMPABLE, 0) != 0)
         miss(s, "dumpable");
-    setpriority(PRIO_PROCESS, 0, NICENESS);
+    give_way(s);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* the write fails with EFBIG instead */
     /* A service manager tells every process of the server to end, but it is the server that says

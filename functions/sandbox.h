@@ -19,8 +19,9 @@ struct sandbox {
     struct buf *missing;  /* gets a comma separated list of what the kernel does not offer */
 };
 
-/* Closes all other descriptors, gives up ever gaining privileges, gets less of the processor, is
- * deaf to polite signals: the server alone ends it. */
+/* Closes all other descriptors, gives up ever gaining privileges, heads a process group (to be
+ * killed with all that it may start), gets less of the processor, is deaf to polite signals: the
+ * server alone ends it. */
 void sandbox_prepare(const struct sandbox *s);
 /* Unprivileged user when started by root; dies with its parent from here on (not before: what the
  * start makes in the file system is removed again); no file can be opened. ERR_CLOSED: the parent

@@ -257,16 +257,19 @@ bucket_find(struct store *s, struct slice name, const struct store_bucket **lent
     uint64_t stamp = caches_bucket_stamp(s->caches); /* before the snapshot */
     struct db_conn *conn = NULL;
     struct store_bucket *b = NULL;
+    uint64_t seen;
     *loaded = NULL;
-    if (cache_bucket_find(cache, name, stamp, lent))
+    if (cache_bucket_find(cache, name, stamp, lent, &seen)) {
+        db_seen_raise(s->db, seen);
         return *lent == NULL ? ERR_NOTFOUND : ERR_NONE;
+    }
     int err = db_read_begin(s->db, &conn);
     if (err != ERR_NONE)
         return err;
     err = bucket_load(conn, name, &b);
     db_read_end(s->db, &conn);
     if (err == ERR_NONE || err == ERR_NOTFOUND)
-        cache_bucket_put(cache, name, stamp, b);
+        cache_bucket_put(cache, name, stamp, db_seen(s->db), b);
     *lent = *loaded = b;
     return err;
 }

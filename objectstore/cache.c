@@ -30,11 +30,13 @@ struct entry {
     struct entry *newer, *older;
     uint64_t hash;
     uint64_t stamp;
+    uint64_t seen;
     const struct store_object *object;
 };
 
 struct bucket_slot {
     uint64_t stamp; /* 0: empty */
+    uint64_t seen;
     uint8_t name_n;
     char name[BUCKET_NAME_MAX];
     const struct store_bucket *bucket;
@@ -279,7 +281,8 @@ entry_find(struct cache *c, int64_t bucket_id, struct slice key, uint64_t hash)
 }
 
 const struct store_object *
-cache_find(struct cache *c, int64_t bucket_id, struct slice key, uint64_t hash, uint64_t stamp)
+cache_find(struct cache *c, int64_t bucket_id, struct slice key, uint64_t hash, uint64_t stamp,
+           uint64_t *seen)
 {
     struct entry *e = entry_find(c, bucket_id, key, hash);
     if (e == NULL)
@@ -292,6 +295,7 @@ cache_find(struct cache *c, int64_t bucket_id, struct slice key, uint64_t hash, 
         lru_unlink(c, e);
         lru_first(c, e);
     }
+    *seen = e->seen;
     return store_object_ref(e->object);
 }
 
@@ -313,7 +317,8 @@ rows_double(struct cache *c)
 }
 
 void
-cache_put(struct cache *c, uint64_t hash, uint64_t stamp, const struct store_object *o)
+cache_put(struct cache *c, uint64_t hash, uint64_t stamp, uint64_t seen,
+          const struct store_object *o)
 {
     size_t share = (size_t)(c->shared->bytes / atomic_load(&c->shared->threads));
     struct entry *old = entry_find(c, o->bucket_id, o->key, hash);
@@ -324,7 +329,7 @@ cache_put(struct cache *c, uint64_t hash, uint64_t stamp, const struct store_obj
     struct entry *e = calloc(1, sizeof *e);
     if (e == NULL)
         return;
-    *e = (struct entry){.hash = hash, .stamp = stamp, .object = store_object_ref(o)};
+    *e = (struct entry){.hash = hash, .stamp = stamp, .seen = seen, .object = store_object_ref(o)};
     c->bytes += entry_bytes(e);
     c->count++;
     if (c->count > c->row_count && c->row_count < CACHE_ROWS_MAX)
@@ -344,24 +349,27 @@ bucket_slot(struct cache *c, struct slice name)
 
 bool
 cache_bucket_find(struct cache *c, struct slice name, uint64_t stamp,
-                  const struct store_bucket **out)
+                  const struct store_bucket **out, uint64_t *seen)
 {
     struct bucket_slot *slot = bucket_slot(c, name);
     *out = NULL;
     if (slot->stamp != stamp || !slice_eq(slice_of(slot->name, slot->name_n), name))
         return false;
     *out = slot->bucket;
+    *seen = slot->seen;
     return true;
 }
 
 void
-cache_bucket_put(struct cache *c, struct slice name, uint64_t stamp, const struct store_bucket *b)
+cache_bucket_put(struct cache *c, struct slice name, uint64_t stamp, uint64_t seen,
+                 const struct store_bucket *b)
 {
     struct bucket_slot *slot = bucket_slot(c, name);
     if (name.n > BUCKET_NAME_MAX)
         return;
     store_bucket_unref(&slot->bucket);
     slot->stamp = stamp;
+    slot->seen = seen;
     slot->name_n = (uint8_t)name.n;
     memcpy(slot->name, name.p, name.n);
     if (b != NULL) {

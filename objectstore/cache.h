@@ -1,5 +1,7 @@
 /*
  * Each thread's own cache of object and bucket records, and the stamps that keep it honest.
+ * With a record goes the db_seen() of the read it came from: whoever is given it has seen that
+ * much.
  *
  * A reader loads the stamp of a key, THEN begins its snapshot, and keeps the record together with
  * that stamp. The writer raises the stamps of everything a transaction changed after its COMMIT and
@@ -35,17 +37,18 @@ void caches_raise_buckets(struct caches *cs);
 struct cache *cache_mine(struct caches *cs);
 void cache_drop_mine(struct caches *cs);
 
-/* A new reference, or NULL. */
+/* A new reference, or NULL; `*seen` is set with it. */
 const struct store_object *cache_find(struct cache *c, int64_t bucket_id, struct slice key,
-                                      uint64_t hash, uint64_t stamp);
+                                      uint64_t hash, uint64_t stamp, uint64_t *seen);
 /* Takes a reference of its own. */
-void cache_put(struct cache *c, uint64_t hash, uint64_t stamp, const struct store_object *o);
+void cache_put(struct cache *c, uint64_t hash, uint64_t stamp, uint64_t seen,
+               const struct store_object *o);
 
 /* True when it is known; `*out` is lent until the next call on this cache, NULL: no such bucket. */
 bool cache_bucket_find(struct cache *c, struct slice name, uint64_t stamp,
-                       const struct store_bucket **out);
+                       const struct store_bucket **out, uint64_t *seen);
 /* `b` NULL: there is none of that name. Takes a reference of its own. */
-void cache_bucket_put(struct cache *c, struct slice name, uint64_t stamp,
+void cache_bucket_put(struct cache *c, struct slice name, uint64_t stamp, uint64_t seen,
                       const struct store_bucket *b);
 /* Bytes held now; for tests. */
 size_t cache_used(const struct cache *c);

@@ -110,14 +110,16 @@ store_get(struct store *s, struct slice bucket, struct slice key, const struct s
     struct cache *cache = cache_mine(s->caches);
     struct db_conn *conn = NULL;
     int64_t bucket_id = 0;
+    uint64_t seen;
     *out = NULL;
     int err = bucket_id_get(s, bucket, &bucket_id);
     if (err != ERR_NONE)
         return err;
     uint64_t hash = caches_hash(s->caches, bucket_id, key);
     uint64_t stamp = caches_stamp(s->caches, hash); /* before the snapshot */
-    *out = cache_find(cache, bucket_id, key, hash, stamp);
+    *out = cache_find(cache, bucket_id, key, hash, stamp, &seen);
     if (*out != NULL) {
+        db_seen_raise(s->db, seen);
         STAT_INC(cache_hits_total);
         return ERR_NONE;
     }
@@ -128,7 +130,7 @@ store_get(struct store *s, struct slice bucket, struct slice key, const struct s
     err = object_read(s, conn, bucket_id, key, true, out);
     db_read_end(s->db, &conn);
     if (err == ERR_NONE)
-        cache_put(cache, hash, stamp, *out);
+        cache_put(cache, hash, stamp, db_seen(s->db), *out);
     return err;
 }
 

@@ -65,7 +65,7 @@ struct epoch_op {
     struct db_op op;
     int64_t epoch;
     int64_t quarantined; /* blobs */
-    int64_t identity; /* for a store that has none yet */
+    int64_t identity;    /* for a store that has none yet */
 };
 
 static int

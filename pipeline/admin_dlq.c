@@ -99,13 +99,13 @@ show_attempt(void *arg, const struct history_attempt *t)
     struct shown *shown = arg;
     if (t->event_id != shown->id)
         return 0;
-    return json_array_append_new(
-        shown->tries,
-        json_pack("{sI sI sI sI sI so so so}", "pid", (json_int_t)t->pid, "started_ms",
-                  (json_int_t)t->started_ms, "run_us", (json_int_t)t->run_us, "cpu_us",
-                  (json_int_t)t->cpu_us, "rss_bytes", (json_int_t)t->rss_bytes, "outcome",
-                  admin_text(t->outcome), "reason", admin_text(t->reason), "stderr",
-                  admin_text(t->stderr_tail)));
+    return json_array_append_new(shown->tries,
+                                 json_pack("{sI sI sI sI sI so so so}", "pid", (json_int_t)t->pid,
+                                           "started_ms", (json_int_t)t->started_ms, "run_us",
+                                           (json_int_t)t->run_us, "cpu_us", (json_int_t)t->cpu_us,
+                                           "rss_bytes", (json_int_t)t->rss_bytes, "outcome",
+                                           admin_text(t->outcome), "reason", admin_text(t->reason),
+                                           "stderr", admin_text(t->stderr_tail)));
 }
 
 /* The letter with each of its attempts, newest first. */
@@ -127,8 +127,8 @@ show(struct admin_service *s, struct http_request *r, int64_t id)
         json_object_set(shown.letter, "tries", shown.tries);
         admin_reply_json(r, 200, json_incref(shown.letter));
     } else {
-        admin_reply_error(r, err, err == ERR_NOTFOUND ? SLICE_LIT("no such dead letter")
-                                                      : SLICE_NONE);
+        admin_reply_error(r, err,
+                          err == ERR_NOTFOUND ? SLICE_LIT("no such dead letter") : SLICE_NONE);
     }
     json_decref(shown.letter);
     json_decref(shown.tries);
@@ -156,8 +156,9 @@ admin_dlq_get(struct admin_service *s, struct http_request *r)
         db_read_end(s->options.db, &conn);
     }
     if (err == ERR_NONE)
-        admin_reply_json(r, 200, json_pack("{sO sI sI}", "dead_letters", list, "next",
-                                           (json_int_t)next, "last", (json_int_t)last));
+        admin_reply_json(r, 200,
+                         json_pack("{sO sI sI}", "dead_letters", list, "next", (json_int_t)next,
+                                   "last", (json_int_t)last));
     else
         admin_reply_error(r, err, SLICE_NONE);
     json_decref(list);

@@ -99,7 +99,7 @@ struct cli {
     int value_count;
     bool json;
     bool endpoint_is_remote; /* import, export: --endpoint-url is not our server's */
-    int64_t timeout_ms; /* of each request of cli_call(); 0: none */
+    int64_t timeout_ms;      /* of each request of cli_call(); 0: none */
     /* found by cli_connect() */
     char *endpoint;
     char *access_key_id;

@@ -24,7 +24,7 @@ struct listener {
 /* Reads the settings and the certificate; nothing listens yet. With `passed_fd` >= 0 that is the
  * socket, and `listen` counts for nothing. One line in `why`. */
 int listener_open(struct listener *l, const struct conf *conf, int passed_fd, struct buf *why);
-/* `o` has router, router_arg, thread_end and before_reply; the rest is made here. */
+/* `o` has the router and what is called on HTTP threads; the rest is made here. */
 int listener_start(struct listener *l, struct http_options *o, struct http_server **http,
                    struct buf *why);
 /* Reads the certificate and its key again; what cannot be used leaves the old ones. */

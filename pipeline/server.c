@@ -66,7 +66,23 @@ held_done(struct db_wait *w)
     http_resume(CONTAINER_OF(w, struct held, wait)->r);
 }
 
-/* An answer made of what the HTTP thread has read waits until a power cut cannot take that back.
+/* How far a request has read is its own, not its thread's: one that was answered from the cache
+ * does not wait for commits that another request has seen. */
+static void
+enter_request(void *arg, const struct http_request *r)
+{
+    struct server *s = arg;
+    db_seen_set(s->db, r->seen);
+}
+
+static void
+leave_request(void *arg, struct http_request *r)
+{
+    struct server *s = arg;
+    r->seen = db_seen(s->db);
+}
+
+/* An answer made of what the request has read waits until a power cut cannot take that back.
  * (A suspended request is answered by a commit's done(), behind whatever the commit saw.) */
 static void
 hold_unsettled(void *arg, struct http_request *r)
@@ -282,6 +298,8 @@ server_start(struct server *s, struct buf *why)
     struct http_options http = {.router = route,
                                 .router_arg = s,
                                 .thread_end = http_thread_end,
+                                .enter = enter_request,
+                                .leave = leave_request,
                                 .before_reply = hold_unsettled};
     err = listener_start(&s->listener, &http, &s->http, why);
     if (err != ERR_NONE)

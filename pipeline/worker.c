@@ -13,7 +13,7 @@
  * and then as a sum over all children: RUSAGE_CHILDREN less what is accounted for of the dead. All
  * that were collected in one round of the loop are counted by then, since handles close after it.
  *
- * Each worker is the head of a session of its own: a signal from the server's terminal is not for
+ * Each worker heads a process group of its own: a signal from the server's terminal is not for
  * it, and whatever it may have started is killed with it (where seccomp keeps it from starting
  * anything, that is a second wall).
  */
@@ -29,12 +29,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define EXIT_LATE_MS 1000
-#define WORKER_NICE 5
 #define HELLO_ARENA_BYTES (64u << 10)
 #define ENVIRONMENT_MAX 16
 #define DRAIN_BYTES_MAX (1 << 20) /* more than a pipe holds */
@@ -217,12 +215,14 @@ tail_drain(struct worker *w)
     }
 }
 
-/* The process and all that it started. Also right after its exit was collected: then its number is
- * still that of the group, while any process is left in it. */
+/* The process and all that it started. It heads a process group of its own from its first steps on
+ * (sandbox_prepare()), and before these it has started nothing. Also right after its exit was
+ * collected: then its number is still that of the group, while any process is left in it. */
 static void
-kill_session(const uv_process_t *process)
+kill_group(const struct worker *w)
 {
-    kill(-process->pid, SIGKILL);
+    if (kill(-w->process.pid, SIGKILL) != 0 && w->has_process)
+        kill(w->process.pid, SIGKILL);
 }
 
 static void
@@ -247,7 +247,7 @@ on_process_exit(uv_process_t *process, int64_t status, int signum)
     w->cpu_seen_us = 0;
     if (signum == SIGSYS)
         STAT_INC(sandbox_kills_total);
-    kill_session(process);
+    kill_group(w);
     tail_drain(w);
     if (w->state != WORKER_DYING) {
         worker_set(w, WORKER_DYING);
@@ -281,7 +281,7 @@ void
 worker_kill(struct worker *w, enum invoke_outcome fate, const char *reason)
 {
     if (w->state == WORKER_DYING && w->has_process)
-        kill_session(&w->process); /* its fate is known, but it need not have come */
+        kill_group(w); /* its fate is known, but it need not have come */
     if (w->state == WORKER_DYING || w->state == WORKER_DOWN)
         return;
     begin_dying(w, fate);
@@ -289,7 +289,7 @@ worker_kill(struct worker *w, enum invoke_outcome fate, const char *reason)
     if (fate == INVOKE_TIMEOUT || fate == INVOKE_MEMORY || fate == INVOKE_BAD_ANSWER)
         STAT_INC(workers_killed_total);
     if (w->has_process)
-        kill_session(&w->process);
+        kill_group(w);
 }
 
 void
@@ -399,7 +399,7 @@ on_exit_late(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
     snprintf(w->fate_reason, sizeof w->fate_reason, "worker closed its connection");
-    kill_session(&w->process);
+    kill_group(w);
 }
 
 /* Its exit should follow and say why. But a worker may close its socket and live: libvips with a
@@ -501,7 +501,6 @@ spawn(struct worker *w, int child_sock)
                                     .file = program,
                                     .args = args,
                                     .env = environment,
-                                    .flags = UV_PROCESS_DETACHED,
                                     .stdio = stdio,
                                     .stdio_count = ARRAY_LEN(stdio)};
     return uv_spawn(o->loop, &w->process, &options);
@@ -545,7 +544,6 @@ worker_start(struct worker *w)
     }
     w->has_process = true;
     STAT_INC(workers_started_total);
-    setpriority(PRIO_PROCESS, (id_t)w->process.pid, WORKER_NICE); /* PUTs come first */
     uv_poll_start(&w->poll, UV_READABLE, on_readable);
     uv_read_start((uv_stream_t *)&w->errors, on_alloc, on_stderr);
     uv_timer_start(&w->timer, on_hello_late, (uint64_t)w->rt->options.hello_ms_max, 0);

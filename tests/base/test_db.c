@@ -592,7 +592,16 @@ what_was_read_may_have_to_wait(void **state)
     assert_false(db_await(f->db, &w.wait));
     hold_sync(f, &first, &left);
     assert_true(db_is_settled(f->db)); /* this thread has not looked since */
+    uint64_t before = db_seen(f->db);
     assert_int_equal(count_rows(f->db), 1);
+    assert_false(db_is_settled(f->db));
+    uint64_t after = db_seen(f->db);
+    assert_true(after > before);
+    db_seen_set(f->db, before); /* another task of this thread, which has not looked */
+    assert_true(db_is_settled(f->db));
+    db_seen_raise(f->db, after); /* but what it is given came from there */
+    assert_false(db_is_settled(f->db));
+    db_seen_raise(f->db, before);
     assert_false(db_is_settled(f->db));
     assert_true(db_await(f->db, &w.wait));
     assert_false(atomic_load(&w.called));

@@ -26,7 +26,7 @@ put(struct cache *c, int64_t bucket_id, const char *key, size_t n)
 {
     const struct store_object *o = record(bucket_id, key, n);
     uint64_t hash = caches_hash(caches, bucket_id, o->key);
-    cache_put(c, hash, caches_stamp(caches, hash), o);
+    cache_put(c, hash, caches_stamp(caches, hash), n, o);
     store_object_unref(&o);
 }
 
@@ -34,9 +34,12 @@ static bool
 has(struct cache *c, int64_t bucket_id, const char *key)
 {
     uint64_t hash = caches_hash(caches, bucket_id, slice_str(key));
+    uint64_t seen;
     const struct store_object *o =
-        cache_find(c, bucket_id, slice_str(key), hash, caches_stamp(caches, hash));
+        cache_find(c, bucket_id, slice_str(key), hash, caches_stamp(caches, hash), &seen);
     bool found = o != NULL;
+    if (found)
+        assert_int_equal(seen, o->size); /* as put() told it */
     store_object_unref(&o);
     return found;
 }
@@ -82,6 +85,7 @@ stamps(void **state)
     caches = caches_new(1 << 20);
     struct cache *c = cache_mine(caches);
     const struct store_bucket *b = NULL;
+    uint64_t seen = 0;
     put(c, 1, "a", 10);
     put(c, 1, "b", 10);
     caches_raise(caches, caches_hash(caches, 1, SLICE_LIT("a")));
@@ -90,12 +94,13 @@ stamps(void **state)
     caches_raise_all(caches);
     assert_false(has(c, 1, "b"));
 
-    assert_false(cache_bucket_find(c, SLICE_LIT("x"), caches_bucket_stamp(caches), &b));
-    cache_bucket_put(c, SLICE_LIT("x"), caches_bucket_stamp(caches), NULL);
-    assert_true(cache_bucket_find(c, SLICE_LIT("x"), caches_bucket_stamp(caches), &b));
+    assert_false(cache_bucket_find(c, SLICE_LIT("x"), caches_bucket_stamp(caches), &b, &seen));
+    cache_bucket_put(c, SLICE_LIT("x"), caches_bucket_stamp(caches), 7, NULL);
+    assert_true(cache_bucket_find(c, SLICE_LIT("x"), caches_bucket_stamp(caches), &b, &seen));
     assert_null(b);
+    assert_int_equal(seen, 7);
     caches_raise_buckets(caches);
-    assert_false(cache_bucket_find(c, SLICE_LIT("x"), caches_bucket_stamp(caches), &b));
+    assert_false(cache_bucket_find(c, SLICE_LIT("x"), caches_bucket_stamp(caches), &b, &seen));
     cache_drop_mine(caches);
     caches_free(&caches);
 }

@@ -9,15 +9,15 @@
 #include "tests/objectstore/fixture.h"
 
 #define DAY LIFECYCLE_DAY_MS
-#define RULES(action)                                                                     \
+#define RULES(action)                                                                \
     "<LifecycleConfiguration><Rule><Status>Enabled</Status><Filter></Filter>" action \
     "</Rule></LifecycleConfiguration>"
-#define ABORT                                               \
+#define ABORT                                                \
     "<AbortIncompleteMultipartUpload><DaysAfterInitiation>1" \
     "</DaysAfterInitiation></AbortIncompleteMultipartUpload>"
-#define KEEP_50                                                          \
-    "<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays>"    \
-    "<NewerNoncurrentVersions>50</NewerNoncurrentVersions>"              \
+#define KEEP_50                                                       \
+    "<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays>" \
+    "<NewerNoncurrentVersions>50</NewerNoncurrentVersions>"           \
     "</NoncurrentVersionExpiration>"
 
 static int64_t shifted_ms;
