@@ -16,6 +16,10 @@
 #define HINTS_MAX (4u << 10)
 #define OP_BYTES 4096 /* rows that come with one operation, about */
 
+/* What was begun for a lower lane runs on beside a live upload, but gets what that leaves. */
+static const int lane_nice[LANE_COUNT] = {
+    [LANE_LIVE] = 10, [LANE_FOLLOWUP] = 15, [LANE_BATCH] = 19};
+
 void
 task_set(struct task *t, enum task_state to)
 {
@@ -342,6 +346,7 @@ request_fill(struct task *t)
     native_request_limits(t->d->options.conf, q);
     t->inv.timeout_ms = q->deadline_ms;
     t->inv.memory_bytes = memory;
+    t->inv.nice = lane_nice[t->lane];
     return ERR_NONE;
 }
 

@@ -67,6 +67,7 @@ struct invocation {
     int source_fd;             /* closed by runtime_invoke() */
     int64_t timeout_ms;
     int64_t memory_bytes; /* RSS limit */
+    int nice;             /* of the worker meanwhile, as setpriority(2) has it, 10 to 19 */
     struct arena *arena;  /* the result's texts */
     invocation_done_fn done;
     /* the runtime's: */

@@ -24,6 +24,7 @@ struct worker {
     int memory_mb;    /* what it was started with */
     bool planned_end; /* recycled or stopping: no failure */
     int sock;
+    int nice; /* 0: as it set itself */
     struct invocation *inv;
     int64_t granted; /* bytes of the memory budget */
     int64_t wanted;  /* asked for and waiting */

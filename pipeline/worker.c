@@ -29,6 +29,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -522,7 +523,7 @@ worker_start(struct worker *w)
     w->sock = pair[0];
     w->planned_end = false;
     w->memory_mb = w->rt->options.memory_mb;
-    w->invocations = w->rss_bytes = 0;
+    w->invocations = w->rss_bytes = w->nice = 0;
     w->tail_n = 0;
     w->fate_reason[0] = '\0';
     w->open_handles = 3;
@@ -564,12 +565,22 @@ on_deadline(uv_timer_t *timer)
     worker_kill(w, INVOKE_TIMEOUT, reason);
 }
 
+/* All threads of its process. To be nicer is allowed to everybody; to be less nice again wants
+ * CAP_SYS_NICE or RLIMIT_NICE (getrlimit(2)), and without these it stays as it is. */
+static void
+set_nice(struct worker *w, int nice)
+{
+    if (w->nice != nice && setpriority(PRIO_PGRP, (id_t)w->process.pid, nice) == 0)
+        w->nice = nice;
+}
+
 void
 worker_invoke(struct worker *w, struct invocation *inv)
 {
     struct wire_msg m;
     w->inv = inv;
     w->rt->idle_cpu_us += cpu_used(w);
+    set_nice(w, inv->nice);
     w->started_us = clock_mono_us();
     w->tail_n = 0; /* of another invocation, or of none */
     inv->cpu_us = 0;
