@@ -224,6 +224,10 @@ soak-verify: all ## verify finds each planted fault among OBJECTS=10000, EACH=4 
 	@OBJECTS=$(or $(OBJECTS),10000) EACH=$(or $(EACH),4) SECONDS_MAX=900 LIMIT_SCRIPT=7200 \
 	    tests/run tests/e2e/verify.py
 
+soak-mutations: all ## Damaged pictures, each with its verdict: MUTATIONS=10000 SEED=1
+	@MUTATIONS=$(or $(MUTATIONS),10000) SEED=$(or $(SEED),1) LIMIT_SCRIPT=7200 \
+	    tests/run tests/e2e/mutations.py
+
 LARGE_BYTES ?= 5368709120
 soak-large: all ## 5 GB up and down in flat memory: LARGE_BYTES=n, and as much free disk
 	@d=$$(mktemp -d) && trap 'rm -rf "$$d"' EXIT && cd $$d && \
@@ -317,7 +321,7 @@ help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s'|'
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
-        check-structure check-e2e check-crash check-fault soak-kill9 soak-model soak-verify \
+        check-structure check-e2e check-crash check-fault soak-kill9 soak-model soak-verify soak-mutations \
         check-load soak-powercut soak-overload soak-slow soak-large soak-pictures test demo \
         samples-sheet run bench bench-queue bench-images man lint format install \
         deb clean help
