@@ -422,7 +422,8 @@ on_wake(uv_async_t *async)
     bool stop = d->grace_asked;
     bool fed = d->feed_done && d->fed > 0;
     int64_t grace_ms = d->grace_ms;
-    bool news = d->committed || inbox != NULL || asked != NULL || fed || stop || d->again;
+    bool news = d->committed || inbox != NULL || asked != NULL || fed || stop || d->again ||
+                d->feed_later; /* told after the tick that asked, perhaps the last one */
     d->dirty = d->dirty || d->committed;
     d->inbox = NULL;
     d->asked = NULL;
