@@ -77,7 +77,7 @@ start_server() {
         >listening 2>>server.log 9>&- &
     server_pid=$!
     exec 8<listening
-    read -r -t 30 -u 8 line
+    read -r -t 120 -u 8 line
     case "$line" in
     "listening on http://"*) url=${line##* } ;;
     *)

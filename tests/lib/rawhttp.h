@@ -7,7 +7,7 @@
 
 #include "base/buf.h"
 
-#define RAW_WAIT_MS 20000 /* longest wait for anything */
+#define RAW_WAIT_MS 120000 /* longest wait for anything */
 
 struct raw_answer {
     int status;     /* 0: closed before a whole head came */

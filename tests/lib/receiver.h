@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 
-#define RECEIVER_WAIT_MS 60000
+#define RECEIVER_WAIT_MS 300000
 #define RECEIVER_REQUESTS_MAX 4096
 
 struct receiver;
