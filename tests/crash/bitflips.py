@@ -322,7 +322,7 @@ def scrubber_is_not_fooled(rng):
             t.start()
         try:
             darkroom.until(lambda: server.metric("scrub_passes_total") >= CHURN_PASSES,
-                           "%d passes" % CHURN_PASSES, 60)
+                           "%d passes" % CHURN_PASSES)
         finally:
             enough.set()
             for t in threads:

@@ -36,10 +36,10 @@ import darkroom
 FAULTS = int(os.environ.get("FAULTS", "16"))
 CHECKS_WANTED = sys.argv[1:]
 SITES_WANTED = os.environ.get("FAULT_SITES", "")
-DRAIN_SECONDS = 120
+DRAIN_SECONDS = 900
 RESTART_EVERY = 4
 REFUSALS = (500, 503)
-ATTACH_SECONDS = 20
+ATTACH_SECONDS = 120
 LARGE = (70 << 10, 300 << 10)
 SHIM = "build/gcc/tests/crash/fault_shim.so"
 SYNCS = ("fdatasync", "fsync")

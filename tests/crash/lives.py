@@ -4,7 +4,7 @@ import time
 
 import darkroom
 
-RESTART_SECONDS = 60
+RESTART_SECONDS = 300
 
 
 class Lives:

@@ -37,8 +37,8 @@ PLANTS = {"no_sync": (SMALL, SMALL, LARGE, crashlib.MultipartWorker),
           "no_fsync": (SMALL, SMALL, LARGE, crashlib.MultipartWorker),
           "early_ack": (SMALL,) * 6,
           "early_read": (SMALL,) * 6 + (crashlib.ReadingWorker,) * 4}
-PLANT_CUTS = 20  # within so many it must have been caught; as a rule one of the first does
-DRAIN_SECONDS = 60
+PLANT_CUTS = 100  # within so many it must have been caught; as a rule one of the first does
+DRAIN_SECONDS = 900
 STARTUP_SECONDS = 0.15
 IMAGE_BYTES = 4 << 30  # sparse; 500 cuts leave more than half a GiB
 MAKE = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f")}
@@ -46,7 +46,7 @@ SHUTDOWN = 0x8004587d     # FS_IOC_SHUTDOWN, known to ext4 and xfs
 WITHOUT_FLUSH = 2         # not even the file system's own log in memory reaches the disk
 MOUNT = "darkroom-powercut"
 MNT_DETACH = 2
-UNMOUNT_SECONDS = 10
+UNMOUNT_SECONDS = 120
 LIBC = ctypes.CDLL(None)
 
 
