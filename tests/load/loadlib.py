@@ -16,7 +16,7 @@ PROBE_TARGET = "/%s/%s/small.webp" % (crashlib.DERIVED, PROBE)
 PRESETS = 3
 WATCH_SECONDS = 0.25
 LIVE, BATCH = 'queue_events{lane="live"}', 'queue_events{lane="batch"}'  # metrics
-SETTLE_SECONDS = 300
+SETTLE_SECONDS = 900
 
 
 def server(settings, program=None):

@@ -36,7 +36,7 @@
 #define REQUESTS_MAX 4000000
 #define HEAD_MAX 2048
 #define ANSWER_MAX 4096 /* bytes of an answer that are looked at */
-#define DRAIN_MS 15000
+#define DRAIN_MS 120000
 #define EXIT_USAGE 2
 
 struct options {

@@ -14,7 +14,10 @@ and one that takes no notice of queue.events_max.
     OVERLOAD_SECONDS=N  how long the overload lasts; with it the times are judged as well (`make
                         soak-overload`), which wants a machine that has nothing else to do
 """
+import contextlib
+import http.client
 import os
+import select
 import time
 
 import loadlib
@@ -26,6 +29,7 @@ SECONDS = int(os.environ.get("OVERLOAD_SECONDS", SHORT_SECONDS))
 EVENTS_MAX = 150
 SOAK_EVENTS_MAX = 1000
 TIMES = 10
+FLOOD = 800  # uploads per second at least, so that a queue without a limit shows, however slow the workers
 CONNECTIONS = 200
 IDLE_SECONDS = 10
 BURST = 3  # times the queue, to fill it
@@ -35,6 +39,7 @@ GET_TIMES_MAX = 2
 HEALTH_MS_MAX = 100
 RSS_GROWTH_MAX = 192 << 20  # record cache 64 MiB, connections, statements and pages of SQLite
 
+HELD_BODIES = 60
 STORM_RATE = 4000
 STORM_SECONDS = 5 if SOAK else 2
 STORM_BYTES = 48 << 10
@@ -47,7 +52,7 @@ def capacity(s, bodies, events_max, pictures):
         burst.result()
     begun, done = time.monotonic(), s.metric("events_acked_total")
     darkroom.until(lambda: s.metric("events_acked_total") >= done + 2 * pictures or
-                   s.metric(loadlib.LIVE) == 0, "pictures done", 120)
+                   s.metric(loadlib.LIVE) == 0, "pictures done", loadlib.SETTLE_SECONDS)
     rate = (s.metric("events_acked_total") - done) / 2 / (time.monotonic() - begun)
     s.idle(loadlib.SETTLE_SECONDS)
     return max(1, rate), burst
@@ -76,7 +81,7 @@ class Overload:
         self.rate, burst = capacity(s, self.bodies, self.events_max, pictures)
         self.idle = idle_times(s, self.soak)
         self.rss_idle = loadlib.memory(s)
-        half = max(1, int(times * self.rate / 2))
+        half = max(FLOOD // 2, int(times * self.rate / 2))
         uploads = [loadlib.Load(s, "/photos/plain-", half, self.seconds, self.bodies, CONNECTIONS),
                    loadlib.Load(s, "/photos/asked-", half, self.seconds, self.bodies, CONNECTIONS,
                                 flags=["-e"])]
@@ -95,8 +100,9 @@ class Overload:
             darkroom.equal(result["ok"], result["sent"], "reads answered 200")
 
     def check_bounds(self):
-        # Those under way when the queue became full are taken: two events each.
-        most = self.events_max + 2 * 2 * CONNECTIONS
+        # Those under way when the queue became full are taken, two events each; the queue is counted
+        # ten times a second, less often by a machine that is busy.
+        most = self.events_max + (1 if self.soak else 2) * 2 * 2 * CONNECTIONS
         darkroom.true(self.watch.most[loadlib.LIVE] <= most, "%d events waited, at most %d may" %
                       (self.watch.most[loadlib.LIVE], most))
         grown = self.watch.rss_max() - self.rss_idle
@@ -171,9 +177,43 @@ def planted(program, check):
         crashlib.shutil.rmtree(o.s.data)
 
 
+def memory_is_full(s):
+    """Bodies that lack their last byte take all there is; some are refused, the others are taken
+    when they end. (A storm alone may be no match for a fast machine.)"""
+    signer, waiting, refused = crashlib.Client(s), [], 0
+    for i in range(HELD_BODIES):
+        path = "/%s/held-%d" % (crashlib.PLAIN, i)
+        fields = signer.headers("PUT", path, "", "UNSIGNED-PAYLOAD", "s3", {})
+        head = "PUT %s HTTP/1.1\r\n%s\r\nContent-Length: %d\r\n\r\n" % (
+            path, "\r\n".join("%s: %s" % field for field in fields.items()), STORM_BYTES)
+        c = s.socket()
+        with contextlib.suppress(OSError):  # refused, and hung up on
+            c.sendall(head.encode() + bytes(STORM_BYTES - 1))
+        waiting.append(c)
+    darkroom.until(lambda: select.select(waiting, [], [], 1)[0], "a refusal")
+    for c in waiting:
+        with contextlib.closing(c):
+            with contextlib.suppress(OSError):
+                c.sendall(b"x")
+            reply = http.client.HTTPResponse(c)
+            try:
+                reply.begin()
+            except OSError:  # its answer went with what was still on its way
+                continue
+            if reply.status == 503:
+                refused += 1
+                darkroom.contains(reply.read(), b"<Code>SlowDown</Code>", "the refusal")
+                darkroom.true(reply.getheader("Retry-After"), "503 without Retry-After")
+            else:
+                darkroom.equal(reply.status, 200, "the answer to a body that came to its end")
+    darkroom.true(0 < refused < HELD_BODIES, "%d of %d were refused" % (refused, HELD_BODIES))
+    darkroom.until(lambda: s.metric("http_bodies_bytes") == 0, "memory given back")
+
+
 def storm():
     """The writer and the memory for bodies instead of the workers."""
-    s = loadlib.server({"http": {"bodies_memory_bytes": 1 << 20},
+    s = loadlib.server({"http": {"bodies_memory_bytes": 1 << 20, "header_deadline_ms": 120000,
+                                 "rate_window_ms": 600000},
                         "storage": {"writer_queue_max": 16}})
     s.settings["storage"]["writer_queue_max"] = 16
     body = os.path.abspath("body")
@@ -183,13 +223,13 @@ def storm():
         s.start()
         with crashlib.contextlib.closing(crashlib.Client(s)) as c:
             c.must("PUT", "/" + crashlib.PLAIN)
+        memory_is_full(s)
         load = loadlib.Load(s, "/%s/" % crashlib.PLAIN, STORM_RATE, STORM_SECONDS, [body],
                             4 * CONNECTIONS)
         health = loadlib.Load(s, "/_/health", 20, STORM_SECONDS, flags=["-f"])
         with loadlib.Watch(s, "http_bodies_bytes", "db_queue_ops") as watch, loadlib.loads(load, health):
             result, probe = load.result(), health.result()
         loadlib.only_slowdowns(result, "the storm")
-        darkroom.true(result["slowdown"] > 0, "nothing was refused: %s" % result)
         darkroom.equal(probe["ok"], probe["sent"], "health answered 200")
         darkroom.true(watch.most["http_bodies_bytes"] <= 1 << 20, "bodies took %s" % watch.most)
         taken = loadlib.kept(s, crashlib.PLAIN, load)
