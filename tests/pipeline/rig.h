@@ -28,7 +28,7 @@
 #include <cmocka.h>
 
 #define RIG_OWNER SLICE_LIT("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
-#define RIG_WAIT_MS 60000
+#define RIG_WAIT_MS 300000
 #define RIG_UNUSED __attribute__((unused))
 
 struct rig {

@@ -25,7 +25,7 @@
 
 #include <cmocka.h>
 
-#define WAIT_MS 30000
+#define WAIT_MS 120000
 #define FAR (clock_mono_ms() + 10 * WAIT_MS)
 
 /* ---- fdatasync(2), before the C library's ---- */

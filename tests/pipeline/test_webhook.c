@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 #define SECRET "0123456789abcdef"
-#define WAIT_MS 60000
+#define WAIT_MS 300000
 #define NO "HTTP/1.1 500 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 struct world {

@@ -16,8 +16,8 @@
 #include <cmocka.h>
 
 #define SECRET "0123456789abcdef"
-#define WAIT_MS 60000
-#define POST_MS 2000 /* of who hangs */
+#define WAIT_MS 300000
+#define POST_MS 5000 /* of who hangs */
 
 /* ---- where to ---- */
 
