@@ -193,14 +193,14 @@ check-crash: all $(PLANTS) $(FAULT_SHIM) ## kill -9, power cut, faults; COUNT=n 
 
 check-fault: all $(PLANTS) $(FAULT_SHIM) ## Failing system calls (FAULTS=400), full disk, flipped bits
 	@tools/deps.sh test
-	@export FAULTS=$(or $(FAULTS),400) ROUNDS=20 LOG_CUTS=200 LIMIT_SCRIPT=7200; code=0; \
+	@export SEED=$(or $(SEED),random) FAULTS=$(or $(FAULTS),400) ROUNDS=20 LOG_CUTS=200 LIMIT_SCRIPT=7200; code=0; \
 	    for t in faults fulldisk bitflips; do tests/run tests/crash/$$t.py || code=1; done; \
 	    exit $$code
 
 soak-kill9: all ## kill -9 for longer: COUNT=200 kills
-	@COUNT=$(or $(COUNT),200) LIMIT_SCRIPT=7200 tests/run tests/crash/kill9.py
+	@SEED=$(or $(SEED),random) COUNT=$(or $(COUNT),200) LIMIT_SCRIPT=7200 tests/run tests/crash/kill9.py
 soak-powercut: all $(PLANTS) ## Power cuts for longer: POWERCUT_EXT4=60 POWERCUT_XFS=40 cuts
-	@POWERCUT_EXT4=$(or $(POWERCUT_EXT4),60) POWERCUT_XFS=$(or $(POWERCUT_XFS),40) \
+	@SEED=$(or $(SEED),random) POWERCUT_EXT4=$(or $(POWERCUT_EXT4),60) POWERCUT_XFS=$(or $(POWERCUT_XFS),40) \
 	    LIMIT_SCRIPT=7200 tests/run tests/crash/powercut.py
 
 check-load: all $(PLANTS) $(OPENLOAD) ## Overload, slow clients, backlog: the short forms
@@ -216,8 +216,8 @@ soak-slow: all $(PLANTS) $(OPENLOAD) ## Slow clients: SLOW_CONNECTIONS=10000
 	@$(SOAK) SLOW_CONNECTIONS=$(or $(SLOW_CONNECTIONS),10000) $(CURDIR)/tests/load/slow.py
 
 soak-model: all ## Schedules against a model, histories against a register: MODEL_STEPS=n LINEAR_OPS=n
-	@MODEL_STEPS=$(or $(MODEL_STEPS),20000) LIMIT_SCRIPT=14400 tests/run tests/crash/model.py
-	@LINEAR_OPS=$(or $(LINEAR_OPS),100000) LINEAR_KILLS=$(or $(LINEAR_KILLS),100) \
+	@SEED=$(or $(SEED),random) MODEL_STEPS=$(or $(MODEL_STEPS),20000) LIMIT_SCRIPT=14400 tests/run tests/crash/model.py
+	@SEED=$(or $(SEED),random) LINEAR_OPS=$(or $(LINEAR_OPS),100000) LINEAR_KILLS=$(or $(LINEAR_KILLS),100) \
 	    LIMIT_SCRIPT=7200 tests/run tests/crash/linear.py
 
 soak-verify: all ## verify finds each planted fault among OBJECTS=10000, EACH=4 of every sort
