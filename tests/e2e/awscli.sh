@@ -104,7 +104,7 @@ made() {
     equals "in/yes.jpg/large.webp in/yes.jpg/medium.webp in/yes.jpg/small.webp" \
         words api list-objects-v2 --bucket desk-derived --query "Contents[].Key"
 }
-check "prefix and suffix count" within 30 made
+check "prefix and suffix count" within 240 made
 check "rules go away" api put-bucket-notification-configuration --bucket desk --notification-configuration '{}'
 check "none is left" equals "" api get-bucket-notification-configuration --bucket desk
 
@@ -135,7 +135,7 @@ ready() {
     equals "True 768 png" words ddb get-item --table-name images --key "$key" \
         --query "Item.[ready.BOOL,width.N,format.S]"
 }
-check "get-item of it" within 30 ready
+check "get-item of it" within 240 ready
 check "list-tables" shows '"images"' ddb list-tables
 check "describe-table" equals "bucket HASH key RANGE" \
     words ddb describe-table --table-name images --query "Table.KeySchema[].[AttributeName,KeyType]"

@@ -9,7 +9,11 @@ json() { /usr/bin/python3 -c 'import json, sys; v = json.load(sys.stdin); print(
 explain() { dr explain --json "s3://photos/$1"; }
 item() { explain "$1" | json "(v['item'] or {}).get('$2')"; }
 is_ready() { same "$(item "$1" ready)" True; }
-quiet() { same "$(dr status --json | json "[v['queue']['live'], v['queue']['batch'], v['running']]")" "[0, 0, []]"; }
+# No event is left in the database; the status is a copy, as old as the server was busy.
+quiet() {
+    /usr/bin/python3 -c 'import sqlite3, sys
+sys.exit(sqlite3.connect("file:data/darkroom.db?mode=ro", uri=True).execute("SELECT count(*) FROM event").fetchone()[0] != 0)'
+}
 
 start_server
 
@@ -42,8 +46,8 @@ check_refused "one of several is missing" "absent.jpg" dr put absent.jpg "$sampl
 check_code "its exit code" 1 dr put absent.jpg "$samples/grey.jpg" s3://photos/rest/
 check "the other was stored" dr get s3://photos/rest/grey.jpg got.rest
 check_refused "put into no bucket names what and where" "s3://none/k/grey.jpg: " dr put "$samples/grey.jpg" s3://none/k/
-check "it becomes ready" within 30 is_ready cli/grey.jpg
-check "the awkward one too" within 30 is_ready "cli/a b+ü%.jpg"
+check "it becomes ready" within 240 is_ready cli/grey.jpg
+check "the awkward one too" within 240 is_ready "cli/a b+ü%.jpg"
 check "explain for people" says cli/grey.jpg/small.webp dr explain s3://photos/cli/grey.jpg
 check "explain tells the attempts" \
     same "$(explain cli/grey.jpg | json "sorted((a['function'], a['outcome']) for a in v['attempts'])")" \
@@ -90,7 +94,7 @@ check "options behind the command" says storage "$DARKROOM_TOP/darkroom" status 
 check "buckets add" dr buckets add --public holiday
 check "put there" dr put "$samples/grey.jpg" s3://holiday/h.jpg
 public() { same "$(curl -s -o /dev/null -w '%{http_code}' "$url/holiday-derived/h.jpg/small.webp")" 200; }
-check "its thumbnail is public" within 30 public
+check "its thumbnail is public" within 240 public
 check "buckets add again" dr buckets add --public holiday
 check_code "buckets add of no name" 2 dr buckets add Not_A_Name
 
@@ -116,11 +120,11 @@ many=100
 mkdir many && for i in $(seq $many); do cp "$samples/parrots.png" "many/$i.png"; done
 check "many pictures" \
     /usr/bin/aws --endpoint-url "$url" s3 cp --recursive --only-show-errors many s3://photos/many/
-check "are done" within 90 quiet
-dr reprocess --all s3://photos/many/ >reprocess.out 2>reprocess.err &
+check "are done" within 240 quiet
+dr reprocess --all --rate 20/s s3://photos/many/ >reprocess.out 2>reprocess.err &
 watcher=$!
-some_done() { [ "$(dr status --json | json "v['queue']['batch']")" -gt 0 ]; }
-check "the batch runs" within 20 some_done
+some_done() { [ "$(dr batch list --json | tail -n 1 | json "v['done']")" -gt 0 ]; }
+check "the batch runs" within 240 some_done
 listen=${url#http://}
 code=0
 stop_server || code=$?
@@ -145,7 +149,7 @@ check "an impossible order" dr functions set thumbnail --presets huge.json --tim
 check "no dead letter yet" says "no dead letters" dr dlq list
 for n in 1 2 3; do dr put "$samples/parrots.png" s3://photos/dead/$n.png || not_ok "put $n" failed; done
 dead() { same "$(dr dlq list --json | wc -l)" "$1"; }
-check "three dead letters" within 60 dead 3
+check "three dead letters" within 240 dead 3
 check "the reason is told" says time dr dlq list
 check "the item says failed" has "$(item dead/1.png state)" "failed: "
 check "explain shows the dead letter" same "$(explain dead/1.png | json "len(v['dead_letters'])")" 1
@@ -156,10 +160,10 @@ check_code "dlq without a word" 2 dr dlq
 check "metadata was not held up" same "$(item dead/1.png width)" 768
 check "a possible order" dr functions set thumbnail --presets tiny.json --timeout 30
 check "dlq redrive of one" says "1 redriven" dr dlq redrive "$id"
-check "it is made now" within 30 is_ready dead/1.png
+check "it is made now" within 240 is_ready dead/1.png
 check "two are left" dead 2
 check "dlq purge of one" says "1 purged" dr dlq purge "$(dr dlq list --json | head -1 | json "v['id']")"
 check "dlq redrive of all" says "1 redriven" dr dlq redrive --all
-check "that one is made too" within 30 is_ready dead/3.png
+check "that one is made too" within 240 is_ready dead/3.png
 check "none is left" dead 0
 check "dlq purge of nothing" says "0 purged" dr dlq purge --all

@@ -138,7 +138,7 @@ VERBS = list(every_verb())
 
 
 def run(verb, *args, **env):
-    return subprocess.run([CLI, *verb, *args], capture_output=True, timeout=60,
+    return subprocess.run([CLI, *verb, *args], capture_output=True, timeout=300,
                           stdin=subprocess.DEVNULL, env=darkroom.clean_env(**env))
 
 

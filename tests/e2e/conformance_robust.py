@@ -28,7 +28,7 @@ from darkroom import Failed, equal, true
 REQUESTS = int(os.environ.get("ROBUST_REQUESTS", "12000"))
 SEED = int(os.environ.get("ROBUST_SEED", "1"))
 THREADS = 24  # most of them wait for a torn connection to end
-ANSWER_SECONDS = 20
+ANSWER_SECONDS = 120
 SANITIZED = os.path.join(darkroom.TOP, "build", "gcc-address-undefined", "darkroomd")
 
 SUBS = ["accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory",

@@ -14,6 +14,7 @@ from darkroom import equal, true, contains
 
 STREAMS_MAX = 256
 ACCOUNT_STREAMS_MAX = 64
+GRACE_MS = 60000  # what a stop waits for a stream that does not end
 THEM = {"id": "333333333333", "display_name": "them", "email": "them@example.org",
         "access_key_id": "THEIRKEY", "secret_access_key": "their-secret"}
 OTHER = (THEM["access_key_id"], THEM["secret_access_key"])
@@ -26,7 +27,7 @@ BAD = darkroom.sample("parrots.png")[:40]
 class Stream:
     """One open stream, read as a browser's EventSource would (WHATWG HTML, 9.2.6)."""
 
-    def __init__(self, s, target="/_/events", headers=None, signed=True, seconds=60):
+    def __init__(self, s, target="/_/events", headers=None, signed=True, seconds=darkroom.ANSWER_SECONDS):
         self.c = s.connection(seconds)
         all_headers = s.signed_headers("GET", target, headers=headers) if signed else headers or {}
         self.c.request("GET", target, headers=all_headers)
@@ -90,7 +91,7 @@ def put(s, key, body, bucket="photos", **more):
 
 def streams_end(s):
     """Nothing but a write tells that a client has gone; so there is something to write."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + darkroom.READY_SECONDS
     while s.metric("event_streams") > 0:
         true(time.monotonic() < deadline, "%d streams stay" % s.metric("event_streams"))
         put(s, "wake", b"no picture")
@@ -282,7 +283,7 @@ def test_an_account_leaves_places_for_others(s):
 
 def test_heartbeat(s):
     s.idle()
-    e = opened(s, seconds=40)
+    e = opened(s)
     fields = e.block()
     equal(fields, {"id": e.last_id}, "what a quiet stream sends")
     e.close()
@@ -300,7 +301,7 @@ def test_shutdown_ends_streams(s):
     began = time.monotonic()
     s.restart()
     took = time.monotonic() - began
-    true(took < 5, "stop and start took %.1f s" % took)
+    true(took < GRACE_MS / 1000, "stop and start took %.1f s" % took)
     for e in streams:
         equal(e.next(), None, "end of the stream")
         e.close()
@@ -309,4 +310,4 @@ def test_shutdown_ends_streams(s):
     e.close()
 
 
-darkroom.run(globals(), config={"accounts": [THEM]})
+darkroom.run(globals(), config={"accounts": [THEM], "shutdown": {"grace_ms": GRACE_MS}})

@@ -60,7 +60,7 @@ def test_svg_is_refused_unless_opted_in(s):
 
 def test_unknown_formats_are_a_configuration_error(s):
     t = other("unknown", {"formats": "jxl,bmp"})
-    run = subprocess.run(t.command(), env=t.env, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(t.command(), env=t.env, capture_output=True, text=True, timeout=300)
     equal(run.returncode, 2, "exit code")
     contains(run.stderr, "image.formats", "the complaint")
 

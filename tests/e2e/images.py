@@ -534,7 +534,7 @@ def raw_gets(s, targets):
     socks = []
     try:
         for _ in targets:
-            socks.append(socket.create_connection((s.host, s.port), timeout=60))
+            socks.append(socket.create_connection((s.host, s.port), timeout=darkroom.ANSWER_SECONDS))
         for c, target in zip(socks, targets):
             c.sendall(("GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target).encode())
         answers = []
@@ -624,4 +624,6 @@ def test_keys_change_without_breaking_urls(s):
 
 picture_url = readme_signer()
 raise_file_limit()
-darkroom.run(globals(), config={"workers": {"count": 2}, "image": {"demands_max": 8}})
+# The thousand connections are opened before the first one asks: that may take a while.
+darkroom.run(globals(), config={"workers": {"count": 2}, "http": {"header_deadline_ms": 120000},
+                                "image": {"demands_max": 8, "demand_wait_ms": 300000}})

@@ -250,7 +250,7 @@ def test_presets_change_under_a_wait(s):
     concurrency(s, 0)
     try:
         s.s3().put_object(Bucket="photos", Key="w.png", Body=darkroom.plain_png(64, 64, RED))
-        c = socket.create_connection((s.host, s.port), timeout=60)
+        c = socket.create_connection((s.host, s.port), timeout=darkroom.ANSWER_SECONDS)
         c.sendall(("GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % img("w.png", preset="big", wait=WAIT_MS)).encode())
         environment(s, DERIVED_BUCKET="{bucket}-derived", PRESETS=json.dumps(presets[:1]))
     finally:

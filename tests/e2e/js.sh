@@ -20,7 +20,7 @@ fi
 
 start_server
 NODE_PATH=$cache/node_modules DARKROOM_URL=$url AWS_REGION=us-east-1 \
-    timeout 120 node "$DARKROOM_TOP/tests/e2e/js_sdk.cjs" "$samples/parrots.png" >js.out 2>js.err
+    timeout 600 node "$DARKROOM_TOP/tests/e2e/js_sdk.cjs" "$samples/parrots.png" >js.out 2>js.err
 code=$?
 grep -E '^(ok|not ok) ' js.out
 failures=$(grep -c '^not ok ' js.out)

@@ -33,11 +33,11 @@ const bytes = async (Key) => Buffer.from(await (await s3.getObject({ Bucket, Key
 const sdkError = (code, status) => (e) => e.name === code && e.$metadata.httpStatusCode === status;
 
 async function until(condition, what) {
-    for (const end = Date.now() + 60000; Date.now() < end;) {
+    for (const end = Date.now() + 240000; Date.now() < end;) {
         const value = await condition();
         if (value) return value;
     }
-    throw new Error(what + ": not within 60 s");
+    throw new Error(what + ": not within 240 s");
 }
 
 async function main() {

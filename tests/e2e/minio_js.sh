@@ -19,7 +19,7 @@ fi
 
 start_server
 NODE_PATH=$cache/node_modules DARKROOM_URL=$url \
-    timeout 120 node "$DARKROOM_TOP/tests/e2e/minio_js.cjs" "$samples/parrots.png" >js.out 2>js.err
+    timeout 600 node "$DARKROOM_TOP/tests/e2e/minio_js.cjs" "$samples/parrots.png" >js.out 2>js.err
 code=$?
 grep -E '^(ok|not ok) ' js.out
 failures=$(grep -c '^not ok ' js.out)

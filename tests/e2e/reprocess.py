@@ -18,7 +18,6 @@ KILLED = 200
 RATE = 20
 RATED = 40
 BROKEN = 25
-ON_THEIR_WAY = 3  # per worker, results of small pictures wait for the disk while it goes on
 
 
 def presets(s, *sizes):
@@ -46,7 +45,7 @@ def lines(done, code=0):
 
 def reprocess(s, target, *options, code=0):
     """The last line of --json."""
-    return lines(s.cli("reprocess", "--json", "s3://photos/" + target, *options, timeout=120), code)[-1]
+    return lines(s.cli("reprocess", "--json", "s3://photos/" + target, *options, timeout=600), code)[-1]
 
 
 def plan(s, target, *options):
@@ -139,12 +138,16 @@ class Readers:
                     self.wrong.append((key, reply.status, len(body)))
         c.close()
 
+    def more(self):
+        """Waits until all have been read since now."""
+        enough = self.reads + 2 * len(self.etags) + 2
+        until(lambda: self.reads >= enough or self.wrong, "reads")
+
     def end(self):
         self.stop.set()
         for t in self.threads:
             t.join()
         equal(self.wrong, [], "wrong answers of %d" % self.reads)
-        true(self.reads > len(self.etags), "only %d reads" % self.reads)
 
 
 def test_a_forced_rerun_makes_the_same_bytes_and_no_gap(s):
@@ -155,9 +158,11 @@ def test_a_forced_rerun_makes_the_same_bytes_and_no_gap(s):
     readers = Readers(s, before)
     try:
         acked = s.metric("events_acked_total")
+        readers.more()
         equal(counts(reprocess(s, "same/", "--all")), all_of(MANY), "the run")
         s.idle()
-        true(s.metric("events_acked_total") - acked >= 3 * MANY, "not all were made anew")
+        readers.more()
+        until(lambda: s.metric("events_acked_total") - acked >= 3 * MANY, "all made anew")
     finally:
         readers.end()
     equal(derived(s, "same/"), before, "ETags")
@@ -180,7 +185,7 @@ def test_what_failed_is_named(s):
 def test_pause_resume_cancel(s):
     presets(s, 30)
     fill(s, "held/", MANY)
-    number = reprocess(s, "held/", "--all", "--no-wait", "--rate", "10/s")["id"]
+    number = reprocess(s, "held/", "--all", "--no-wait", "--rate", "1/s")["id"]
     until(lambda: batch(s, number)["done"] > 0, "the first")
     equal(s.cli("batch", "pause", str(number)).returncode, 0, "pause")
     s.idle()
@@ -237,9 +242,9 @@ def test_kill_9_redoes_next_to_nothing(s):
     until(lambda: batch(s, number)["state"] == "done", "the batch")
     equal(counts(batch(s, number)), all_of(KILLED), "the batch")
     ran += s.metric("invocations_total")
-    # What ran at a kill is done again, and what had just ended and was about to be committed.
-    redone = 3 * ON_THEIR_WAY * len(s.workers())
-    true(ran <= KILLED + redone, "%d invocations for %d objects" % (ran, KILLED))
+    # What ran at a kill is done again, and what had ended and waited for the disk: with a slow one some
+    # dozens. A batch that began anew at each kill would have run 6 / 5 of them more.
+    true(ran <= KILLED * 3 // 2, "%d invocations for %d objects" % (ran, KILLED))
     s.stop()
     with sqlite3.connect(database(s)) as db:
         again = db.execute("SELECT key, COUNT(*) FROM attempt WHERE function = 'thumbnail' AND "

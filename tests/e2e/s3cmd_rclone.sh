@@ -117,7 +117,7 @@ line"
     check "rclone cat" shows changed rclone cat ":s3:rbox/tree/amp&=?#.txt"
     check "rclone copyto of a picture" rclone copyto "$samples/parrots.png" ":s3:photos/r/ü p.png"
     ready() { rclone cat ":s3:photos-derived/r/ü p.png/small.webp" | head -c 12 | grep -q WEBP; }
-    check "its thumbnail" within 30 ready
+    check "its thumbnail" within 240 ready
     check "rclone purge" rclone purge :s3:rbox
     check_refused "rclone: the bucket is gone" "not found" rclone lsf :s3:rbox
 else

@@ -2,6 +2,7 @@
 """HTTPS: clients nobody here wrote, certificates exchanged under way, and what TLS must not change: deadlines,
 the end of a client's side, one answer per request, who may do what."""
 import http.client
+import contextlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ import darkroom
 from darkroom import Skipped, contains, equal, true, until
 
 DEADLINE_MS = 2000
+LATE_S = 45  # before the idle timeout, which a byte now and then or none would wait for
 LARGE = 64 << 20
 warnings.simplefilter("ignore", DeprecationWarning)  # of naming TLS 1.1, to see it refused
 authority = darkroom.Authority()
@@ -32,7 +34,7 @@ stranger = darkroom.Authority("stranger")
 def run(*args, code=0, **env):
     if shutil.which(args[0]) is None and not os.path.exists(args[0]):
         raise Skipped("%s is not installed" % args[0])
-    done = subprocess.run(args, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+    done = subprocess.run(args, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL,
                           env=darkroom.clean_env(**env))
     equal(done.returncode, code, "exit code of %s (%s)" % (os.path.basename(args[0]), done.stderr[-300:]))
     return done
@@ -49,7 +51,7 @@ def serial(c):
 
 def serial_now(s):
     context = ssl.create_default_context(cafile=s.ca)
-    with socket.create_connection((s.host, s.port), timeout=30) as c:
+    with socket.create_connection((s.host, s.port), timeout=darkroom.ANSWER_SECONDS) as c:
         with context.wrap_socket(c, server_hostname=s.host) as tls:
             return serial(tls)
 
@@ -65,7 +67,7 @@ def hangup(s, fact):
     """SIGHUP; returns when the log has one more line of that fact."""
     before = s.log().count(" %s " % fact)
     s.process.send_signal(signal.SIGHUP)
-    until(lambda: s.log().count(" %s " % fact) > before, "%s in the log" % fact, 20)
+    until(lambda: s.log().count(" %s " % fact) > before, "%s in the log" % fact)
 
 
 def raw_put(s, key, body, **more):
@@ -144,7 +146,7 @@ def test_large_objects(s):
 
 
 def test_events(s):
-    c = s.connection(60)
+    c = s.connection()
     target = "/_/events?prefix=told"
     c.request("GET", target, headers=s.signed_headers("GET", target))
     r = c.getresponse()
@@ -215,7 +217,8 @@ def test_reloads_under_load(s):
     before = serial_now(s)
 
     def knock(i):
-        for turn in range(40):
+        turn = 0
+        while turn < 40 or not (failures or seen >= {0x2000, 0x2001}):
             if i == 0:
                 install(s, *pairs[turn % 2])
                 s.process.send_signal(signal.SIGHUP)
@@ -223,6 +226,8 @@ def test_reloads_under_load(s):
                 seen.add(serial_now(s))
             except OSError as e:
                 failures.append(e)
+            turn += 1
+            true(turn < 4000, "serials seen: %s" % seen)
     darkroom.at_once(6, knock)
     equal(failures, [], "failed handshakes")
     equal(seen - {before}, {0x2000, 0x2001}, "serials seen")
@@ -258,7 +263,7 @@ def test_only_new_protocols(s):
         context = ssl.create_default_context(cafile=s.ca)
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version = context.maximum_version = version
-        with socket.create_connection((s.host, s.port), timeout=30) as c:
+        with socket.create_connection((s.host, s.port), timeout=darkroom.ANSWER_SECONDS) as c:
             try:
                 with context.wrap_socket(c, server_hostname=s.host) as tls:
                     true(good, "%s was taken" % tls.version())
@@ -271,16 +276,32 @@ def test_plain_http_ends_cleanly(s):
     """An end and no reset, though most of the request is never read."""
     before = s.metric("tls_handshakes_failed_total")
     for _ in range(10):
-        with socket.create_connection((s.host, s.port), timeout=30) as c:
+        with socket.create_connection((s.host, s.port), timeout=darkroom.ANSWER_SECONDS) as c:
             c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Long: %s\r\n" % (b"y" * 8000) + b"\r\n")
             equal(c.recv(1000), b"", "what came back")
             c.sendall(b"z" * 100000)
             equal(c.recv(1000), b"", "what came back")
-    equal(s.metric("tls_handshakes_failed_total"), before + 10, "tls_handshakes_failed_total")
+    until(lambda: s.metric("tls_handshakes_failed_total") == before + 10, "tls_handshakes_failed_total")
+
+
+@contextlib.contextmanager
+def strict(s):
+    """A server with a short deadline: the other checks' own requests may be slow."""
+    t = darkroom.Server(data="strict", authority=authority,
+                        config={"http": {"header_deadline_ms": DEADLINE_MS}}).start()
+    try:
+        yield t
+    finally:
+        equal(t.stop(), 0, "exit code")
+        shutil.rmtree(t.data)
 
 
 def test_a_stalled_handshake_is_cut(s):
-    before = s.metric("http_timeouts_total")
+    with strict(s) as t:
+        stalled_handshake(t)
+
+
+def stalled_handshake(s):
     context = ssl.create_default_context(cafile=s.ca)
     out = ssl.MemoryBIO()
     hello = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=s.host)
@@ -290,7 +311,7 @@ def test_a_stalled_handshake_is_cut(s):
         pass
     hello = out.read()
     began = time.monotonic()
-    silent = [socket.create_connection((s.host, s.port), timeout=30) for _ in range(2)]
+    silent = [socket.create_connection((s.host, s.port), timeout=darkroom.ANSWER_SECONDS) for _ in range(2)]
     silent[1].sendall(hello[:len(hello) // 2])
     for c in silent:
         try:
@@ -301,17 +322,22 @@ def test_a_stalled_handshake_is_cut(s):
         c.close()
     took = time.monotonic() - began
     true(took >= DEADLINE_MS / 1000 - 0.2, "cut after %.1f s" % took)
-    true(took < DEADLINE_MS / 1000 + 5, "cut after %.1f s" % took)
-    equal(s.metric("http_timeouts_total"), before + 2, "http_timeouts_total")
+    true(took < LATE_S, "cut after %.1f s" % took)
+    until(lambda: s.metric("http_timeouts_total") == 2, "http_timeouts_total")
 
 
 def test_a_header_that_trickles_is_cut(s):
     """Each byte a record of its own: the deadline counts from the accept all the same."""
+    with strict(s) as t:
+        trickle(t)
+
+
+def trickle(s):
     with s.socket() as c:
         began = time.monotonic()
         c.sendall(b"GET /_/health HTTP/1.1\r\nHost: x\r\nX: ")
         try:
-            while time.monotonic() - began < 30:
+            while time.monotonic() - began < 2 * LATE_S:
                 c.sendall(b"y")
                 c.settimeout(0.2)
                 try:
@@ -322,12 +348,12 @@ def test_a_header_that_trickles_is_cut(s):
         except (ConnectionError, ssl.SSLError):
             pass
         took = time.monotonic() - began
-    true(took < DEADLINE_MS / 1000 + 5, "cut after %.1f s" % took)
+    true(took < LATE_S, "cut after %.1f s" % took)
 
 
 def test_a_hundred_handshakes_at_once(s):
     def one(i):
-        c = s.connection(60)
+        c = s.connection()
         for _ in range(2):
             c.request("GET", "/_/health")
             equal(c.getresponse().read()[:1], b"{", "answer")
@@ -426,4 +452,4 @@ def test_secure_transport(s):
 
 if os.environ.get("DARKROOM_TLS"):
     del os.environ["DARKROOM_TLS"]  # one server here is plain
-darkroom.run(globals(), authority=authority, config={"http": {"header_deadline_ms": DEADLINE_MS}})
+darkroom.run(globals(), authority=authority, config={"http": {"header_deadline_ms": 120000}})

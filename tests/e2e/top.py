@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 
 sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests/lib"))
 import darkroom as dr
@@ -49,7 +48,7 @@ class Top:
         return self.out
 
     def until(self, what, name):
-        dr.until(lambda: what(self.read()), name, 20)
+        dr.until(lambda: what(self.read()), name)
 
     def frames(self):
         return [f.decode(errors="replace") for f in self.out.split(HOME)[1:]]
@@ -160,11 +159,9 @@ def test_window_size(s):
         t.until(lambda o: o.count(HOME) >= 3, "a frame of numbers")
         dr.true(len(t.lines()) <= 12 and max(map(len, t.lines())) <= 50, "more than 12 rows of 50 columns")
         dr.true(not any("idle" in x for x in t.lines()), "the workers have room?")
-        at = time.monotonic()
         t.size(40, 120)
         t.p.send_signal(signal.SIGWINCH)
         t.shows("idle", "the workers in the larger window")
-        dr.true(time.monotonic() - at < 10, "late")
 
 
 def test_server_that_goes_and_comes(s):
@@ -184,14 +181,11 @@ def test_server_that_goes_and_comes(s):
 
 def test_keys_do_not_draw(s):
     """A key with control characters, in bytes and as U+009B, is shown and not obeyed."""
-    body = dr.sample("motocross.heic")
     with Top(s, columns=200) as t:
         t.shows("darkroom top")
-
-        def seen(_):
-            s.s3().put_object(Bucket="photos", Key=ODD_KEY, Body=body)
-            return any("s3://photos/odd" in x for x in t.lines())
-        t.until(seen, "the key among what runs")
+        with s.held():  # so it runs until it was seen
+            s.s3().put_object(Bucket="photos", Key=ODD_KEY, Body=dr.sample("motocross.heic"))
+            t.shows("s3://photos/odd", "the key among what runs")
         dr.true(b"\x1b]" not in t.out and b"\x07" not in t.out and b"\xc2\x9b" not in t.out, "control characters")
         line = next(x for x in t.lines() if "s3://photos/odd" in x)
         dr.contains(line, "odd\\x1b]0;owned\\x07\\u009b31m-\u00e9.png", "the line")
@@ -218,7 +212,7 @@ def test_json(s):
     for _ in range(2):
         dr.true("per_second" in json.loads(p.stdout.readline()), "no rates in the line")
     p.send_signal(signal.SIGTERM)
-    dr.equal(p.wait(10), -signal.SIGTERM, "exit code")
+    dr.equal(p.wait(dr.STOP_SECONDS), -signal.SIGTERM, "exit code")
     p.stdout.close()
 
 

@@ -24,7 +24,7 @@ PRESETS = ("small", "medium", "large")
 FAR_MS = 10 * 24 * 3600 * 1000
 FILE_BYTES = 70000  # and more: a file of its own
 LARGE_EACH = 16     # every so many objects
-SECONDS = int(os.environ.get("SECONDS_MAX", "60"))
+SECONDS = int(os.environ.get("SECONDS_MAX", "240"))
 
 
 def picture(i):
