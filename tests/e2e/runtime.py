@@ -314,7 +314,7 @@ def held(name):
 
 def test_sigterm_lets_the_running_one_finish(s):
     t, worker = held("drain")
-    true(os.getsid(worker) != os.getsid(t.process.pid), "a terminal's signals reach the worker")
+    true(os.getpgid(worker) != os.getpgid(t.process.pid), "a terminal's signals reach the worker")
     t.process.send_signal(signal.SIGTERM)
     os.kill(worker, signal.SIGTERM)  # as a service manager does to all
     until(lambda: " stopping " in t.log(), "it stops")

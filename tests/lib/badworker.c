@@ -799,6 +799,7 @@ main(int argc, char **argv)
     sock = (int)fd;
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
+    CHK(setpgid(0, 0) == 0); /* as sandbox_prepare() does: what it forks is killed with it */
     CHK(wire_reader_init(&reader) == ERR_NONE);
     find(starts, ARRAY_LEN(starts), slice_str(start == NULL ? "" : start + sizeof name - 1),
          start_well)();
