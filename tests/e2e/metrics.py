@@ -68,7 +68,8 @@ def promtool():
 def test_upload_of_a_picture(s):
     w = Watch(s)
     s.put_settled("one.png", PICTURE)
-    moved = settled(s, w, "attempts_total{outcome=\"ready\",reason=\"\"}", 2)
+    settled(s, w, "attempts_total{outcome=\"ready\",reason=\"\"}", 2)
+    moved = settled(s, w, "events_acked_total", 2)
     expect(moved, {
         "objects_put_total": 1, "object_bytes_in_total": len(PICTURE), "invocations_total": 1,
         "events_total": 2, "events_acked_total": 2,

@@ -27,7 +27,7 @@ AT_ONCE = 4
 ROUND = 1000  # uploads between two looks at the queue
 ROUND_SECONDS = 900
 TIMEOUT_S = 10  # of the functions, here
-LATE_MS = 5000  # a busy machine's; how sharp the deadline is, runtime.py tells
+LATE_MS = 60000  # a busy machine's; how sharp the deadline is, test_badworker.c tells
 IN_OPEN = 0x20
 VERDICTS = ("ready", "failed: ", "skipped: ")
 

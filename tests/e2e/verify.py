@@ -76,7 +76,7 @@ def quiet(s, left=0):
 
     def look():
         state = s.signed("GET", "/_/status").json()
-        waiting = sum(state["queue"][lane] for lane in ("live", "followup", "batch"))
+        waiting = max(s.waiting(), sum(state["queue"][lane] for lane in ("live", "followup", "batch")))
         if state["running"] or waiting > left:
             since.clear()
         else:

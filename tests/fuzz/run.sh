@@ -32,7 +32,7 @@ fuzz() {
     fi
     mkdir -p "$corpus" build/fuzz
     [ -f "tests/fuzz/seeds/$name.dict" ] && dict=(-dict="tests/fuzz/seeds/$name.dict")
-    "$programs/fuzz_$name" "${how[@]}" "${dict[@]}" -print_final_stats=1 -timeout=20 \
+    "$programs/fuzz_$name" "${how[@]}" "${dict[@]}" -print_final_stats=1 -timeout=120 \
         -rss_limit_mb=2048 -artifact_prefix="build/fuzz/$name-" \
         "$corpus" "tests/fuzz/seeds/$name" >"$log" 2>&1 9>&-
     code=$?

@@ -191,10 +191,10 @@ def processed(s, keys):
 
 def none_lost(s):
     """After the queue has emptied: each event has ended, none is unaccounted for."""
-    total, ended = s.metric("events_total"), 0
-    for name in ("acked", "superseded", "dead"):
-        ended += s.metric("events_%s_total" % name)
-    darkroom.equal(ended, total, "events that have ended")
+    def left():
+        return s.metric("events_total") - sum(
+            s.metric("events_%s_total" % name) for name in ("acked", "superseded", "dead"))
+    darkroom.until(lambda: left() == 0, "the end of all events")
     darkroom.equal(s.metric("lost_events_total"), 0, "lost_events_total")
 
 
