@@ -166,6 +166,9 @@ batch_apply_resume(struct db_conn *conn, int64_t id)
     int err = batch_get(conn, id, brief_of, &b);
     if (err != ERR_NONE)
         return err;
+    /* One that feeds must not be taken for one that has been fed. */
+    if (b.state != BATCH_PAUSED_FEEDING && b.state != BATCH_PAUSED_DRAINING)
+        return ERR_CONFLICT;
     err = state_set(conn, id, b.state,
                     b.state == BATCH_PAUSED_FEEDING ? BATCH_FEEDING : BATCH_DRAINING);
     return err == ERR_NONE ? finish_if_drained(conn, id) : err;
@@ -351,6 +354,16 @@ check_preset(struct registry *r, struct db_conn *conn, struct batch *spec, struc
     return ERR_NOTFOUND;
 }
 
+/* A longer one matches no key, and would be more than the feeder has room for. */
+static int
+check_prefix(const struct batch *spec, struct buf *why)
+{
+    if (spec->prefix.n <= STORE_KEY_MAX)
+        return ERR_NONE;
+    buf_printf(why, "a prefix has at most %d bytes", STORE_KEY_MAX);
+    return ERR_INVALID;
+}
+
 static int
 check_rules(struct db_conn *conn, struct arena *a, const struct batch *spec, struct buf *why)
 {
@@ -378,10 +391,13 @@ batch_check(struct registry *r, struct db_conn *conn, struct batch *spec, struct
                    BATCH_RATE_MAX);
         return ERR_INVALID;
     }
+    int err = check_prefix(spec, why);
+    if (err != ERR_NONE)
+        return err;
     struct arena *a = arena_new(RULE_ARENA_BYTES);
     if (a == NULL)
         return ERR_NOMEM;
-    int err =
+    err =
         store_apply_bucket_get(registry_store(r), conn, spec->bucket, &spec->bucket_id, a, &owner);
     if (err == ERR_NOTFOUND || err == ERR_NOPARENT) {
         buf_printf(why, "no bucket %.*s", SLICE_FMT(spec->bucket));
@@ -398,8 +414,8 @@ batch_check(struct registry *r, struct db_conn *conn, struct batch *spec, struct
 static int
 check_bucket(struct registry *r, struct db_conn *conn, struct batch *spec, struct buf *why)
 {
-    int err = ERR_NONE;
-    if (spec->bucket.n > 0)
+    int err = check_prefix(spec, why);
+    if (err == ERR_NONE && spec->bucket.n > 0)
         err = store_apply_bucket_get(registry_store(r), conn, spec->bucket, &spec->bucket_id, NULL,
                                      NULL);
     if (err == ERR_NOTFOUND || err == ERR_NOPARENT) {

@@ -116,8 +116,9 @@ int batch_failures(struct db_conn *conn, int64_t id, struct slice after, int max
 /* ---- feeding (the dispatcher, on a pool thread) ---- */
 
 /* One step of the oldest FEEDING batch that is due: surveys, then submits its op and waits. *fed =
- * objects looked at; 0 when there was nothing to do. *later: a batch feeds, but its rate does not
- * let it now. Not on the writer's thread nor a loop. */
+ * objects looked at; 0 when there was nothing to do. *later: ask again soon, for a batch feeds, but
+ * its rate does not let it now, or what it goes by has changed under the step. Not on the writer's
+ * thread nor a loop. */
 int batch_feed(struct registry *r, struct db *db, int *fed, bool *later);
 
 #endif

@@ -348,7 +348,10 @@ step(struct feed *f, struct db *db, int *fed)
         err = db_call(db, &f->op);
     if (err == ERR_NONE)
         *fed = f->seen > 0 ? (int)f->seen : 1;
-    return err == ERR_CONFLICT ? ERR_NONE : err;
+    if (err != ERR_CONFLICT)
+        return err;
+    f->later = true; /* the commit that moved it may have woken the dispatcher before this */
+    return ERR_NONE;
 }
 
 int

@@ -233,6 +233,53 @@ pause_resume_cancel(void **state)
     assert_int_equal(rig_call(r, cancel_fn, &unknown), ERR_NOTFOUND);
 }
 
+/* Whoever says it twice, or of one that runs, must not end its feeding. */
+static void
+only_what_is_paused_resumes(void **state)
+{
+    struct rig *r = *state;
+    fill(r, "k", 2 * BATCH_STEP_OBJECTS);
+    rig_full_bucket(r, "old");
+    struct batch b = {.bucket = SLICE_LIT("old"), .function = SLICE_LIT("thumbnail")};
+    assert_int_equal(rig_call(r, create, &b), ERR_NONE);
+    assert_int_equal(feed(r), BATCH_STEP_OBJECTS);
+    assert_int_equal(rig_call(r, resume_fn, &b.id), ERR_CONFLICT);
+    assert_int_equal(look(r, b.id).state, BATCH_FEEDING);
+    assert_int_equal(feed(r), BATCH_STEP_OBJECTS);
+    while (feed(r) > 0)
+        ;
+    assert_int_equal(look(r, b.id).state, BATCH_DRAINING);
+    assert_int_equal(look(r, b.id).planned, 2 * BATCH_STEP_OBJECTS);
+    assert_int_equal(rig_call(r, resume_fn, &b.id), ERR_CONFLICT);
+    assert_int_equal(rig_call(r, pause_fn, &b.id), ERR_NONE);
+    assert_int_equal(rig_call(r, resume_fn, &b.id), ERR_NONE);
+}
+
+/* One that the feeder could not hold would stop it, and with it every other batch. */
+static void
+a_prefix_is_no_longer_than_a_key(void **state)
+{
+    struct rig *r = *state;
+    char *text = chk_malloc(200000);
+    memset(text, 'x', 200000);
+    fill(r, "k", 1);
+    rig_full_bucket(r, "old");
+    struct batch b = {.bucket = SLICE_LIT("old"), .prefix = slice_of(text, STORE_KEY_MAX + 1)};
+    assert_int_equal(rig_call(r, create, &b), ERR_INVALID);
+    b.prefix.n = 200000;
+    assert_int_equal(rig_call(r, create, &b), ERR_INVALID);
+    b.source = BATCH_SOURCE_EVENTS;
+    assert_int_equal(rig_call(r, create, &b), ERR_INVALID);
+    b = (struct batch){.bucket = SLICE_LIT("old"), .prefix = slice_of(text, STORE_KEY_MAX)};
+    assert_int_equal(rig_call(r, create, &b), ERR_NONE);
+    b = (struct batch){.bucket = SLICE_LIT("old")};
+    assert_int_equal(rig_call(r, create, &b), ERR_NONE);
+    while (feed(r) > 0)
+        ;
+    assert_int_equal(look(r, b.id).planned, 1);
+    free(text);
+}
+
 static void
 changed_objects_end_their_part(void **state)
 {
@@ -494,6 +541,8 @@ main(void)
         T(feeds_and_counts_objects),
         T(keeps_the_backlog_small_and_survives_a_restart),
         T(pause_resume_cancel),
+        T(only_what_is_paused_resumes),
+        T(a_prefix_is_no_longer_than_a_key),
         T(changed_objects_end_their_part),
         T(an_empty_prefix_is_done_at_once),
         T(selects_by_state),
