@@ -94,7 +94,12 @@ fix_item(struct fix *x)
     const struct verify_finding *f = x->op->f;
     struct function_set *set = NULL;
     const struct store_object *o = NULL;
-    int err = store_apply_get(x->store, x->conn, f->bucket_id, f->key, &o);
+    struct slice owner;
+    int64_t bucket_id = 0;
+    /* By its name, as the item is: the bucket may be another one by now. */
+    int err = store_apply_bucket_get(x->store, x->conn, f->bucket, &bucket_id, x->a, &owner);
+    if (err == ERR_NONE)
+        err = store_apply_get(x->store, x->conn, bucket_id, f->key, &o);
     store_object_unref(&o);
     if (err != ERR_NOTFOUND && err != ERR_NOPARENT)
         return err;

@@ -5,7 +5,7 @@
  */
 #include "tests/pipeline/answer.h"
 
-#include "pipeline/verify.h"
+#include "pipeline/verify_priv.h"
 
 static int
 setup(void **state)
@@ -215,6 +215,27 @@ what_a_client_put_stays(void **state)
     assert_string_equal(found(r), "mismatch photos/k");
 }
 
+/* The finding was that bucket and object are gone; before its repair both came again. */
+static void
+an_item_whose_object_came_again_stays(void **state)
+{
+    struct rig *r = *state;
+    struct verify_spec spec = {.registry = pipeline_registry(r->pipeline), .db = r->db};
+    struct verify_finding f = {.kind = VERIFY_ORPHANED,
+                               .fix = VERIFY_FIX_ITEM,
+                               .bucket = SLICE_LIT("photos"),
+                               .key = SLICE_LIT("k")};
+    struct verify_page page = {.findings = &f};
+    struct verify v = {.spec = &spec, .page = &page};
+    put_done(r, "k");
+    assert_int_equal(verify_fix(&v), ERR_NONE);
+    assert_false(f.fixed);
+    assert_string_equal(found(r), "");
+    SQL(r, "DELETE FROM object WHERE key = x'6b'");
+    assert_int_equal(verify_fix(&v), ERR_NONE);
+    assert_true(f.fixed);
+}
+
 static void
 scopes(void **state)
 {
@@ -242,8 +263,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_sound_life), T(missing_and_made_again),  T(orphans_go),
-        T(counts),       T(what_a_client_put_stays), T(scopes),
+        T(a_sound_life),
+        T(missing_and_made_again),
+        T(orphans_go),
+        T(counts),
+        T(what_a_client_put_stays),
+        T(scopes),
+        T(an_item_whose_object_came_again_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
