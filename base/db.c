@@ -523,6 +523,10 @@ schema_upgrade(struct db_conn *conn, const struct db_schema *schema)
                  (long long)version, schema->count);
         return ERR_UNSUPPORTED;
     }
+    if (version < 0) { /* it counts steps: no database of ours */
+        log_line(LOG_ERROR, "schema_unknown", "found=%lld", (long long)version);
+        return ERR_CORRUPT;
+    }
     err = db_exec(conn, "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS darkroom_counter"
                         "(id INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
                         "INSERT OR IGNORE INTO darkroom_counter VALUES (1, 0)");

@@ -313,6 +313,24 @@ schema_goes_up_and_not_down(void **state)
     assert_int_equal(open_with(f, 2), ERR_NONE);
 }
 
+static int
+below_zero_apply(struct db_op *op, struct db_conn *conn)
+{
+    (void)op;
+    return db_run(db_prepare(conn, "PRAGMA user_version = -3"));
+}
+
+/* A file that somebody else has made: there is no step -3. */
+static void
+schema_below_zero_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct db_op op = {.apply = below_zero_apply};
+    assert_int_equal(db_call(f->db, &op), ERR_NONE);
+    db_close(&f->db);
+    assert_int_equal(open_with(f, 1), ERR_CORRUPT);
+}
+
 static void
 a_read_is_a_snapshot_and_is_ended_when_too_long(void **state)
 {
@@ -627,6 +645,7 @@ main(void)
         TEST(after_a_failed_sync_nothing_is_acknowledged),
         TEST(numbers_rise_over_restarts),
         TEST(schema_goes_up_and_not_down),
+        TEST(schema_below_zero_is_refused),
         TEST(a_read_is_a_snapshot_and_is_ended_when_too_long),
         TEST(the_same_statement_nests),
         TEST(threads_write_and_read),
