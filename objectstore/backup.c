@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE_ROWS 512
@@ -133,11 +134,29 @@ missing(struct store_copy *c, int64_t id)
     log_line(LOG_ERROR, "backup_file_missing", "blob=%" PRId64, id);
 }
 
+/* Who could write a file that is linked could change an object's bytes behind its checksums. */
+static bool
+is_ours_alone(const struct stat *st)
+{
+    return st->st_uid == geteuid() && (st->st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+static int
+share(struct store_copy *c, struct folder *f, int from, const struct stat *st, const char *name,
+      enum fsdir_how *how)
+{
+    if (!c->foreign || is_ours_alone(st))
+        return fsdir_share(from, f->previous, f->to, name, how);
+    *how = FSDIR_COPIED;
+    return fsdir_copy(from, f->to, name, 0600);
+}
+
 static int
 copy_one(struct store_copy *c, struct folder *f, const struct row *row)
 {
     char name[NAME_BYTES];
     enum fsdir_how how;
+    struct stat st;
     int err = folder_enter(c, f, row->id / BYTES_FOLDER_IDS);
     if (err != ERR_NONE)
         return err;
@@ -149,10 +168,14 @@ copy_one(struct store_copy *c, struct folder *f, const struct row *row)
     }
     if (from < 0)
         return from;
-    err = fsdir_share(from, f->previous, f->to, name, &how);
+    err = fstat(from, &st) == 0 ? share(c, f, from, &st, name, &how) : ERR_IO;
     close(from);
     if (err != ERR_NONE)
         return err;
+    if (st.st_size != row->bytes) { /* what is left of it may be of use to somebody */
+        missing(c, row->id);
+        return ERR_NONE;
+    }
     c->linked += how == FSDIR_LINKED;
     c->reused += how == FSDIR_REUSED;
     c->copied += how == FSDIR_COPIED;

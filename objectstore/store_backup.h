@@ -39,14 +39,16 @@ struct store_copy {
     int from;                /* descriptors of folders blobs/ */
     int previous;            /* of an older backup of the same store; -1: none */
     int to;                  /* the new one, empty */
+    bool foreign;            /* `from` is not ours: no link to what others can write */
     bool (*stop)(void *arg); /* asked before each file: ERR_CANCELED */
     void *arg;
     _Atomic int64_t files, bytes; /* done so far */
     int64_t linked, reused, copied, copied_bytes;
-    int64_t missing;                        /* have a row and no file, */
+    int64_t missing;                        /* have a row and no file of its size, */
     int64_t missing_ids[STORE_MISSING_MAX]; /* the first of them */
 };
-/* Everything it has made is durable at ERR_NONE. A file that is not there is counted, no error. */
+/* Everything it has made is durable at ERR_NONE. A file that is not there, or not as long
+ * as it must be, is counted, no error; the latter is brought as it is. */
 int store_copy_files(struct store_copy *c);
 
 int64_t store_new_identity(void);

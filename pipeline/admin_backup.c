@@ -78,8 +78,8 @@ admin_backup_get(struct admin_service *s, struct http_request *r)
     struct buf why;
     buf_init(&why, ADMIN_WHY_MAX);
     json_t *snapshots = json_array();
-    int err =
-        backup_set_open(&set, backups_root(b), dir.n == 0 ? slice_str(backups_root(b)) : dir, &why);
+    int err = backup_set_open(&set, backups_root(b), dir.n == 0 ? slice_str(backups_root(b)) : dir,
+                              false, &why);
     if (err == ERR_NONE)
         err = snapshots_json(&set, snapshots);
     if (err == ERR_NONE)

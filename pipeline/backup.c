@@ -302,7 +302,8 @@ job_start(struct backups *b, struct slice dir, size_t keep, int64_t *id, struct 
 {
     struct backup_set set;
     CHK_MAGIC(b, BACKUPS_MAGIC);
-    int err = backup_set_open(&set, b->root, dir.n == 0 ? slice_str(b->root) : dir, why);
+    int err = backup_set_open(&set, b->root, dir.n == 0 ? slice_str(b->root) : dir,
+                              keep == SIZE_MAX, why);
     if (err != ERR_NONE)
         return err;
     lock_take(&b->lock);

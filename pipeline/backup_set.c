@@ -38,7 +38,7 @@ open_durable(int dirfd, const char *name)
 
 /* Each name of the path below the root: no "..", no link. */
 static int
-walk_down(int fd, struct slice rest)
+walk_down(int fd, struct slice rest, bool make)
 {
     while (rest.n > 0 && fd >= 0) {
         char name[NAME_MAX + 1];
@@ -48,7 +48,7 @@ walk_down(int fd, struct slice rest)
         int next = ERR_DENIED;
         if (part.n <= NAME_MAX && memchr(part.p, '\0', part.n) == NULL && part.p[0] != '.') {
             snprintf(name, sizeof name, "%.*s", SLICE_FMT(part));
-            next = open_durable(fd, name);
+            next = make ? open_durable(fd, name) : fsdir_open(fd, name, false);
         }
         close(fd);
         fd = next;
@@ -57,7 +57,8 @@ walk_down(int fd, struct slice rest)
 }
 
 int
-backup_set_open(struct backup_set *set, const char *root, struct slice path, struct buf *why)
+backup_set_open(struct backup_set *set, const char *root, struct slice path, bool make,
+                struct buf *why)
 {
     struct slice below = path;
     size_t n = strlen(root);
@@ -74,7 +75,7 @@ backup_set_open(struct backup_set *set, const char *root, struct slice path, str
     int fd = fsdir_open_path(root);
     if (fd == ERR_NOTFOUND && fsio_mkdir(root) == ERR_NONE)
         fd = fsdir_open_path(root);
-    set->dirfd = fd < 0 ? fd : walk_down(fd, below);
+    set->dirfd = fd < 0 ? fd : walk_down(fd, below, make);
     if (set->dirfd >= 0)
         return ERR_NONE;
     int err = set->dirfd;

@@ -34,11 +34,11 @@ struct backup_set {
     int lock_fd;
 };
 
-/* Opens `path` (absolute), made when missing; it must be `root` or below, by names that do not
- * begin with a dot, and none of those may be a symbolic link. ERR_DENIED: it is not so. One line in
- * `why`.
- */
-int backup_set_open(struct backup_set *set, const char *root, struct slice path, struct buf *why);
+/* Opens `path` (absolute); it must be `root` or below, by names that do not begin with a dot, and
+ * none of those may be a symbolic link. ERR_DENIED: it is not so. A root that is missing is made,
+ * and what is below it when `make`; else ERR_NOTFOUND. One line in `why`. */
+int backup_set_open(struct backup_set *set, const char *root, struct slice path, bool make,
+                    struct buf *why);
 /* ERR_BUSY: somebody else makes or removes a backup there. */
 int backup_set_lock(struct backup_set *set);
 void backup_set_close(struct backup_set *set);

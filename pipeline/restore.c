@@ -1,5 +1,6 @@
 #include "pipeline/restore.h"
 #include "base/chk.h"
+#include "base/clock.h"
 #include "base/db.h"
 #include "base/err.h"
 #include "base/fsdir.h"
@@ -15,7 +16,13 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define COUNTER_LEAP ((int64_t)1 << 32)
+/* Generations of a restored store begin at a number of the clock: milliseconds since 2020 times
+ * 1024. No server gives out a million numbers a second, so none that was restored before has come
+ * so far, be it of the same backup: each of them began at an earlier moment. (Below 2^53 until the
+ * year 2298, for clients whose numbers are doubles.) */
+#define EPOCH_MS INT64_C(1577836800000)
+#define NUMBERS_PER_MS 1024
+#define COUNTER_LEAP ((int64_t)1 << 32) /* where the clock says less than the backup */
 
 static const char *const small_files[] = {"credentials", "url-keys", "initialized"};
 
@@ -112,7 +119,7 @@ content_see(void *arg, int dirfd, const char *name)
         c->lock = true;
     else if (strcmp(name, "restoring") == 0)
         c->marker = true;
-    else
+    else if (strcmp(name, "restoring.new") != 0) /* the marker, not yet written */
         c->other = true;
     return ERR_NONE;
 }
@@ -156,6 +163,8 @@ target_begin(struct restore *r, const char *target)
     int err = target_look(r, target);
     if (err == ERR_NONE)
         err = datadir_open(&r->dir, target, r->why);
+    if (err == ERR_NONE) /* another restore may have come to its end before we had the lock */
+        err = target_look(r, target);
     if (err != ERR_NONE)
         return err;
     datadir_path(&r->dir, "restoring", path);
@@ -186,6 +195,7 @@ fill_files(struct restore *r)
                              .from = fsdir_open(r->from, "blobs", false),
                              .previous = -1,
                              .to = fsdir_open(r->to, "blobs", true),
+                             .foreign = true,
                              .stop = never_stop};
     int err = c->from < 0 ? c->from : c->to < 0 ? c->to : store_copy_files(c);
     if (c->from >= 0)
@@ -193,7 +203,7 @@ fill_files(struct restore *r)
     if (c->to >= 0)
         close(c->to);
     if (err == ERR_NONE && c->missing > r->manifest.missing) {
-        buf_printf(r->why, "%" PRId64 " files of the backup are gone", c->missing);
+        buf_printf(r->why, "%" PRId64 " files of the backup are gone or cut", c->missing);
         return ERR_CORRUPT;
     }
     return err;
@@ -213,13 +223,17 @@ fill_small(struct restore *r, const char *name)
 struct life_op {
     struct db_op op;
     int64_t identity;
+    int64_t now; /* the clock's number */
 };
 
 static int
 life_apply(struct db_op *op, struct db_conn *conn)
 {
     struct life_op *l = CONTAINER_OF(op, struct life_op, op);
-    db_counter_skip(conn, COUNTER_LEAP);
+    int64_t last = db_next(conn);
+    if (last < 0 || last > INT64_MAX / 2)
+        return ERR_CORRUPT; /* nobody counts so far */
+    db_counter_skip(conn, l->now > last ? l->now - last : COUNTER_LEAP);
     (void)db_next(conn); /* so that it is saved */
     return store_apply_identity(conn, l->identity, true);
 }
@@ -231,7 +245,8 @@ live(struct restore *r)
     char path[PATH_MAX];
     struct db *db = NULL;
     struct life_op l = {.op = {.apply = life_apply, .urgent = true},
-                        .identity = store_new_identity()};
+                        .identity = store_new_identity(),
+                        .now = (clock_wall_ms() - EPOCH_MS) * NUMBERS_PER_MS};
     datadir_path(&r->dir, "darkroom.db", path);
     struct db_options options = {.path = path, .schema = *pipeline_schema()};
     int err = db_open(&db, &options);

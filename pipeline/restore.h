@@ -8,8 +8,8 @@
  *
  * A life of its own: the restored store may live on beside the one it comes from. What either gives
  * out from now on must not be taken for the other's: generations leap ahead of whatever the old
- * server may have given out after the backup (event sequencers, Last-Event-ID), and the store has a
- * new identity (objectstore/store_backup.h).
+ * server, or another one restored from the same backup, may have given out since (event sequencers,
+ * Last-Event-ID), and the store has a new identity (objectstore/store_backup.h).
  */
 #ifndef DARKROOM_PIPELINE_RESTORE_H
 #define DARKROOM_PIPELINE_RESTORE_H

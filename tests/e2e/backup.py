@@ -234,6 +234,23 @@ def r_schema(s, made):
         return json.load(f)["schema"]
 
 
+def test_no_two_restored_servers_share_a_number(s):
+    # A disaster, and a week later another: the same backup again.
+    made = backup(s)
+    generations = []
+    for name in ("first-life", "second-life"):
+        with running(restore(os.path.join(folder(s), made["snapshot"]), name)) as r:
+            numbers = []
+            for key in ("one", "two"):
+                r.s3().put_object(Bucket="load", Key=key, Body=b"x")
+                numbers.append(r.explain(key, "load")["object"]["generation"])
+            true(not generations or numbers[0] > generations[-1], "%r after %r" % (numbers, generations))
+            generations += numbers
+            backup(r)
+        shutil.rmtree(name)
+    true(generations[-1] < 1 << 53, "%d is no whole number to JavaScript" % generations[-1])
+
+
 def test_everything_is_the_same_elsewhere(s):
     s.idle()
     made, here = backup(s), all_objects(s)
@@ -264,6 +281,9 @@ def test_list_and_prune(s):
               s.cli("backup", "list", "--json").stdout.splitlines()]
     equal(listed, whole[::-1], "listed snapshots, the newest first")
     contains(s.cli("backup", "list").stdout, whole[-1], "table")
+    for verb in (["list"], ["prune", "--keep", "3"]):  # looking makes no folders
+        equal(s.cli("backup", *verb, os.path.join(folder(s), "typing-error")).returncode, 1, "exit code")
+    true(not os.path.exists(os.path.join(folder(s), "typing-error")), "a folder was made")
     equal(s.cli("backup", "prune").returncode, 2, "exit code without --keep")
     done = s.cli("backup", "prune", "--keep", "1", "--json")
     equal((done.returncode, json.loads(done.stdout)["removed"]), (0, len(whole) - 1), "prune")
@@ -325,12 +345,38 @@ def test_restore_refuses(s):
             os.remove(os.path.join(where, name))
     refused("lacks", "partly", "files of the backup are gone")
     shutil.rmtree("lacks")
+    shutil.copytree(whole, "cut")
+    for where, _, names in os.walk("cut"):
+        if name in names:
+            os.truncate(os.path.join(where, name), 1000)
+    refused("cut", "partly", "files of the backup are gone or cut")
+    shutil.rmtree("cut")
     half = darkroom.Server(data="partly")  # is no data directory for anybody
     with darkroom_refuses(half):
         half.start()
     with running(restore(whole, "partly")) as r:  # but a restore may begin anew
         equal(len(all_objects(r)) > 0, True, "objects")
     shutil.rmtree("partly")
+
+
+def test_nothing_is_linked_that_others_can_write(s):
+    # Who keeps a hand on the file could change an object's bytes later, and its checksum's with them.
+    whole = os.path.join(folder(s), snapshots(folder(s))[-1])
+    shutil.copytree(whole, "loose")
+    paths = {name: os.path.join(where, name) for where, _, names in os.walk("loose/blobs") for name in names}
+    true(len(paths) > 1, "large files: %r" % paths)
+    loose = sorted(paths)[0]
+    os.chmod(paths[loose], 0o666)
+    before = files_of("loose")
+    with running(restore(os.path.abspath("loose"), "tight")) as r:
+        shared = {name for name, inode in files_of("tight").items() if before.get(name) == inode}
+        equal(shared, set(paths) - {loose}, "files that are shared with the backup")
+        for where, _, names in os.walk("tight/blobs"):
+            if loose in names:
+                equal(stat.S_IMODE(os.stat(os.path.join(where, loose)).st_mode), 0o600, "mode")
+        all_objects(r)
+    shutil.rmtree("tight")
+    shutil.rmtree("loose")
 
 
 @contextlib.contextmanager
