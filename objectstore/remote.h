@@ -4,9 +4,9 @@
  *
  *   libs3   Signature Version 2, for stores that take it. Debian's libs3 2.0 sends a space in a key
  *           as '+', so keys and prefixes with a space are refused (ERR_UNSUPPORTED, named in
- *           `why`); names with a NUL cannot be said in its interface at all. It shows and sends of
- *           an object's metadata Content-Type and x-amz-meta-* only, has no multipart uploads and
- *           no tags.
+ *           `why`); names with a NUL cannot be said in its interface at all. It checks no
+ *           certificates, so https is refused likewise. It shows and sends of an object's
+ *           metadata Content-Type and x-amz-meta-* only, has no multipart uploads and no tags.
  *   curl    Signature Version 4 by our own signer, for everything.
  *
  * Errors, everywhere, with one sentence in `why`: ERR_NOPARENT bucket, ERR_NOTFOUND key,
@@ -33,6 +33,7 @@
 #define REMOTE_PARTS_MAX 10000 /* S3 User Guide, "Amazon S3 multipart upload limits" */
 #define REMOTE_PART_BYTES_MIN ((int64_t)5 << 20)
 #define REMOTE_PUT_BYTES_MAX ((int64_t)5 << 30)
+#define REMOTE_OBJECT_SIZE_MAX (REMOTE_PARTS_MAX * REMOTE_PUT_BYTES_MAX) /* a larger one: a lie */
 
 struct remote;
 

@@ -116,7 +116,7 @@ entry_of(struct arena *a, const struct xml_node *node, bool encoded, struct remo
     if (is_prefix)
         return ERR_NONE;
     if (when.n >= sizeof date || slice_to_u64(xml_text(node, "Size"), &size) != ERR_NONE ||
-        size > INT64_MAX)
+        size > REMOTE_OBJECT_SIZE_MAX)
         return ERR_INVALID;
     memcpy(date, when.p, when.n);
     date[when.n] = '\0';

@@ -75,7 +75,7 @@ whole_bytes(const struct remote_response *response, int64_t *bytes)
         slice_cut(range, '/', &total);
     else
         total = remote_header(response, "content-length");
-    if (slice_to_u64(total, &n) != ERR_NONE || n > INT64_MAX)
+    if (slice_to_u64(total, &n) != ERR_NONE || n > REMOTE_OBJECT_SIZE_MAX)
         return ERR_INVALID;
     *bytes = (int64_t)n;
     return ERR_NONE;
@@ -106,7 +106,7 @@ take_object(const struct remote_response *response, struct remote_object *o, str
     if (err != ERR_NONE && why->n == 0)
         buf_printf(why,
                    err == ERR_TOOBIG ? "its metadata is over %u bytes or %d headers"
-                                     : "the server does not say how large it is",
+                                     : "the server says no size that an object can have",
                    REMOTE_OBJECT_BYTES_MAX, REMOTE_HEADERS_MAX);
     return err;
 }

@@ -2,6 +2,9 @@
  * libs3 2.0 behind the driver table. It calls back; each request here runs to its end in the
  * calling thread (a NULL request context). It dates requests by gmtime(), whose buffer all threads
  * share; the program's own one, below, stands in front of libc's and gives each thread its own.
+ *
+ * It sets CURLOPT_SSL_VERIFYPEER to 0, and has no way to change that. Whoever stands in between
+ * could read and replace everything, so https is refused here.
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -19,7 +22,6 @@ struct libs3_state {
     char *host; /* with the port */
     char *access_key_id;
     char *secret_access_key;
-    S3Protocol protocol;
 };
 
 /* What the callbacks of one request share. */
@@ -57,6 +59,10 @@ on_properties(const S3ResponseProperties *p, void *data)
     if (o == NULL)
         return S3StatusOK;
     remote_object_init(o);
+    if (p->contentLength > REMOTE_OBJECT_SIZE_MAX) {
+        call->sink_err = ERR_INVALID;
+        return S3StatusAbortedByCallback;
+    }
     o->bytes = (int64_t)p->contentLength;
     o->mtime_ms = p->lastModified > 0 ? p->lastModified * 1000 : 0;
     o->etag = arena_dup(o->arena, slice_str(call->etag));
@@ -88,6 +94,10 @@ on_list(int truncated, const char *next_marker, int count, const S3ListBucketCon
     const char *last = NULL;
     call->truncated = truncated != 0;
     for (int i = 0; i < count && !call->stopped; i++) {
+        if (contents[i].size > REMOTE_OBJECT_SIZE_MAX) {
+            call->sink_err = ERR_INVALID;
+            return S3StatusAbortedByCallback;
+        }
         struct remote_entry e = {.name = slice_str(contents[i].key),
                                  .size = (int64_t)contents[i].size,
                                  .mtime_ms = contents[i].lastModified * 1000,
@@ -137,8 +147,11 @@ outcome(const struct libs3_call *call, struct buf *why)
 {
     if (call->status == S3StatusOK || call->stopped)
         return ERR_NONE;
-    if (call->sink_err != ERR_NONE)
+    if (call->sink_err != ERR_NONE) {
+        if (call->sink_err == ERR_INVALID)
+            buf_puts(why, "the server says no size that an object can have");
         return call->sink_err;
+    }
     const char *name = S3_get_status_name(call->status);
     if (call->message[0] == '\0') /* the library's own word: nothing was answered */
         buf_printf(why, "libs3: %s", name);
@@ -177,7 +190,7 @@ bucket_context(const struct libs3_state *state, const char *bucket, S3BucketCont
 {
     *context = (S3BucketContext){.hostName = state->host,
                                  .bucketName = bucket,
-                                 .protocol = state->protocol,
+                                 .protocol = S3ProtocolHTTP,
                                  .uriStyle = S3UriStylePath,
                                  .accessKeyId = state->access_key_id,
                                  .secretAccessKey = state->secret_access_key};
@@ -346,13 +359,12 @@ remote_libs3_open(struct remote *r, const struct remote_options *options, struct
         buf_printf(why, "endpoint \"%s\" is not http[s]://HOST[:PORT]", options->endpoint);
         return ERR_INVALID;
     }
-    if (tls && options->ca_file != NULL) {
-        buf_puts(why, "libs3 takes no CA file: use --signature v4");
-        return ERR_INVALID;
+    if (tls) {
+        buf_puts(why, "libs3 does not check the certificate of https: use --signature v4");
+        return ERR_UNSUPPORTED;
     }
     struct libs3_state *state = chk_calloc(1, sizeof *state);
-    state->protocol = tls ? S3ProtocolHTTPS : S3ProtocolHTTP;
-    state->host = strdup(options->endpoint + (tls ? 8 : 7));
+    state->host = strdup(options->endpoint + 7);
     state->access_key_id = strndup(options->access_key_id.p, options->access_key_id.n);
     state->secret_access_key = strndup(options->secret_access_key.p, options->secret_access_key.n);
     CHK(state->host != NULL && state->access_key_id != NULL && state->secret_access_key != NULL);

@@ -216,13 +216,16 @@ const char *cli_content_type(const char *path);
 /* ---- cli_text.c: words on the terminal ---- */
 
 /* "darkroom: ..." on standard error. */
+/* One line on standard error; what others sent in it is made safe for a terminal. */
 void cli_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Complains in the name of the verb and points to its help. */
 enum cli_exit cli_usage(const struct cli *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void cli_print_json(const json_t *value); /* one line */
-/* Foreign text, safe for a terminal: control bytes as \xNN. */
+/* Foreign text, safe for a terminal: control characters as \xNN, \u00NN. */
 void cli_print_text(struct slice text);
+void cli_write_text(FILE *to, struct slice text);
+void cli_put_text(struct buf *out, struct slice text);
 const char *cli_str(const json_t *object, const char *name); /* "" when absent */
 void cli_print_time(int64_t wall_ms);                        /* "2026-01-31T12:00:00.000Z" */
 void cli_print_bytes(int64_t bytes);                         /* "1.2 MiB" */

@@ -28,7 +28,8 @@ const struct cli_flag cli_globals[] = {
      "--signature v2",
      CLI_FILE, 0, 0},
     {"signature", "auto|v2|v4",
-     "for ls, get, import and export: v2 goes through libs3, which refuses names with a space; "
+     "for ls, get, import and export: v2 goes through libs3, which refuses names with a space, and "
+     "https, whose certificates it would not check; "
      "auto (default) takes it, for ls and get, on loopback where it can",
      CLI_WORD, 0, 0},
     {"json", NULL, "one JSON object per line instead of tables", CLI_TEXT, 0, 0},

@@ -230,7 +230,10 @@ print_item(const json_t *item)
             buf_printf(&text, "%g", json_real_value(value));
         else
             buf_puts(&text, json_is_true(value) ? "true" : json_is_false(value) ? "false" : "null");
-        printf("  item        %-16s ", name);
+        int pad = strlen(name) < 16 ? 17 - (int)strlen(name) : 1;
+        fputs("  item        ", stdout);
+        cli_print_text(slice_str(name)); /* whoever may update the item has chosen it */
+        printf("%*s", pad, "");
         cli_print_text(buf_slice(&text));
         putchar('\n');
         buf_fini(&text);

@@ -1,3 +1,4 @@
+#include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "pipeline/cli.h"
@@ -5,6 +6,51 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+/* U+0080 to U+009F are control characters too, and some terminals obey them. */
+void
+cli_put_text(struct buf *out, struct slice text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        bool c1 = c == 0xc2 && i + 1 < text.n && ((unsigned char)text.p[i + 1] & 0xe0) == 0x80;
+        if (c < 0x20 || c == 0x7f)
+            buf_printf(out, "\\x%02x", c);
+        else if (c1)
+            buf_printf(out, "\\u%04x", (unsigned char)text.p[++i]);
+        else
+            buf_putc(out, (char)c);
+    }
+}
+
+void
+cli_write_text(FILE *to, struct slice text)
+{
+    struct buf out;
+    buf_init(&out, 6 * text.n + 1);
+    cli_put_text(&out, text);
+    fwrite(out.p, 1, out.n, to);
+    buf_fini(&out);
+}
+
+void
+cli_print_text(struct slice text)
+{
+    cli_write_text(stdout, text);
+}
+
+static void complain(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
+
+static void
+complain(const char *fmt, va_list ap)
+{
+    char *text = NULL;
+    int n = vasprintf(&text, fmt, ap);
+    CHK(n >= 0);
+    cli_write_text(stderr, slice_of(text, (size_t)n));
+    free(text);
+}
 
 void
 cli_complain(const char *fmt, ...)
@@ -13,7 +59,7 @@ cli_complain(const char *fmt, ...)
     fflush(stdout);
     fputs("darkroom: ", stderr);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    complain(fmt, ap);
     va_end(ap);
     fputc('\n', stderr);
 }
@@ -30,7 +76,7 @@ cli_usage(const struct cli *c, const char *fmt, ...)
     fflush(stdout);
     fprintf(stderr, "%s: ", name);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    complain(fmt, ap);
     va_end(ap);
     fprintf(stderr, " (see %s --help)\n", name);
     return CLI_USAGE;
@@ -45,18 +91,6 @@ cli_print_json(const json_t *value)
     if (text.err == ERR_NONE)
         printf("%s\n", text.p);
     buf_fini(&text);
-}
-
-void
-cli_print_text(struct slice text)
-{
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        if (c < 0x20 || c == 0x7f)
-            printf("\\x%02x", c);
-        else
-            putchar(c);
-    }
 }
 
 const char *

@@ -60,22 +60,6 @@ put_age(struct buf *out, int64_t ms)
     buf_printf(out, "%10s", text);
 }
 
-/* Foreign text: control bytes as \xNN, so that it cannot draw. */
-static void
-put_text(struct buf *out, struct slice text)
-{
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        bool c1 = c == 0xc2 && i + 1 < text.n && ((unsigned char)text.p[i + 1] & 0xe0) == 0x80;
-        if (c < 0x20 || c == 0x7f)
-            buf_printf(out, "\\x%02x", c);
-        else if (c1) /* U+0080 to U+009F are control characters, too */
-            buf_printf(out, "\\u%04x", (unsigned char)text.p[++i]);
-        else
-            buf_putc(out, (char)c);
-    }
-}
-
 /* ---- a frame ---- */
 
 static void
@@ -88,7 +72,7 @@ put_head(struct buf *out, const struct cli *c, const struct top *t)
                cli_str(t->now, "storage"), now);
     if (cli_str(pool, "problem")[0] != '\0') {
         buf_puts(out, "problem: ");
-        put_text(out, json_get_str(pool, "problem"));
+        cli_put_text(out, json_get_str(pool, "problem"));
         buf_putc(out, '\n');
     }
     double hits = rate(t, "cache_hits"), reads = hits + rate(t, "cache_misses");
@@ -161,7 +145,7 @@ put_workers(struct buf *out, const struct top *t)
             put_age(out, ms < 0 ? 0 : ms);
             buf_printf(out, "  %s %s s3://%s/", cli_str(run, "lane"), cli_str(run, "functions"),
                        cli_str(run, "bucket"));
-            put_text(out, json_get_str(run, "key"));
+            cli_put_text(out, json_get_str(run, "key"));
         }
         buf_putc(out, '\n');
     }

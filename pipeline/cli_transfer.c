@@ -28,19 +28,6 @@ clear_line(const struct transfer *t)
         fputs("\r\033[K", stderr);
 }
 
-/* Foreign bytes, safe for a terminal. */
-static void
-say_name(struct slice name)
-{
-    for (size_t i = 0; i < name.n; i++) {
-        unsigned char c = (unsigned char)name.p[i];
-        if (c < 0x20 || c == 0x7f)
-            fprintf(stderr, "\\x%02x", c);
-        else
-            fputc(c, stderr);
-    }
-}
-
 static void
 say_json(enum transfer_fate fate, struct slice name, int64_t bytes, const char *why)
 {
@@ -81,8 +68,10 @@ transfer_tell(struct transfer *t, enum transfer_fate fate, struct slice name, in
     } else if (why[0] != '\0') {
         clear_line(t);
         fprintf(stderr, "darkroom: %s ", fate == TRANSFER_FAILED ? "failed:" : "skipped:");
-        say_name(name);
-        fprintf(stderr, ": %s\n", why);
+        cli_write_text(stderr, name);
+        fputs(": ", stderr);
+        cli_write_text(stderr, slice_str(why));
+        fputc('\n', stderr);
     } else if (fate == TRANSFER_WOULD_COPY) {
         cli_print_text(name);
         putchar('\n');

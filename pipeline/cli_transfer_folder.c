@@ -4,7 +4,7 @@
  *
  * Reading, files come in the order of their names as keys: a folder "a" stands where "a/" would.
  * Writing, bytes go to a file TRANSFER_PART_PREFIX... beside the last one's place and are renamed
- * over it; a run that was killed leaves at most that, and the next one takes it over.
+ * over it; a run that was killed leaves at most that, and the next one removes it.
  */
 #include "base/chk.h"
 #include "base/err.h"
@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -316,7 +317,7 @@ folder_same(struct transfer_worker *w, bool *same)
     return err;
 }
 
-static const char *
+static void
 part_name(struct transfer_worker *w, const char *last)
 {
     uint8_t md5[MD5_BYTES];
@@ -324,7 +325,56 @@ part_name(struct transfer_worker *w, const char *last)
     digest_md5(last, strlen(last), md5);
     hex_encode(md5, MD5_BYTES, hex);
     snprintf(w->part_name, sizeof w->part_name, TRANSFER_PART_PREFIX "%s", hex);
-    return w->part_name;
+}
+
+/* Whoever writes a part holds its lock: what another run writes must neither be put in its place
+ * half done, nor be taken away from it. Where files cannot be locked, nobody is kept out. */
+static bool
+lock_part(int fd)
+{
+    return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+static bool
+is_named(const struct transfer_worker *w, int fd)
+{
+    struct stat file, name;
+    return fstat(fd, &file) == 0 &&
+           fstatat(w->target_dir, w->part_name, &name, AT_SYMLINK_NOFOLLOW) == 0 &&
+           file.st_dev == name.st_dev && file.st_ino == name.st_ino;
+}
+
+/* Removes the part of a run that was killed. False: a run that lives writes it. */
+static bool
+part_clear(const struct transfer_worker *w)
+{
+    int fd = openat(w->target_dir, w->part_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno != ELOOP || unlinkat(w->target_dir, w->part_name, 0) == 0; /* never ours */
+    bool left = lock_part(fd) && is_named(w, fd);
+    if (left)
+        unlinkat(w->target_dir, w->part_name, 0);
+    close(fd);
+    return left;
+}
+
+static int
+part_make(struct transfer_worker *w)
+{
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    bool clear = part_clear(w);
+    w->target_fd = clear ? openat(w->target_dir, w->part_name, flags, 0666) : -1;
+    if (clear && w->target_fd < 0 && errno != EEXIST) {
+        say(&w->why, "it cannot be written", errno);
+        return ERR_IO;
+    }
+    if (w->target_fd >= 0 && lock_part(w->target_fd) && is_named(w, w->target_fd))
+        return ERR_NONE;
+    if (w->target_fd >= 0)
+        close(w->target_fd);
+    w->target_fd = -1;
+    buf_puts(&w->why, "another export is writing it");
+    return ERR_CONFLICT;
 }
 
 static int
@@ -345,15 +395,9 @@ folder_begin(struct transfer_worker *w)
         buf_puts(&w->why, "a folder is where the file goes");
         err = ERR_CONFLICT;
     }
-    if (err == ERR_NONE) {
-        unlinkat(w->target_dir, part_name(w, last), 0); /* of a run that was killed */
-        w->target_fd = openat(w->target_dir, w->part_name,
-                              O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-        if (w->target_fd < 0) {
-            say(&w->why, "it cannot be written", errno);
-            err = ERR_IO;
-        }
-    }
+    part_name(w, last);
+    if (err == ERR_NONE)
+        err = part_make(w);
     if (err != ERR_NONE) {
         close(w->target_dir);
         w->target_dir = -1;

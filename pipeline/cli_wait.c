@@ -53,7 +53,10 @@ print_presets(const json_t *item)
     json_object_foreach(json_object_get(item, "state"), preset, state)
     {
         const json_t *t = json_object_get(json_object_get(item, "thumbnails"), preset);
-        printf("  %-12s ", preset);
+        int pad = strlen(preset) < 12 ? 13 - (int)strlen(preset) : 1;
+        fputs("  ", stdout);
+        cli_print_text(slice_str(preset));
+        printf("%*s", pad, "");
         if (!json_is_object(t)) {
             cli_print_text(json_get_str(json_object_get(item, "state"), preset));
             putchar('\n');
@@ -61,7 +64,9 @@ print_presets(const json_t *item)
         }
         printf("%4" PRId64 " x %-4" PRId64 " %8" PRId64 " bytes  ", json_get_int(t, "width", 0),
                json_get_int(t, "height", 0), json_get_int(t, "size", 0));
-        printf("/%s/", cli_str(t, "bucket"));
+        putchar('/');
+        cli_print_text(json_get_str(t, "bucket"));
+        putchar('/');
         cli_print_text(json_get_str(t, "key"));
         putchar('\n');
     }
@@ -74,9 +79,11 @@ print_picture(const json_t *story)
     const json_t *exif = json_object_get(item, "exif");
     int64_t ready_ms = time_of(item, "ready_at") - time_of(item, "uploaded_at");
     cli_print_text(json_get_str(story, "key"));
-    if (json_get_int(item, "width", 0) > 0)
-        printf("  %s %" PRId64 " x %" PRId64, cli_str(item, "format"),
-               json_get_int(item, "width", 0), json_get_int(item, "height", 0));
+    if (json_get_int(item, "width", 0) > 0) {
+        print_member(item, "format");
+        printf(" %" PRId64 " x %" PRId64, json_get_int(item, "width", 0),
+               json_get_int(item, "height", 0));
+    }
     if (json_get_str(exif, "camera_model").n > 0)
         print_member(exif, "camera_model");
     if (json_get_str(item, "dominant_color").n > 0)

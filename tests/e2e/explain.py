@@ -58,6 +58,21 @@ def test_a_put_and_what_came_of_it(s):
     equal(sorted(d["preset"] for d in told["derived"]), ["large", "medium", "small"], "derived")
 
 
+def test_names_of_attributes_draw_nothing(s):
+    # Whoever may update the table chooses them.
+    s.s3().put_object(Bucket="photos", Key="draws.png", Body=sample())
+    s.settled("draws.png")
+    key = {"bucket": {"S": "photos"}, "key": {"S": "draws.png"}}
+    s.client("dynamodb").update_item(
+        TableName="images", Key=key, UpdateExpression="SET #a = :one, #b = :two, #c = :two",
+        ExpressionAttributeNames={"#a": "\x1b[2J\u009b1m", "#b": "format", "#c": "note"},
+        ExpressionAttributeValues={":one": {"S": "x"}, ":two": {"S": "\x1b]0;title\x07"}})
+    for words in (["explain", "s3://photos/draws.png"], ["wait", "s3://photos/draws.png"]):
+        text = s.cli(*words).stdout
+        true(not any(c in text for c in "\x1b\u009b\x07"), "%s writes control characters: %r" % (words[0], text))
+    contains(s.cli("explain", "s3://photos/draws.png").stdout, "\\x1b[2J\\u009b1m", "the name")
+
+
 def test_last_sent(s):
     def sent():
         told = s.explain("p.png")

@@ -2,6 +2,7 @@
 """darkroom import and export: between two Darkrooms (V4, V2, TLS), with stores that nobody here wrote
 (npm's s3rver, moto), with folders, through a proxy that damages, delays and lies, and against listings
 made to mislead. What counts is what stands at the target afterwards, and what the second run moves."""
+import fcntl
 import hashlib
 import http.client
 import http.server
@@ -427,7 +428,7 @@ def test_lies_about_length(s):
 class Liar:
     """A store whose listing is what `page(n, query)` says."""
 
-    def __init__(self, page):
+    def __init__(self, page, head_says=None):
         liar = self
         self.pages = 0
 
@@ -436,6 +437,12 @@ class Liar:
 
             def log_message(self, *_):
                 pass
+
+            def do_HEAD(self):
+                self.send_response_only(200)
+                for name, value in (head_says or {}).items():
+                    self.send_header(name, value)
+                self.end_headers()
 
             def do_GET(self):
                 query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
@@ -490,6 +497,7 @@ def test_hostile_listings_are_bounded(s):
         "a deep page": (lambda n, q: b"<a>" * 100000, "cannot be read", 8),
         "a size that is none": (lambda n, q: listing(["p/a"], size="-5"), "cannot be read", 8),
         "a size over all": (lambda n, q: listing(["p/a"], size="9" * 30), "cannot be read", 8),
+        "a size that no object has": (lambda n, q: listing(["p/a"], size=str(2**63 - 1)), "cannot be read", 8),
         "no XML": (lambda n, q: b"hello", "cannot be read", 8),
         "a billion laughs": (lambda n, q: b'<!DOCTYPE a [<!ENTITY b "bb">]><ListBucketResult>&b;</ListBucketResult>',
                              "cannot be read", 8),
@@ -511,6 +519,29 @@ def test_an_unordered_listing_still_moves_nothing_twice(s):
         bring(s, "s3://remote/p/", "s3://unordered-in", "--jobs", "1", url=liar.url).exits(0).counts(planned=5, failed=0)
         bring(s, "s3://remote/p/", "s3://unordered-in", url=liar.url).exits(0).counts(done=0, skipped=5, bytes=0)
     equal(sorted(contents(s, "unordered-in")), ["a", "c", "m", "z"], "what arrived")
+
+
+def test_a_hostile_size_of_one_object(s):
+    plain(s, "size-in")
+    says = {"Content-Length": str(2**63 - 1), "ETag": '"%s"' % ("0" * 32)}
+    with Liar(lambda n, q: listing(["p/a"], size=100 * MIB), says) as liar:
+        run = bring(s, "s3://remote/p/", "s3://size-in", url=liar.url).exits(1).counts(failed=1)
+        contains(run.lines[0]["why"], "no size", "why")
+
+
+def test_what_others_say_draws_nothing(s):
+    # C0 cannot stand in XML, but a carriage return can, and U+009B is ESC [ to some terminals.
+    plain(s, "draws-in")
+    error = "<Error><Code>AccessDenied</Code><Message>no\u009b2J&#13;darkroom: all is well</Message></Error>".encode()
+    with Proxy(remote, lambda *_: lambda h, r, b: Proxy.answer(h, r, error, status=403)) as proxy:
+        run = cli(s, "import", "s3://draws", "--to", "s3://draws-in", "--endpoint-url", proxy.url).exits(1)
+    true("\u009b" not in run.err and "\r" not in run.err, "control characters: %r" % run.err)
+    contains(run.err, "\\u009b2J\\x0d", "the message")
+    says = {"Content-Length": "none", "ETag": '"%s"' % ("0" * 32)}
+    with Liar(lambda n, q: listing(["p/a\u009b2J", "p/\x1b[2J"], size=100 * MIB), says) as liar:
+        run = cli(s, "import", "s3://remote/p/", "--to", "s3://draws-in", "--endpoint-url", liar.url).exits(1)
+    true("\u009b" not in run.err and "\x1b" not in run.err, "control characters: %r" % run.err)
+    contains(run.err, "a\\u009b2J: ", "the key")
 
 
 # ---- folders ----
@@ -557,6 +588,22 @@ def test_a_folder_in_and_out(s):
         f.write(b"NOT really")  # as long as before
     cli(s, "export", "s3://folder-in/f/", "--to", "out", "--json").exits(0).counts(done=1, skipped=6)
     equal(tree("out")["a/b.jpg"], b"not really", "what was changed here")
+
+
+def test_two_exports_do_not_meddle(s):
+    # The part of a run that lives: must neither be taken away from it, nor stand in the file's place half done.
+    fill(s, plain(s, "meddle"), {"a": b"whole", "dir/b": b"other"})
+    os.makedirs("meddled")
+    part = "meddled/.darkroom-part." + hashlib.md5(b"a").hexdigest()
+    with open(part, "wb") as f:
+        f.write(b"who")
+        f.flush()
+        fcntl.flock(f, fcntl.LOCK_EX)
+        run = cli(s, "export", "s3://meddle", "--to", "meddled", "--json").exits(1).counts(done=1, failed=1)
+        contains([line for line in run.lines if line["key"] == "a"][0]["why"], "another export", "why")
+        equal(tree("meddled"), {"dir/b": b"other", os.path.basename(part): b"who"}, "while it is written")
+    cli(s, "export", "s3://meddle", "--to", "meddled", "--json").exits(0).counts(done=1, skipped=1)
+    equal(tree("meddled"), {"a": b"whole", "dir/b": b"other"}, "after that run was killed")
 
 
 def test_no_key_leads_out_of_the_folder(s):
@@ -703,6 +750,12 @@ def test_over_tls(s):
               url=s.url, env=env).exits(0).counts(done=0, skipped=10)
         run = bring(s, "s3://secret", "s3://secret-in", url=other.url).exits(3)
         contains(run.err, "certificate", "without the CA")
+        # libs3 would talk to anybody who stands in between.
+        run = bring(s, "s3://secret", "s3://secret-in", "--signature", "v2", url=other.url).exits(2)
+        contains(run.err, "certificate", "by libs3")
+        wrong = environment(s, DARKROOM_REMOTE_SECRET_ACCESS_KEY="wrong")
+        run = bring(s, "s3://secret", "s3://secret-in", "--remote-ca-file", authority.file, url=other.url, env=wrong)
+        contains(run.exits(1).err, "signature", "refused by V4, and not tried by V2")
     finally:
         other.stop()
 
