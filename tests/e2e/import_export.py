@@ -680,17 +680,26 @@ def with_store(s, name, url, command_line, key, secret, **more):
         process.wait()
 
 
+def install(*step):
+    """A network that is not there, or slow, is no fault of ours."""
+    try:
+        done = subprocess.run(step, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise darkroom.Skipped("%s does not come to an end" % step[0])
+    if done.returncode != 0:
+        raise darkroom.Skipped("%s failed: %s" % (step[0], done.stderr[-200:]))
+
+
 def test_s3rver(s):
     cache = os.path.join(darkroom.TOP, "build", "npm-s3rver")
     if not shutil.which("npm"):
         raise darkroom.Skipped("npm is not installed")
     program = os.path.join(cache, "node_modules", "s3rver", "bin", "s3rver.js")
     if not os.path.exists(program):
-        done = subprocess.run(["npm", "install", "--prefix", cache, "--no-audit", "--no-fund", "--ignore-scripts",
-                               "--no-save", "--fetch-retries", "1", "s3rver@3.7.1"], capture_output=True, text=True,
-                              timeout=180, stdin=subprocess.DEVNULL)
-        if done.returncode != 0 or not os.path.exists(program):
-            raise darkroom.Skipped("npm install failed: " + done.stderr[-200:])
+        install("npm", "install", "--prefix", cache, "--no-audit", "--no-fund", "--ignore-scripts", "--no-save",
+                "--fetch-retries", "1", "s3rver@3.7.1")
+        if not os.path.exists(program):
+            raise darkroom.Skipped("npm installed no s3rver")
     port = free_port()
     os.makedirs("s3rver")
     with_store(s, "s3rver", "http://127.0.0.1:%d" % port,
@@ -702,9 +711,7 @@ def test_moto(s):
     program = os.path.join(cache, "bin", "moto_server")
     if not os.path.exists(program):
         for step in (["python3", "-m", "venv", cache], [cache + "/bin/pip", "-q", "install", "moto[server,s3]==5.2.5"]):
-            done = subprocess.run(step, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL)
-            if done.returncode != 0:
-                raise darkroom.Skipped("moto cannot be installed: " + done.stderr[-200:])
+            install(*step)
     port = free_port()
     with_store(s, "moto", "http://127.0.0.1:%d" % port, [program, "-H", "127.0.0.1", "-p", str(port)], "KEY", "SECRET",
                env=darkroom.clean_env())
