@@ -14,6 +14,7 @@
 #define UNFINISHED_MAX 100
 #define TRIM_ROWS 4 /* with the names of what failed in them */
 #define DROP_STEP 1000
+#define FAILURE_NAME_MAX (NATIVE_BUCKET_MAX + 1 + STORE_KEY_MAX)
 #define COLUMNS                                                                              \
     "id, bucket_id, bucket, prefix, function, cursor, state, seen, planned, done, skipped, " \
     "failed, created_ms, finished_ms, source, preset, selection, since_ms, rate, due_us, "   \
@@ -106,13 +107,14 @@ batch_list(struct db_conn *conn, int64_t before_id, int max, batch_fn fn, void *
 struct brief { /* of a row, without its texts */
     enum batch_state state;
     int64_t planned, ended;
+    bool all_buckets; /* a replay without a bucket */
 };
 
 static int
 brief_of(void *arg, const struct batch *b)
 {
     struct brief *out = arg;
-    *out = (struct brief){b->state, b->planned, b->done + b->skipped + b->failed};
+    *out = (struct brief){b->state, b->planned, b->done + b->skipped + b->failed, b->bucket.n == 0};
     return 0;
 }
 
@@ -189,20 +191,56 @@ batch_apply_cancel(struct db_conn *conn, int64_t id)
     return err;
 }
 
-/* The first reason of an object is kept, and of a batch the first objects. */
+/* ---- names of what failed ---- */
+
+/* The first reason of an object is kept, and of a batch the first objects. A batch of all buckets
+ * names them BUCKET/KEY: no bucket's name has a slash. */
 static int
-failure_keep(struct db_conn *conn, const struct queue_event *e, struct slice reason)
+failure_insert(struct db_conn *conn, const struct queue_event *e, struct slice name,
+               struct slice reason)
 {
     struct db_stmt *s =
         db_prepare(conn, "INSERT INTO batch_failure (batch_id, key, function, reason) "
                          "SELECT id, ?2, ?3, ?4 FROM batch WHERE id = ?1 AND failed < ?5 "
                          "ON CONFLICT (batch_id, key) DO NOTHING");
     db_bind_int(s, 1, e->batch_id);
-    db_bind_blob(s, 2, e->key);
+    db_bind_blob(s, 2, name);
     db_bind_text(s, 3, e->function);
     db_bind_text(s, 4, slice_is_utf8(reason) ? reason : SLICE_LIT("unreadable reason"));
     db_bind_int(s, 5, BATCH_FAILURES_MAX);
     return db_run(s);
+}
+
+static int
+failure_keep(struct db_conn *conn, const struct queue_event *e, struct slice reason)
+{
+    struct brief b;
+    struct buf name;
+    int err = batch_get(conn, e->batch_id, brief_of, &b);
+    if (err != ERR_NONE)
+        return err == ERR_NOTFOUND ? ERR_NONE : err; /* an old batch whose row was trimmed */
+    if (!b.all_buckets)
+        return failure_insert(conn, e, e->key, reason);
+    buf_init(&name, FAILURE_NAME_MAX);
+    buf_put_slice(&name, e->bucket);
+    buf_putc(&name, '/');
+    buf_put_slice(&name, e->key);
+    err = name.err != ERR_NONE ? name.err : failure_insert(conn, e, buf_slice(&name), reason);
+    buf_fini(&name);
+    return err;
+}
+
+static struct batch_failure
+failure_of(struct db_stmt *s)
+{
+    struct batch_failure f = {.name = db_column_blob(s, 0),
+                              .key = db_column_blob(s, 0),
+                              .function = db_column_blob(s, 1),
+                              .reason = db_column_blob(s, 2),
+                              .bucket = db_column_blob(s, 3)};
+    if (f.bucket.n == 0)
+        f.bucket = slice_cut(f.name, '/', &f.key);
+    return f;
 }
 
 int
@@ -210,13 +248,15 @@ batch_failures(struct db_conn *conn, int64_t id, struct slice after, int max, ba
                void *arg)
 {
     int rc;
-    struct db_stmt *s = db_prepare(conn, "SELECT key, function, reason FROM batch_failure "
-                                         "WHERE batch_id = ?1 AND key > ?2 ORDER BY key LIMIT ?3");
+    struct db_stmt *s =
+        db_prepare(conn, "SELECT f.key, f.function, f.reason, b.bucket FROM batch_failure AS f "
+                         "JOIN batch AS b ON b.id = f.batch_id "
+                         "WHERE f.batch_id = ?1 AND f.key > ?2 ORDER BY f.key LIMIT ?3");
     db_bind_int(s, 1, id);
     db_bind_blob(s, 2, after);
     db_bind_int(s, 3, max);
     while ((rc = db_step(s)) == DB_ROW) {
-        struct batch_failure f = {db_column_blob(s, 0), db_column_blob(s, 1), db_column_blob(s, 2)};
+        struct batch_failure f = failure_of(s);
         if (fn(arg, &f) != 0) {
             db_reset(s);
             return ERR_NONE;
@@ -224,6 +264,8 @@ batch_failures(struct db_conn *conn, int64_t id, struct slice after, int max, ba
     }
     return rc;
 }
+
+/* ---- an event's end ---- */
 
 /* Leaves the outcome with the events of the object that go on; false: there are none. */
 static int

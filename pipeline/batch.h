@@ -2,7 +2,8 @@
  * Reprocessing as a durable batch: the ObjectCreated rules of a bucket fire again for objects below
  * a prefix, those that survey.h selects. A feeder keeps at most BATCH_WAITING_MAX events waiting;
  * its cursor is a row that moves in the transaction of its events, so a restart goes on where it
- * was. Counts are source objects.
+ * was. Counts are source objects. Its events have "batch-ID" for a request id; those of a replay
+ * that of the request which they are about.
  *
  *    create --> FEEDING --(listing ends)--> DRAINING --(last event ends)--> DONE
  *                 |  ^                        |  ^
@@ -103,13 +104,15 @@ int batch_get(struct db_conn *conn, int64_t id, batch_fn fn, void *arg); /* ERR_
 int batch_list(struct db_conn *conn, int64_t before_id, int max, batch_fn fn, void *arg);
 
 struct batch_failure {
+    struct slice name; /* the key; of a batch of all buckets BUCKET/KEY */
+    struct slice bucket;
     struct slice key;
     struct slice function;
     struct slice reason;
 };
 typedef int (*batch_failure_fn)(void *arg,
                                 const struct batch_failure *f); /* lent; non-zero stops */
-/* Of the first BATCH_FAILURES_MAX objects that failed, in key order behind `after`. */
+/* Of the first BATCH_FAILURES_MAX objects that failed, in the order of names behind `after`. */
 int batch_failures(struct db_conn *conn, int64_t id, struct slice after, int max,
                    batch_failure_fn fn, void *arg);
 

@@ -16,15 +16,33 @@ print_words(const json_t *list)
     }
 }
 
+static bool
+is_replay(const json_t *b)
+{
+    return strcmp(cli_str(b, "source"), "events") == 0;
+}
+
+/* "s3://BUCKET/PREFIX"; of a replay "events of ...", which may be of all buckets. */
+static void
+print_below(const json_t *b)
+{
+    fputs(is_replay(b) ? "events of " : "", stdout);
+    if (cli_str(b, "bucket")[0] == '\0') {
+        puts("all buckets");
+        return;
+    }
+    printf("s3://%s/", cli_str(b, "bucket"));
+    cli_print_text(json_get_str(b, "prefix"));
+    putchar('\n');
+}
+
 static void
 print_row(const json_t *b)
 {
-    printf("%-8" PRId64 " %-9s %10" PRId64 " %10" PRId64 " %8" PRId64 " %8" PRId64 "  %ss3://%s/",
+    printf("%-8" PRId64 " %-9s %10" PRId64 " %10" PRId64 " %8" PRId64 " %8" PRId64 "  ",
            json_get_int(b, "id", 0), cli_str(b, "state"), json_get_int(b, "planned", 0),
-           json_get_int(b, "done", 0), json_get_int(b, "skipped", 0), json_get_int(b, "failed", 0),
-           strcmp(cli_str(b, "source"), "events") == 0 ? "events of " : "", cli_str(b, "bucket"));
-    cli_print_text(json_get_str(b, "prefix"));
-    putchar('\n');
+           json_get_int(b, "done", 0), json_get_int(b, "skipped", 0), json_get_int(b, "failed", 0));
+    print_below(b);
 }
 
 static enum cli_exit
@@ -64,12 +82,9 @@ print_moment(const char *what, int64_t wall_ms)
 }
 
 static void
-print_batch(const json_t *b)
+print_selection(const json_t *b)
 {
-    printf("batch     %" PRId64 ", %s\nbelow     s3://%s/", json_get_int(b, "id", 0),
-           cli_str(b, "state"), cli_str(b, "bucket"));
-    cli_print_text(json_get_str(b, "prefix"));
-    printf("\nselects   ");
+    printf("selects   ");
     print_words(json_object_get(b, "select"));
     if (cli_str(b, "function")[0] != '\0')
         printf(", function %s", cli_str(b, "function"));
@@ -78,15 +93,24 @@ print_batch(const json_t *b)
     if (json_get_int(b, "rate", 0) > 0)
         printf(", at most %" PRId64 "/s", json_get_int(b, "rate", 0));
     putchar('\n');
+}
+
+static void
+print_batch(const json_t *b)
+{
+    printf("batch     %" PRId64 ", %s\nbelow     ", json_get_int(b, "id", 0), cli_str(b, "state"));
+    print_below(b);
+    if (!is_replay(b))
+        print_selection(b);
     if (json_get_int(b, "since_ms", 0) > 0)
         print_moment("since", json_get_int(b, "since_ms", 0));
     print_moment("created", json_get_int(b, "created_ms", 0));
     print_moment("finished", json_get_int(b, "finished_ms", 0));
-    printf("objects   %" PRId64 " looked at, %" PRId64 " planned%s, %" PRId64 " done, %" PRId64
+    printf("%-9s %" PRId64 " looked at, %" PRId64 " planned%s, %" PRId64 " done, %" PRId64
            " skipped, %" PRId64 " failed\n",
-           json_get_int(b, "seen", 0), json_get_int(b, "planned", 0),
-           json_get_bool(b, "feeding", false) ? " so far" : "", json_get_int(b, "done", 0),
-           json_get_int(b, "skipped", 0), json_get_int(b, "failed", 0));
+           is_replay(b) ? "events" : "objects", json_get_int(b, "seen", 0),
+           json_get_int(b, "planned", 0), json_get_bool(b, "feeding", false) ? " so far" : "",
+           json_get_int(b, "done", 0), json_get_int(b, "skipped", 0), json_get_int(b, "failed", 0));
 }
 
 static json_t *

@@ -146,9 +146,9 @@ watch_batch(struct watch *w, enum cli_exit *code)
 /* ---- the end ---- */
 
 static void
-print_failure(const json_t *b, const json_t *f)
+print_failure(const json_t *f)
 {
-    printf("  failed: s3://%s/", cli_str(b, "bucket"));
+    printf("  failed: s3://%s/", cli_str(f, "bucket"));
     cli_print_text(json_get_str(f, "key"));
     printf("  %s: ", cli_str(f, "function"));
     cli_print_text(json_get_str(f, "reason"));
@@ -175,7 +175,7 @@ cli_batch_failures(struct cli *c, const json_t *b, int64_t most)
         if (c->json)
             cli_print_json(f);
         else
-            print_failure(b, f);
+            print_failure(f);
     }
     if (page != NULL && !c->json && shown > most)
         printf("  ... and %" PRId64 " more: darkroom batch show %" PRId64 "\n", failed - most, id);

@@ -100,6 +100,30 @@ def test_force_and_numbers(s):
     equal(s.cli("events", "replay", "--prefix", "s3://none/").returncode, 1, "exit code: no such bucket")
 
 
+def test_what_fails_is_named_with_its_bucket(s):
+    """A replay over all buckets; the same key twice is two objects."""
+    c = s.s3()
+    for bucket in ("left", "right"):
+        c.create_bucket(Bucket=bucket)
+        c.put_object(Bucket=bucket, Key="a/poison.jpg", Body=b"\xff\xd8\xff" + b"poison" * 100)
+        equal(s.cli("buckets", "add", bucket).returncode, 0, "buckets add")
+    numbers = "%d-" % s.explain("a/poison.jpg", "left")["changes"][0]["seq"]
+    names = ["s3://left/a/poison.jpg", "s3://right/a/poison.jpg"]
+    done = s.cli("events", "replay", "--seq", numbers)
+    equal(done.returncode, 1, "exit code")
+    equal([line.split()[1] for line in done.stdout.splitlines() if "failed: " in line], names, "names")
+    done = s.cli("events", "replay", "--seq", numbers, "--force", "--json")
+    failed = [(x["bucket"], x["key"]) for x in map(json.loads, done.stdout.splitlines()) if "reason" in x]
+    equal(failed, [("left", "a/poison.jpg"), ("right", "a/poison.jpg")], "names as JSON")
+    number = json.loads(done.stdout.splitlines()[-1])["id"]
+    told = s.cli("batch", "show", str(number)).stdout
+    contains(told, "below     events of all buckets\n", "batch show")
+    equal([line.split()[1] for line in told.splitlines() if "failed: " in line], names, "names in batch show")
+    contains(s.cli("batch", "list").stdout, "events of all buckets", "batch list")
+    second = s.signed("GET", "/_/reprocess/failures?id=%d&after=left%%2Fa%%2Fpoison.jpg" % number).json()["failures"]
+    equal([x["bucket"] for x in second], ["right"], "the next page")
+
+
 def test_what_waits_is_not_doubled_and_order_is_kept(s):
     concurrency(s, 0)
     try:
