@@ -100,6 +100,7 @@ struct cli {
     bool json;
     bool endpoint_is_remote; /* import, export: --endpoint-url is not our server's */
     int64_t timeout_ms;      /* of each request of cli_call(); 0: none */
+    int64_t patience_ms;     /* how long cli_call() comes again when the answer is 503; 0: not */
     /* found by cli_connect() */
     char *endpoint;
     char *access_key_id;
@@ -148,8 +149,10 @@ void cli_disconnect(struct cli *c);
  * prefix) can be said in it, else libcurl (V4); --signature chooses. remote_close(). */
 enum cli_exit cli_open_remote(struct cli *c, struct slice name, struct remote **r);
 
-/* One administration request. The answer's JSON (json_decref() it) when the status is 2xx; else
- * NULL: the error was printed and *code says how to exit. `body` may be NULL; it is not taken. */
+/* One administration request, repeated while the server is busy as Retry-After says, and within
+ * c->patience_ms: only for what may be asked twice. The answer's JSON (json_decref() it) when the
+ * status is 2xx; else NULL: the error was printed and *code says how to exit. `body` may be NULL;
+ * it is not taken. */
 json_t *cli_call(struct cli *c, const char *method, const char *path, struct slice query,
                  const json_t *body, enum cli_exit *code);
 /* The same without printing, behind cli_connect(): *status is 0 when the server could not be

@@ -4,18 +4,22 @@
  * Whom an https server must be vouched for by: --ca-file, AWS_CA_BUNDLE, the system's CAs.
  */
 #include "base/chk.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fsio.h"
 #include "pipeline/cli.h"
 #include "pipeline/credentials.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define DATA_DIR_DEFAULT "./darkroom-data"
 #define REGION_DEFAULT "us-east-1"
 #define ENDPOINT_MAX 1024
+#define BUSY_PAUSE_MS 1000 /* when a 503 does not say */
+#define RETRY_AFTER_S_MAX 3600
 
 static char *
 copy_slice(struct slice s)
@@ -185,10 +189,27 @@ cli_disconnect(struct cli *c)
     c->endpoint = c->access_key_id = c->secret_access_key = NULL;
 }
 
-/* ERR_CLOSED from below, with `why`; else the status and the parsed body (NULL when it is none). */
+struct answer {
+    int status;
+    json_t *json;           /* the parsed body; NULL: it is none */
+    int64_t retry_after_ms; /* 0: not said */
+};
+
+/* Seconds; the other form of the header, a date, is not sent by Darkroom (RFC 9110, 10.2.3). */
+static int64_t
+retry_after_ms(const struct remote_response *response)
+{
+    uint64_t seconds = 0;
+    struct slice text = remote_header(response, "Retry-After");
+    if (text.p == NULL || slice_to_u64(text, &seconds) != ERR_NONE)
+        return 0;
+    return seconds > RETRY_AFTER_S_MAX ? RETRY_AFTER_S_MAX * 1000 : (int64_t)seconds * 1000;
+}
+
+/* ERR_CLOSED from below, with `why`. */
 static int
 exchange(struct cli *c, const char *method, const char *path, struct slice query,
-         const json_t *body, int *status, json_t **answer, struct buf *why)
+         const json_t *body, struct answer *answer, struct buf *why)
 {
     struct remote_response response;
     struct buf text;
@@ -202,51 +223,70 @@ exchange(struct cli *c, const char *method, const char *path, struct slice query
                                      .body = buf_slice(&text),
                                      .body_fd = -1};
     int err = remote_http_send(c->http, &request, &response, why);
-    *status = response.status;
-    *answer = err == ERR_NONE ? json_read(buf_slice(&response.body), NULL) : NULL;
+    *answer = (struct answer){.status = response.status};
+    if (err == ERR_NONE) {
+        answer->json = json_read(buf_slice(&response.body), NULL);
+        answer->retry_after_ms = retry_after_ms(&response);
+    }
     remote_response_fini(&response);
     buf_fini(&text);
     return err;
 }
 
+/* The same until the server has time, or more patience is asked for than there is. */
+static int
+exchange_patiently(struct cli *c, const char *method, const char *path, struct slice query,
+                   const json_t *body, struct answer *answer, struct buf *why)
+{
+    int64_t give_up_ms = clock_mono_ms() + c->patience_ms;
+    for (;;) {
+        int err = exchange(c, method, path, query, body, answer, why);
+        int64_t pause_ms = answer->retry_after_ms > 0 ? answer->retry_after_ms : BUSY_PAUSE_MS;
+        if (err != ERR_NONE || answer->status != 503 || clock_mono_ms() + pause_ms > give_up_ms)
+            return err;
+        json_decref(answer->json);
+        answer->json = NULL;
+        poll(NULL, 0, (int)pause_ms);
+    }
+}
+
 json_t *
 cli_try(struct cli *c, const char *method, const char *path, struct slice query, int *status)
 {
-    json_t *answer = NULL;
+    struct answer answer;
     struct buf why;
     CHK(c->http != NULL);
     buf_init(&why, CLI_WHY_MAX);
-    if (exchange(c, method, path, query, NULL, status, &answer, &why) != ERR_NONE)
-        *status = 0;
+    *status = exchange(c, method, path, query, NULL, &answer, &why) == ERR_NONE ? answer.status : 0;
     buf_fini(&why);
-    return answer;
+    return answer.json;
 }
 
 json_t *
 cli_call(struct cli *c, const char *method, const char *path, struct slice query,
          const json_t *body, enum cli_exit *code)
 {
-    json_t *answer = NULL;
+    struct answer answer;
     struct buf why;
-    int status = 0;
     *code = cli_connect(c);
     if (*code != CLI_DONE)
         return NULL;
     buf_init(&why, CLI_WHY_MAX);
-    if (exchange(c, method, path, query, body, &status, &answer, &why) != ERR_NONE) {
+    if (exchange_patiently(c, method, path, query, body, &answer, &why) != ERR_NONE) {
         cli_complain("cannot reach the server: %s", why.p);
         *code = CLI_UNREACHABLE;
-    } else if (status / 100 != 2 || answer == NULL) {
-        const char *message = cli_str(answer, "message");
-        cli_complain("%s (the server answered %d)", message[0] != '\0' ? message : "no", status);
-        if (status == 403)
+    } else if (answer.status / 100 != 2 || answer.json == NULL) {
+        const char *message = cli_str(answer.json, "message");
+        cli_complain("%s (the server answered %d)", message[0] != '\0' ? message : "refused",
+                     answer.status);
+        if (answer.status == 403)
             cli_complain("the keys came from %s", c->keys_from);
-        *code = status == 400 ? CLI_USAGE : CLI_SOME_FAILED;
-        json_decref(answer);
-        answer = NULL;
+        *code = answer.status == 400 ? CLI_USAGE : CLI_SOME_FAILED;
+        json_decref(answer.json);
+        answer.json = NULL;
     }
     buf_fini(&why);
-    return answer;
+    return answer.json;
 }
 
 enum cli_exit

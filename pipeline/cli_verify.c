@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define REDRAW_MS 200
+#define PATIENCE_MS 60000 /* of each page, with a server that is busy */
 #define KIND_COUNT 6
 
 static const char *const kinds[KIND_COUNT] = {"missing",  "stale",   "orphaned",
@@ -141,6 +142,7 @@ run(struct cli *c, int argc, char **argv)
     enum cli_exit code = CLI_DONE;
     struct tally t = {.started_ms = clock_mono_ms(), .terminal = isatty(STDERR_FILENO)};
     json_t *body = question(c, argc, argv);
+    c->patience_ms = PATIENCE_MS;
     for (bool more = true; more && code == CLI_DONE;) {
         json_t *page = cli_call(c, "POST", "/_/verify", SLICE_NONE, body, &code);
         if (page == NULL) {
@@ -177,8 +179,8 @@ static const struct cli_verb verbs[] = {
          "says other things than the objects), damaged (bytes; with --deep all are read, else "
          "what is known is told), stuck (an event, or a pending item, without end). One line for "
          "each; exit code 1 while findings remain. Safe at any time: uploads meanwhile make no "
-         "finding. --fix queues the work again at batch priority and removes orphans; what only "
-         "a client can bring back it leaves alone.",
+         "finding, and a busy server is waited for. --fix queues the work again at batch priority "
+         "and removes orphans; what only a client can bring back it leaves alone.",
      .example = "verify s3://photos/2024/ --deep",
      .run = run},
     {0},

@@ -4,7 +4,6 @@
 made to mislead. What counts is what stands at the target afterwards, and what the second run moves."""
 import fcntl
 import hashlib
-import http.client
 import http.server
 import io
 import json
@@ -23,12 +22,15 @@ sys.path.insert(0, os.path.join(os.environ.get("DARKROOM_TOP") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "../.."), "tests/lib"))
 import darkroom  # noqa: E402
 from darkroom import contains, equal, true, until  # noqa: E402
+from proxy import Proxy  # noqa: E402
 
 MIB = 1 << 20
 ACCOUNT = {"DARKROOM_ACCESS_KEY_ID": "REMOTEKEYREMOTEKEY01", "DARKROOM_SECRET_ACCESS_KEY": "remote/secret+1"}
 KEYS = {"DARKROOM_REMOTE_ACCESS_KEY_ID": ACCOUNT["DARKROOM_ACCESS_KEY_ID"],
         "DARKROOM_REMOTE_SECRET_ACCESS_KEY": ACCOUNT["DARKROOM_SECRET_ACCESS_KEY"]}
 remote = None  # the other Darkroom
+others = {}    # stores that nobody here wrote
+clients = {}   # by URL
 
 
 class Run:
@@ -70,21 +72,28 @@ def send(s, source, target, *args, url=None, **more):
     return cli(s, "export", source, "--to", target, "--endpoint-url", url or remote.url, "--json", *args, **more)
 
 
+def s3_of(server):
+    """One client for each server; making one takes longer than most requests."""
+    if server.url not in clients:
+        clients[server.url] = server.s3()
+    return clients[server.url]
+
+
 def plain(server, name):
     """A bucket without functions on it."""
-    server.s3().create_bucket(Bucket=name)
+    s3_of(server).create_bucket(Bucket=name)
     return name
 
 
 def fill(server, bucket, objects):
-    client = server.s3()
+    client = s3_of(server)
     for key, body in objects.items():
         client.put_object(Bucket=bucket, Key=key, Body=body)
 
 
 def contents(server, bucket, prefix=""):
     """Key -> body of all objects."""
-    client, found, token = server.s3(), {}, {}
+    client, found, token = s3_of(server), {}, {}
     while True:
         page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
         for o in page.get("Contents", ()):
@@ -96,71 +105,6 @@ def contents(server, bucket, prefix=""):
 
 def bytes_of(objects):
     return sum(len(b) for b in objects.values())
-
-
-class Proxy:
-    """Hands requests on to a server. `rule(request, method, key)` may do something else with one: it
-    returns a function of (handler, response, body), which writes the answer, or None."""
-
-    def __init__(self, server, rule=None):
-        proxy = self
-        self.rule, self.seen, self.lock = rule, {}, threading.Lock()
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def handle_one(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                key = urllib.parse.unquote(self.path.split("?")[0])
-                with proxy.lock:
-                    proxy.seen[self.command, key] = count = proxy.seen.get((self.command, key), 0) + 1
-                action = proxy.rule and proxy.rule(self, self.command, key, count)
-                if action == "drop":
-                    self.close_connection = True
-                    return
-                upstream = http.client.HTTPConnection(server.host, server.port, timeout=darkroom.ANSWER_SECONDS)
-                upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():
-                    upstream.putheader(name, value)
-                upstream.endheaders(body)
-                response = upstream.getresponse()
-                answer = response.read()
-                upstream.close()
-                (action or proxy.answer)(self, response, answer)
-
-            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_one
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None  # clients that go away are expected
-        self.url = "http://127.0.0.1:%d" % self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @staticmethod
-    def answer(handler, response, body, length=None, status=None):
-        """The answer as it came, or with another body, status or length in its header."""
-        try:
-            handler.send_response_only(status or response.status)
-            for name, value in response.getheaders():
-                if name.lower() not in ("content-length", "connection"):
-                    handler.send_header(name, value)
-            if handler.command == "HEAD":
-                length = response.getheader("Content-Length", "0")
-            handler.send_header("Content-Length", str(len(body) if length is None else length))
-            handler.end_headers()
-            handler.wfile.write(body)
-        except OSError:
-            handler.close_connection = True
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def flip(body):
@@ -193,7 +137,7 @@ def test_awkward_keys_arrive_as_they_are(s):
 
 def test_metadata_and_tags_go_along(s):
     source, target = plain(remote, "meta"), plain(s, "meta-in")
-    remote.s3().put_object(
+    s3_of(remote).put_object(
         Bucket=source, Key="m", Body=b"body", ContentType="image/x-odd; q=1", CacheControl="max-age=60, private",
         ContentDisposition="attachment; filename=\"a b.jpg\"", ContentEncoding="gzip", ContentLanguage="de, fr",
         Expires="Wed, 21 Oct 2026 07:28:00 GMT", Metadata={"title": "two  spaces", "empty": "", "MiXed": "=?UTF-8?Q?=C3=BC?="},
@@ -201,9 +145,9 @@ def test_metadata_and_tags_go_along(s):
     bring(s, "s3://meta", "s3://meta-in").exits(0).counts(done=1)
     names = ("ContentType", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "Metadata",
              "ExpiresString", "ETag", "ContentLength")
-    was, now = remote.s3().head_object(Bucket=source, Key="m"), s.s3().head_object(Bucket=target, Key="m")
+    was, now = s3_of(remote).head_object(Bucket=source, Key="m"), s3_of(s).head_object(Bucket=target, Key="m")
     equal({n: now.get(n) for n in names}, {n: was.get(n) for n in names}, "metadata")
-    tags = s.s3().get_object_tagging(Bucket=target, Key="m")["TagSet"]
+    tags = s3_of(s).get_object_tagging(Bucket=target, Key="m")["TagSet"]
     equal(sorted((t["Key"], t["Value"]) for t in tags), [("kind", "a b"), ("sum", "1+1=2")], "tags")
 
 
@@ -222,7 +166,7 @@ def test_multipart_keeps_its_etag_in_flat_memory(s):
     upload_parts(remote, source, "one", [b"single part"])
     upload_parts(remote, source, "uneven", [five + b"more", five, b"end"])
     large = os.urandom(MIB) * 66
-    remote.s3().put_object(Bucket=source, Key="large", Body=large)
+    s3_of(remote).put_object(Bucket=source, Key="large", Body=large)
     memory = []
 
     def look(handler, method, key, count):
@@ -239,17 +183,17 @@ def test_multipart_keeps_its_etag_in_flat_memory(s):
     true(0 < memory[0] < 48 << 10, "%d KiB when the last of 66 MiB came" % memory[0])
     equal(run.last["unverified"], 1, "objects whose ETag proves nothing (uneven parts)")
     for key in ("three", "one"):
-        was, now = (x.s3().head_object(Bucket=b, Key=key) for x, b in ((remote, source), (s, target)))
+        was, now = (s3_of(x).head_object(Bucket=b, Key=key) for x, b in ((remote, source), (s, target)))
         equal([now["ETag"], now["ContentType"], now["Metadata"]], [was["ETag"], was["ContentType"], {}], key)
-    now = s.s3().head_object(Bucket=target, Key="large")
+    now = s3_of(s).head_object(Bucket=target, Key="large")
     true(now["ETag"].endswith('-5"'), "66 MiB went in parts: " + now["ETag"])
     equal(now["Metadata"], {"darkroom-source-etag": hashlib.md5(large).hexdigest()}, "its note of the source")
-    equal(s.s3().get_object(Bucket=target, Key="large")["Body"].read() == large, True, "66 MiB are the same")
-    equal(s.s3().list_multipart_uploads(Bucket=target).get("Uploads", []), [], "uploads left open")
+    equal(s3_of(s).get_object(Bucket=target, Key="large")["Body"].read() == large, True, "66 MiB are the same")
+    equal(s3_of(s).list_multipart_uploads(Bucket=target).get("Uploads", []), [], "uploads left open")
     bring(s, "s3://parts", "s3://parts-in").exits(0).counts(done=0, skipped=4, bytes=0)
     # The note does not go further: parts of 16 MiB are kept, so nothing needs to be said there.
     send(s, "s3://parts-in/large", "s3://parts/back").exits(0).counts(done=1)
-    there = remote.s3().head_object(Bucket=source, Key="back/large")
+    there = s3_of(remote).head_object(Bucket=source, Key="back/large")
     equal((there["ETag"], there["Metadata"]), (now["ETag"], {}), "sent on")
 
 
@@ -321,7 +265,7 @@ def test_interrupted_stops_soon_and_leaves_no_upload(s):
         release.set()
     equal(process.returncode, 1, "exit code")
     contains(err.decode(), "interrupted", "what it says")
-    equal(s.s3().list_multipart_uploads(Bucket=target).get("Uploads", []), [], "uploads left open")
+    equal(s3_of(s).list_multipart_uploads(Bucket=target).get("Uploads", []), [], "uploads left open")
     equal(contents(s, target), {}, "objects at the target")
 
 
@@ -337,14 +281,14 @@ def test_a_flipped_byte_is_found(s):
             return lambda h, response, body: Proxy.answer(h, response, flip(body))
 
     with Proxy(remote, damage) as proxy:
-        run = bring(s, "s3://flip", "s3://flip-in", url=proxy.url).exits(1).counts(done=2, failed=2)
+        run = bring(s, "s3://flip", "s3://flip-in", "--retries", "1", url=proxy.url).exits(1).counts(done=2, failed=2)
         true(proxy.seen["GET", "/flip/once"] == 2, "it was tried again")
     failed = {line["key"]: line["why"] for line in run.lines if line["status"] == "failed"}
     equal(sorted(failed), ["always", "parts"], "what failed")
     for why in failed.values():
         contains(why, "MD5", "why")
     equal(sorted(contents(s, target)), ["never", "once"], "what is at the target")
-    equal(s.s3().list_multipart_uploads(Bucket=target).get("Uploads", []), [], "uploads left open")
+    equal(s3_of(s).list_multipart_uploads(Bucket=target).get("Uploads", []), [], "uploads left open")
 
 
 def test_a_flipped_byte_on_the_way_out_is_found(s):
@@ -361,7 +305,7 @@ def test_a_flipped_byte_on_the_way_out_is_found(s):
             honest(self)
             self.rfile = kept
         handler.do_PUT = damaged
-        run = send(s, "s3://flip-out", "s3://flip-out-there", url=proxy.url).exits(1).counts(done=0, failed=1)
+        run = send(s, "s3://flip-out", "s3://flip-out-there", "--retries", "1", url=proxy.url).exits(1).counts(done=0, failed=1)
     contains(run.lines[0]["why"], "SHA256", "why")
     equal(contents(remote, target), {}, "what is at the target")
 
@@ -487,13 +431,14 @@ def listing(keys, token=None, size=6, truncated=None):
 
 def test_hostile_listings_are_bounded(s):
     target = plain(s, "hostile-in")
+    giant = listing(["p/%08d" % i + "x" * 900 for i in range(9000)])
     cases = {
         "a key outside of the prefix": (lambda n, q: listing(["p/ok", "q/outside"]), "not under the prefix", 2),
         "the same page for ever": (lambda n, q: listing(["p/a", "p/b"], "t"), "the same again", 5),
         "two pages in turns": (lambda n, q: listing(["p/%d" % (n % 2)], "t%d" % n), "the same again", 8),
         "empty pages for ever": (lambda n, q: listing([], "t%d" % n), "empty pages", 110),
         "more, without a token": (lambda n, q: listing(["p/a"], truncated=True), "cannot be read", 8),
-        "a giant page": (lambda n, q: listing(["p/%08d" % i + "x" * 900 for i in range(9000)]), "over", 8),
+        "a giant page": (lambda n, q: giant, "over", 8),
         "a deep page": (lambda n, q: b"<a>" * 100000, "cannot be read", 8),
         "a size that is none": (lambda n, q: listing(["p/a"], size="-5"), "cannot be read", 8),
         "a size over all": (lambda n, q: listing(["p/a"], size="9" * 30), "cannot be read", 8),
@@ -505,7 +450,7 @@ def test_hostile_listings_are_bounded(s):
     }
     for name, (page, says, pages_max) in cases.items():
         with Liar(page) as liar:
-            run = bring(s, "s3://remote/p/", "s3://hostile-in", "--jobs", "1", url=liar.url)
+            run = bring(s, "s3://remote/p/", "s3://hostile-in", "--jobs", "1", "--retries", "0", url=liar.url)
             equal(run.code, 1, "exit code of %s: %s%s" % (name, run.out, run.err))
             contains(run.err, says, name)
             true(liar.pages <= pages_max, "%s: %d pages were asked for" % (name, liar.pages))
@@ -572,9 +517,9 @@ def test_a_folder_in_and_out(s):
     run = cli(s, "import", "in", "--to", "s3://folder-in/f", "--json").exits(0)
     run.counts(planned=10, done=7, skipped=3, failed=0, bytes=bytes_of(files))
     equal(contents(s, target) == {"f/" + k: v for k, v in files.items()}, True, "what arrived")
-    head = s.s3().head_object(Bucket=target, Key="f/a.txt")
+    head = s3_of(s).head_object(Bucket=target, Key="f/a.txt")
     equal((head["ContentType"], head["Metadata"]), ("text/plain", {"mtime": "1234567890.123456789"}), "a.txt")
-    equal(s.s3().head_object(Bucket=target, Key="f/a/b.jpg")["ContentType"], "image/jpeg", "type")
+    equal(s3_of(s).head_object(Bucket=target, Key="f/a/b.jpg")["ContentType"], "image/jpeg", "type")
     cli(s, "import", "in", "--to", "s3://folder-in/f", "--json").exits(0).counts(done=0, skipped=10, bytes=0)
     with open("in/a.txt", "wb") as f:
         f.write(b"next")
@@ -653,7 +598,7 @@ def both_ways(s, name, url, key, secret, *args):
     other.create_bucket(Bucket="there")
     objects = {"a": b"1", "a.txt": b"2", "a-b/c d+e%.txt": b"3", "folder/x": b"4" * 100000, "folder/y/z": b"", "ä/ö": b"5"}
     for k, v in objects.items():
-        s.s3().put_object(Bucket=source, Key=k, Body=v, ContentType="image/x-test", Metadata={"colour": "red"})
+        s3_of(s).put_object(Bucket=source, Key=k, Body=v, ContentType="image/x-test", Metadata={"colour": "red"})
     upload_parts(s, source, "parts", [b"p" * 5 * MIB, b"q"])
     objects["parts"] = b"p" * 5 * MIB + b"q"
     env = environment(s, DARKROOM_REMOTE_ACCESS_KEY_ID=key, DARKROOM_REMOTE_SECRET_ACCESS_KEY=secret)
@@ -664,7 +609,7 @@ def both_ways(s, name, url, key, secret, *args):
     send(s, "s3://%s" % source, "s3://there", *args, url=url, env=env).exits(0).counts(done=0, skipped=n, bytes=0)
     bring(s, "s3://there", "s3://%s" % back, *args, url=url, env=env).exits(0).counts(planned=n, done=n)
     equal(contents(s, back) == objects, True, "what came back")
-    head = s.s3().head_object(Bucket=back, Key="folder/x")
+    head = s3_of(s).head_object(Bucket=back, Key="folder/x")
     equal((head["ContentType"], head["Metadata"]), ("image/x-test", {"colour": "red"}), "metadata back")
     bring(s, "s3://there", "s3://%s" % back, *args, url=url, env=env).exits(0).counts(done=0, skipped=n, bytes=0)
 
@@ -680,39 +625,59 @@ def with_store(s, name, url, command_line, key, secret, **more):
         process.wait()
 
 
-def install(*step):
-    """A network that is not there, or slow, is no fault of ours."""
-    try:
-        done = subprocess.run(step, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        raise darkroom.Skipped("%s does not come to an end" % step[0])
-    if done.returncode != 0:
-        raise darkroom.Skipped("%s failed: %s" % (step[0], done.stderr[-200:]))
+class Installed(threading.Thread):
+    """A store of others, installed while the tests before it run; `steps` as subprocess.run() takes them.
+    A network that is not there, or slow, is no fault of ours."""
+
+    def __init__(self, program, *steps):
+        super().__init__(daemon=True)
+        self.program, self.steps, self.why = program, steps, ""
+        self.start()
+
+    def run(self):
+        for step in self.steps:
+            if os.path.exists(self.program):
+                return
+            if not shutil.which(step[0]):
+                self.why = step[0] + " is not installed"
+                return
+            try:
+                done = subprocess.run(step, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+            except subprocess.TimeoutExpired:
+                self.why = "%s does not come to an end" % step[0]
+                return
+            if done.returncode != 0:
+                self.why = "%s failed: %s" % (step[0], done.stderr[-200:])
+                return
+
+    def path(self):
+        self.join()
+        if not os.path.exists(self.program):
+            raise darkroom.Skipped(self.why or self.program + " is not there")
+        return self.program
+
+
+def install():
+    npm, moto = (os.path.join(darkroom.TOP, "build", name) for name in ("npm-s3rver", "moto"))
+    return {
+        "s3rver": Installed(
+            os.path.join(npm, "node_modules", "s3rver", "bin", "s3rver.js"),
+            ["npm", "install", "--prefix", npm, "--no-audit", "--no-fund", "--ignore-scripts", "--no-save",
+             "--fetch-retries", "1", "s3rver@3.7.1"]),
+        "moto": Installed(
+            os.path.join(moto, "bin", "moto_server"),
+            ["python3", "-m", "venv", moto], [moto + "/bin/pip", "-q", "install", "moto[server,s3]==5.2.5"])}
 
 
 def test_s3rver(s):
-    cache = os.path.join(darkroom.TOP, "build", "npm-s3rver")
-    if not shutil.which("npm"):
-        raise darkroom.Skipped("npm is not installed")
-    program = os.path.join(cache, "node_modules", "s3rver", "bin", "s3rver.js")
-    if not os.path.exists(program):
-        install("npm", "install", "--prefix", cache, "--no-audit", "--no-fund", "--ignore-scripts", "--no-save",
-                "--fetch-retries", "1", "s3rver@3.7.1")
-        if not os.path.exists(program):
-            raise darkroom.Skipped("npm installed no s3rver")
-    port = free_port()
+    program, port = others["s3rver"].path(), free_port()
     os.makedirs("s3rver")
     with_store(s, "s3rver", "http://127.0.0.1:%d" % port,
                ["node", program, "-d", "s3rver", "-a", "127.0.0.1", "-p", str(port), "--silent"], "S3RVER", "S3RVER")
 
 
 def test_moto(s):
-    cache = os.path.join(darkroom.TOP, "build", "moto")
-    program = os.path.join(cache, "bin", "moto_server")
-    if not os.path.exists(program):
-        for step in (["python3", "-m", "venv", cache], [cache + "/bin/pip", "-q", "install", "moto[server,s3]==5.2.5"]):
-            install(*step)
-    port = free_port()
+    program, port = others["moto"].path(), free_port()
     with_store(s, "moto", "http://127.0.0.1:%d" % port, [program, "-H", "127.0.0.1", "-p", str(port)], "KEY", "SECRET",
                env=darkroom.clean_env())
 
@@ -720,11 +685,11 @@ def test_moto(s):
 def test_signature_version_2(s):
     source, target = plain(remote, "vtwo"), plain(s, "vtwo-in")
     for k in ("a", "dir/b+c%", "ä"):
-        remote.s3().put_object(Bucket=source, Key=k, Body=k.encode() * 3000, ContentType="image/x-two",
+        s3_of(remote).put_object(Bucket=source, Key=k, Body=k.encode() * 3000, ContentType="image/x-two",
                                Metadata={"colour": "red"})
     run = bring(s, "s3://vtwo", "s3://vtwo-in", "--signature", "v2").exits(0).counts(done=3, failed=0)
     equal(contents(s, target), contents(remote, source), "what arrived")
-    head = s.s3().head_object(Bucket=target, Key="dir/b+c%")
+    head = s3_of(s).head_object(Bucket=target, Key="dir/b+c%")
     equal((head["ContentType"], head["Metadata"]), ("image/x-two", {"colour": "red"}), "metadata")
     bring(s, "s3://vtwo", "s3://vtwo-in", "--signature", "v2").exits(0).counts(done=0, skipped=3, bytes=0)
     send(s, "s3://vtwo-in", "s3://vtwo/back/", "--signature", "v2").exits(0).counts(done=3)
@@ -755,7 +720,7 @@ def test_over_tls(s):
         env = environment(s, AWS_ACCESS_KEY_ID=s.key, AWS_SECRET_ACCESS_KEY=s.secret)
         bring(s, "s3://secret", "s3://secret-in", "--remote-url", other.url, "--remote-ca-file", authority.file,
               url=s.url, env=env).exits(0).counts(done=0, skipped=10)
-        run = bring(s, "s3://secret", "s3://secret-in", url=other.url).exits(3)
+        run = bring(s, "s3://secret", "s3://secret-in", "--retries", "1", url=other.url).exits(3)
         contains(run.err, "certificate", "without the CA")
         # libs3 would talk to anybody who stands in between.
         run = bring(s, "s3://secret", "s3://secret-in", "--signature", "v2", url=other.url).exits(2)
@@ -774,7 +739,7 @@ def test_exit_codes(s):
     taken.bind(("127.0.0.1", 0))
     nobody = "http://127.0.0.1:%d" % taken.getsockname()[1]
     no_keys = darkroom.clean_env()
-    bring(s, "s3://x", "s3://codes-in", url=nobody).exits(3)
+    bring(s, "s3://x", "s3://codes-in", "--retries", "1", url=nobody).exits(3)
     bring(s, "s3://nosuch", "s3://codes-in").exits(1)
     run = bring(s, "s3://codes", "s3://nosuch-either").exits(1)
     contains(run.err, "buckets add", "what to do")
@@ -793,7 +758,7 @@ def test_exit_codes(s):
     bring(s, "s3://codes", "s3://codes-in", "--profile", "other", env=env).exits(0).counts(done=3)
     bring(s, "s3://codes", "s3://codes-in", "--profile", "none", env=env).exits(2)
     # A public bucket needs no keys.
-    remote.s3().put_bucket_policy(Bucket="codes", Policy=json.dumps({"Statement": [{
+    s3_of(remote).put_bucket_policy(Bucket="codes", Policy=json.dumps({"Statement": [{
         "Effect": "Allow", "Principal": "*", "Action": ["s3:ListBucket", "s3:GetObject"],
         "Resource": ["arn:aws:s3:::codes", "arn:aws:s3:::codes/*"]}]}))
     bring(s, "s3://codes", "s3://codes-in", "--anonymous", env=no_keys).exits(0).counts(skipped=3)
@@ -813,7 +778,8 @@ def test_a_side_that_goes_away(s):
 
 
 def main():
-    global remote
+    global remote, others
+    others = install()
     work = tempfile.mkdtemp(prefix="remote-", dir=os.getcwd())
     remote = darkroom.Server(data=os.path.join(work, "remote"), env=ACCOUNT, args=["--bare"])
     try:

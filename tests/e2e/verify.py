@@ -17,6 +17,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests/lib"))
 import darkroom as dr
+import proxy
 
 OBJECTS = int(os.environ.get("OBJECTS", "120"))
 EACH = int(os.environ.get("EACH", "2"))
@@ -372,6 +373,36 @@ def scopes(s, plants):
     dr.contains(text, "s3://photos/y1/", "the table for people")
 
 
+def busy(s):
+    """503 is waited out as Retry-After says; a server that asks for more patience than there is, is not."""
+    if s.ca:
+        raise dr.Skipped("the proxy speaks no TLS")
+
+    def refuse(handler, seconds):
+        body = b'{"error": "busy", "message": "too many checks run"}'
+        handler.send_response_only(503)
+        handler.send_header("Retry-After", seconds)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    def through(seconds, times):
+        """Of a run whose first `times` pages are refused: its end, and how many pages it asked for."""
+        def rule(_, method, path, count):
+            return (lambda h, *_: refuse(h, seconds)) if path == "/_/verify" and count <= times else None
+        with proxy.Proxy(s, rule) as p:
+            r = s.cli("--endpoint-url", p.url, "verify", "--json", "s3://photos/y1/")
+            return r, p.seen["POST", "/_/verify"]
+    plain = s.cli("verify", "--json", "s3://photos/y1/")
+    r, asked = through("1", 2)
+    dr.equal((r.returncode, r.stderr), (plain.returncode, plain.stderr), "exit code and complaints")
+    dr.equal(r.stdout.splitlines()[:-1], plain.stdout.splitlines()[:-1], "findings")
+    dr.true(asked > 2, "%d pages" % asked)
+    r, asked = through("3600", 1)
+    dr.equal((r.returncode, asked), (1, 1), "exit code and pages of one that would wait for an hour")
+    dr.contains(r.stderr, "too many checks run (the server answered 503)", "the complaint")
+
+
 def fixed(s, plants):
     code, found, total, findings = verify(s, "--deep", "--fix")
     left = {(f["bucket"], f["key"]) for f in findings if not f["fixed"]}
@@ -408,6 +439,7 @@ def main():
             ("nothing is found under load", lambda: nothing_under_load(s)),
             ("every plant is found, and nothing else", lambda: every_plant_is_found(s, plants)),
             ("scopes and exit codes", lambda: scopes(s, plants)),
+            ("a busy server is waited for", lambda: busy(s)),
             ("--fix, then all is well", lambda: fixed(s, plants)),
             ("server lives, loses no event, ends cleanly", lambda: dr.end_checks(s))))
     finally:
