@@ -5,7 +5,8 @@
  *                                                  go on; the client adds up, nothing is kept here
  *    POST /_/reprocess                             a batch
  *    GET  /_/reprocess[?id=]                       how far it is
- *    GET  /_/reprocess/failures?id=&after=KEY      what failed in it, by name
+ *    GET  /_/reprocess/failures?id=&after=KEY      what failed in it, by name (a replay of all
+ *                                                  buckets: after=BUCKET/KEY)
  *    POST /_/reprocess?id=&action=                 pause, resume, cancel
  *
  * A plan is asked for in pieces, each a few milliseconds of an HTTP thread, so that a million
@@ -14,6 +15,7 @@
 #include "base/chk.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "pipeline/admin_priv.h"
 #include "pipeline/batch.h"
 #include "pipeline/history.h"
@@ -239,8 +241,8 @@ static json_t *
 failure_row(const void *row)
 {
     const struct batch_failure *f = row;
-    return json_pack("{so so so}", "key", admin_text(f->key), "function", admin_text(f->function),
-                     "reason", admin_text(f->reason));
+    return json_pack("{so so so so}", "bucket", admin_text(f->bucket), "key", admin_text(f->key),
+                     "function", admin_text(f->function), "reason", admin_text(f->reason));
 }
 
 static int
@@ -270,6 +272,13 @@ admin_reprocess_failures(struct admin_service *s, struct http_request *r)
 
 /* ---- changes ---- */
 
+void
+admin_batch_begun(struct admin_write *w)
+{
+    log_line(LOG_INFO, "batch_begun", "request_id=%s batch_id=%lld", w->request->id,
+             (long long)json_get_int(w->reply, "id", 0));
+}
+
 static int
 apply_reprocess(struct admin_write *w, struct db_conn *conn)
 {
@@ -290,6 +299,7 @@ apply_reprocess(struct admin_write *w, struct db_conn *conn)
     int err = batch_apply_create(registry, conn, &spec, &w->why);
     if (err == ERR_NONE)
         w->reply = json_pack("{sI}", "id", (json_int_t)spec.id);
+    w->committed = admin_batch_begun;
     return err;
 }
 

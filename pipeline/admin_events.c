@@ -136,6 +136,7 @@ apply_replay(struct admin_write *w, struct db_conn *conn)
                                   &w->why, &id);
     if (err == ERR_NONE)
         w->reply = json_pack("{sI}", "id", (json_int_t)id);
+    w->committed = admin_batch_begun;
     return err;
 }
 

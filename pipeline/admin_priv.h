@@ -98,6 +98,8 @@ void admin_reprocess_get(struct admin_service *s, struct http_request *r);
 void admin_reprocess_post(struct admin_service *s, struct http_request *r);
 void admin_reprocess_plan(struct admin_service *s, struct http_request *r);
 void admin_reprocess_failures(struct admin_service *s, struct http_request *r);
+/* admin_write.committed of what makes a batch: says which request that was. */
+void admin_batch_begun(struct admin_write *w);
 /* admin_write.c */
 void admin_functions_put(struct admin_service *s, struct http_request *r);
 void admin_buckets_post(struct admin_service *s, struct http_request *r);

@@ -16,11 +16,13 @@
 #include "pipeline/replay.h"
 #include "pipeline/rule.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define FEED_ARENA_BYTES (128u << 10) /* of the batch's own texts */
 #define FEED_PAGES_MAX 20             /* looked at for one operation */
 #define SECOND_US 1000000
+#define BATCH_REQUEST_ID_MAX 32
 
 struct feed {
     struct db_op op;
@@ -201,10 +203,14 @@ survey_events(struct feed *f, struct db *db)
 
 /* ---- 3. the operation ---- */
 
+/* Nobody's request of S3 is behind what a batch makes: the batch stands for it in the log and in
+ * notices, also of follow-ups, which are no part of it. */
 static int
 add_event(struct feed *f, struct db_conn *conn, const struct function *fn,
           const struct store_object *o, bool followup)
 {
+    char request_id[BATCH_REQUEST_ID_MAX];
+    snprintf(request_id, sizeof request_id, "batch-%lld", (long long)f->batch.id);
     struct queue_event e = {.lane = LANE_BATCH,
                             .function = fn->name,
                             .bucket_id = f->batch.bucket_id,
@@ -214,7 +220,8 @@ add_event(struct feed *f, struct db_conn *conn, const struct function *fn,
                             .type = EVENT_CREATED_PUT,
                             .followup = followup,
                             .followup_of = followup ? native_presets_mark(&fn->native) : 0,
-                            .batch_id = f->batch.id};
+                            .batch_id = f->batch.id,
+                            .request_id = slice_str(request_id)};
     return queue_apply_add(conn, &e);
 }
 

@@ -97,6 +97,10 @@ print_events(const json_t *list, const char *label)
         printf("  %-11s %s  %s  %s  lane %s  attempts %" PRId64, label, cli_str(e, "created"),
                cli_str(e, "function"), cli_str(e, "event"), cli_str(e, "lane"),
                json_get_int(e, "attempts", 0));
+        if (json_get_str(e, "request_id").n > 0)
+            print_member("  request ", e, "request_id");
+        if (json_get_int(e, "batch", 0) != 0)
+            printf("  batch %" PRId64, json_get_int(e, "batch", 0));
         if (json_get_str(e, "class").n > 0)
             print_member("  ", e, "class");
         if (json_get_str(e, "reason").n > 0)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 static const struct cli_flag flags[] = {
-    {"preset", "NAME", "a configured preset; or a size of its own:", CLI_TEXT, 0, 0},
+    {"preset", "NAME", "a configured preset, in place of a size", CLI_TEXT, 0, 0},
     {"width", "PX", "1 to 4096", CLI_INT, 1, 4096},
     {"height", "PX", "1 to 4096; with --fit inside one side may be left out", CLI_INT, 1, 4096},
     {"fit", "cover|contain|inside", "how the picture fits the size (default inside)", CLI_WORD, 0,
@@ -13,7 +13,7 @@ static const struct cli_flag flags[] = {
      "auto: what the browser accepts; avif: of a preset that has it (default webp)", CLI_WORD, 0,
      0},
     {"quality", "Q", "1 to 100 (default 80)", CLI_INT, 1, 100},
-    {"dpr", "TIME", "pixels per pixel of the page, 1 to 4", CLI_TEXT, 0, 0},
+    {"dpr", "N", "pixels per pixel of the page, 1 to 4", CLI_TEXT, 0, 0},
     {"focus", "centre|attention|entropy", "what cover keeps (default centre)", CLI_WORD, 0, 0},
     {"expires", "TIME", "seconds from now, or 15m, 2h, 7d (default 3600)", CLI_DURATION, 1,
      INT32_MAX},

@@ -50,11 +50,11 @@ report_begun(const struct task *t)
     if (log_enabled(LOG_DEBUG))
         log_line(LOG_DEBUG, "invoke",
                  "request_id=%.*s functions=%s bucket=%.*s key=%s generation=%lld event_id=%lld "
-                 "attempt=%d lane=%s pid=%lld invocation=%lld",
+                 "attempt=%d lane=%s batch_id=%lld pid=%lld invocation=%lld",
                  SLICE_FMT(request_id(t)), functions_of(t, functions), SLICE_FMT(e->bucket),
                  log_quote(e->key, key), (long long)e->generation, (long long)e->id,
                  e->attempts + 1, t->demand != NULL ? "demand" : queue_lane_name(t->lane),
-                 (long long)t->inv.pid, (long long)t->inv.request.id);
+                 (long long)e->batch_id, (long long)t->inv.pid, (long long)t->inv.request.id);
 }
 
 /* ---- ended ---- */

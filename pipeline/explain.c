@@ -117,6 +117,8 @@ put_event(struct buf *out, const struct queue_event *e)
         put_time(out, "not_before", e->not_before_ms);
     put_str(out, "reason", e->reason);
     put_str(out, "request_id", e->request_id);
+    if (e->batch_id != 0)
+        put_int(out, "batch", e->batch_id);
 }
 
 static int

@@ -264,6 +264,35 @@ def test_one_request_id(s):
     dr.true(isinstance(report["duration_ms"], float) and isinstance(report["billed_duration_ms"], int), "numbers")
 
 
+def test_request_id_of_a_batch(s):
+    """What a reprocessing makes has the batch for its request; a line says who began that one."""
+    s.put_settled("batch.png", PICTURE)
+    done = s.cli("reprocess", "s3://photos/batch.png", "--all", "--json")
+    dr.equal(done.returncode, 0, "exit code: " + done.stderr)
+    number = json.loads(done.stdout.splitlines()[-1])["id"]
+    s.idle()
+    mine = [x for x in lines(s) if x.get("request_id") == "batch-%d" % number]
+    dr.equal({x["event"] for x in mine}, {"invoke", "REPORT", "result_committed"}, "lines of the batch")
+    dr.equal({x["key"] for x in mine}, {"batch.png"}, "keys in them")
+    begun = [x for x in lines(s) if x["event"] == "batch_begun" and x["batch_id"] == number]
+    dr.equal(len(begun), 1, "lines batch_begun")
+    dr.true(any(x["event"] == "admin_change" and x["request_id"] == begun[0]["request_id"] and
+                x["path"] == "/_/reprocess" for x in lines(s)), "no such request: %r" % begun)
+
+
+def test_request_id_of_a_replay(s):
+    """The upload's own, and the batch beside it."""
+    answer = s.s3().put_object(Bucket="photos", Key="again.png", Body=PICTURE)
+    upload = answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"]
+    s.settled("again.png", answer["ETag"])
+    done = s.cli("events", "replay", "--prefix", "s3://photos/again", "--force", "--json")
+    dr.equal(done.returncode, 0, "exit code: " + done.stderr)
+    number = json.loads(done.stdout.splitlines()[-1])["id"]
+    s.idle()
+    ran = [(x["request_id"], x["batch_id"]) for x in lines(s) if x["event"] == "invoke" and x["key"] == "again.png"]
+    dr.equal(ran, [(upload, 0), (upload, number)], "invocations: request and batch")
+
+
 def test_request_id_of_a_picture_on_the_fly(s):
     s.put_settled("fly.png", PICTURE)
     url = s.cli("sign-url", "s3://photos/fly.png", "--width", "77").stdout.strip()
