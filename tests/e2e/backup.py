@@ -206,6 +206,7 @@ def test_moment_under_load(s):
         equal(r.thumbnail("during.png", "small").status, 200, "thumbnail")
         r.idle()
         equal(r.metric("lost_events_total"), 0, "lost_events_total")
+        sound(r)
     shutil.rmtree("elsewhere")
 
 
@@ -223,6 +224,7 @@ def test_waiting_events_are_done_after_restore(s):
         r.put_settled("new.png", darkroom.sample("parrots.png"))
         ahead = r.explain("new.png")["object"]["generation"]
         true(ahead >= newest + (1 << 32), "generation %s after %s" % (ahead, newest))
+        sound(r)
     equal(s.cli("functions", "set", "thumbnail", "--concurrency", "-1").returncode, 0, "going on")
     s.settled("waits.png")
     equal(made["schema"], r_schema(s, made), "schema")
@@ -251,6 +253,15 @@ def test_no_two_restored_servers_share_a_number(s):
     true(generations[-1] < 1 << 53, "%d is no whole number to JavaScript" % generations[-1])
 
 
+def sound(r):
+    """Nothing is missing, stale, orphaned, mismatched, damaged or stuck, every byte read."""
+    r.idle()
+    done = r.cli("verify", "--deep", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    equal((done.returncode, lines[:-1]), (0, []), "verify --deep: %s" % done.stderr)
+    true(lines[-1]["objects"] > 0 and lines[-1]["bytes"] > 0, "nothing was read: %s" % lines[-1])
+
+
 def test_everything_is_the_same_elsewhere(s):
     s.idle()
     made, here = backup(s), all_objects(s)
@@ -258,6 +269,7 @@ def test_everything_is_the_same_elsewhere(s):
     with running(restore(os.path.join(folder(s), made["snapshot"]), "same")) as r:
         equal(all_objects(r), here, "objects")
         equal(r.item("during.png"), s.item("during.png"), "item")
+        sound(r)
     shutil.rmtree("same")
 
 

@@ -14,10 +14,14 @@ import darkroom
 from darkroom import contains, equal, true, until
 
 MANY = 40
-KILLED = 200
+KILLED = int(os.environ.get("OBJECTS", "200"))
 RATE = 20
 RATED = 40
 BROKEN = 25
+WORKERS = 2
+# Tasks that one server has at most: those that run, and those whose results are on their way to the
+# disk (TASKS_PER_WORKER_MAX of pipeline/dispatch_priv.h, for the workers and one more).
+TASKS_MAX = 6 * (WORKERS + 1)
 
 
 def presets(s, *sizes):
@@ -31,10 +35,11 @@ def presets(s, *sizes):
 
 
 def fill(s, prefix, count, body=None):
-    def put(n):
-        data = body or darkroom.plain_png(40, 30, (n % 256, n // 256, 7))
-        equal(s.signed("PUT", "/photos/%s%04d.png" % (prefix, n), data).status, 200, "PUT")
-    darkroom.at_once(count, put)
+    def put(first):
+        for n in range(first, count, 8):
+            data = body or darkroom.plain_png(40, 30, (n % 256, n // 256, 7))
+            equal(s.signed("PUT", "/photos/%s%04d.png" % (prefix, n), data).status, 200, "PUT")
+    darkroom.at_once(8, put)
     s.idle()
 
 
@@ -229,27 +234,30 @@ def test_a_rate_is_kept_over_a_restart(s):
     true(now["finished_ms"] - now["created_ms"] >= (RATED - 2) * 1000 // RATE, "too fast")
 
 
+def begun(s, prefix):
+    """Invocations ever begun for objects below a prefix, also those that a kill has ended."""
+    return sum(" invoke " in line and ' key="' + prefix in line for line in s.log().splitlines())
+
+
 def test_kill_9_redoes_next_to_nothing(s):
+    """What ran at a kill, or was about to be committed, is done again, and nothing else."""
     presets(s, 30)
     fill(s, "kill/", KILLED)
-    began, ran = time.time() * 1000, s.metric("invocations_total")
+    since, ran = time.time() * 1000, begun(s, "kill/")
     number = reprocess(s, "kill/", "--all", "--no-wait")["id"]
-    ran = -ran
     for part in (1, 2, 3):
         until(lambda: batch(s, number)["done"] >= part * KILLED // 5, "part %d" % part)
-        ran += s.metric("invocations_total")
         s.kill()
         s.start()
     until(lambda: batch(s, number)["state"] == "done", "the batch")
     equal(counts(batch(s, number)), all_of(KILLED), "the batch")
-    ran += s.metric("invocations_total")
-    # What ran at a kill is done again, and what had ended and waited for the disk: with a slow one some
-    # dozens. A batch that began anew at each kill would have run 6 / 5 of them more.
-    true(ran <= KILLED * 3 // 2, "%d invocations for %d objects" % (ran, KILLED))
+    redone = begun(s, "kill/") - ran - KILLED
+    print("# %d of %d objects were begun again after 3 kills" % (redone, KILLED))
+    true(0 <= redone <= 3 * TASKS_MAX, "%d invocations too many for %d objects" % (redone, KILLED))
     s.stop()
     with sqlite3.connect(database(s)) as db:
         again = db.execute("SELECT key, COUNT(*) FROM attempt WHERE function = 'thumbnail' AND "
-                           "started_ms >= ? GROUP BY key HAVING COUNT(*) > 1", (began,)).fetchall()
+                           "started_ms >= ? GROUP BY key HAVING COUNT(*) > 1", (since,)).fetchall()
     s.start()
     equal(again, [], "objects whose results came twice")
 
@@ -276,4 +284,4 @@ def test_wrong_words(s):
           "exit code without a server")
 
 
-darkroom.run(globals(), config={"workers": {"count": 2}})
+darkroom.run(globals(), config={"workers": {"count": WORKERS}, "log": {"level": "debug"}})
