@@ -313,6 +313,10 @@ install: all ## Into $(DESTDIR)$(PREFIX)
 deb: ## Build and check the Debian package, in a copy of the tree: build/deb
 	@tools/deps.sh deb
 	@tests/slow/deb.sh build/deb
+deb-install: ## Install that package in a bare Debian 12, serve, upgrade, purge; root
+	@[ -e build/deb/darkroom_*.deb ] || $(MAKE) --no-print-directory deb
+	@tools/deps.sh deb
+	@tests/slow/deb_install.sh build/deb/darkroom_*.deb $(or $(CHROOT),build/deb-chroot)
 
 clean: ## Remove what was built
 	rm -rf build darkroomd darkroom-worker darkroom
@@ -324,7 +328,7 @@ help: ## This list
         check-structure check-e2e check-crash check-fault soak-kill9 soak-model soak-verify soak-mutations \
         check-load soak-powercut soak-overload soak-slow soak-large soak-pictures test demo \
         samples-sheet run bench bench-queue bench-images man lint format install \
-        deb clean help
+        deb deb-install clean help
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

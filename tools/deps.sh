@@ -34,7 +34,7 @@ promtool)
 build) want=$build ;;
 test) want="$build $test" ;;
 bench) want="$build $bench" ;;
-deb) want="$build debhelper dpkg-dev lintian fakeroot" ;;
+deb) want="$build debhelper dpkg-dev lintian fakeroot debootstrap" ;;
 lint) want="$build $lint" ;;
 peer) want="${*:2}" ;;
 *)

@@ -6,7 +6,7 @@ start_server
 export AWS_ENDPOINT_URL=$url PATH=$DARKROOM_TOP:$PATH
 ln -s "$samples" samples
 # The indented lines of the section.
-sed -n "/^## The operator's day/,/^## Delivery/s/^    //p" "$DARKROOM_TOP/README.md" >day
+sed -n "/^## The operator's day/,/^## /s/^    //p" "$DARKROOM_TOP/README.md" >day
 check "the section has its commands" test "$(grep -c '^darkroom ' day)" -ge 15
 while read -r -u 7 line; do
     check "${line%% *#*}" bash -c "$line"
