@@ -40,7 +40,7 @@ print_served(const char *label, const json_t *object, const json_t *story)
     if (json_is_string(json_object_get(object, "last_served")))
         printf("%s%s", label, cli_str(object, "last_served"));
     else
-        printf("%snot that is known since %s", label, cli_str(story, "served_since"));
+        printf("%snot since the server's start, %s", label, cli_str(story, "served_since"));
 }
 
 static void

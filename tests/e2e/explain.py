@@ -86,7 +86,7 @@ def test_last_sent(s):
     equal([d["preset"] for d in s.explain("p.png")["derived"] if d["last_served"]], ["small"], "sent thumbnails")
     text = s.cli("explain", "s3://photos/p.png").stdout
     contains(text, "last sent", "explain")
-    contains(text, "not that is known since", "explain of what was not sent")
+    contains(text, "not since the server's start", "explain of what was not sent")
 
 
 def test_a_thumbnail_tells_its_source(s):
