@@ -5,11 +5,14 @@
 #include "base/err.h"
 #include "base/fsio.h"
 #include "pipeline/cli.h"
+#include "pipeline/transfer_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,11 +89,69 @@ write_out(void *arg, const void *p, size_t n)
     return fsio_write_all(*(int *)arg, p, n);
 }
 
+/* Where the bytes go. A file appears in its place when it is whole: a key that is not there, a
+ * server that goes away, a Ctrl-C must not cost the one that was there before. */
+struct get_file {
+    int fd;
+    bool in_place;        /* standard output, a device, a pipe: nothing to put in a place */
+    char place[PATH_MAX]; /* behind symbolic links */
+    char part[PATH_MAX];
+};
+
+/* -1 with errno. */
+static int
+file_begin(struct get_file *g, const char *name)
+{
+    struct stat st;
+    mode_t mask = umask(0);
+    umask(mask);
+    *g = (struct get_file){.fd = STDOUT_FILENO, .in_place = true};
+    if (name == NULL)
+        return 0;
+    bool there = realpath(name, g->place) != NULL && stat(g->place, &st) == 0;
+    if (there && !S_ISREG(st.st_mode)) {
+        g->fd = open(name, O_WRONLY | O_CLOEXEC);
+        return g->fd < 0 ? -1 : 0;
+    }
+    if (!there)
+        snprintf(g->place, sizeof g->place, "%s", name);
+    const char *slash = strrchr(g->place, '/');
+    int n = snprintf(g->part, sizeof g->part, "%.*s" TRANSFER_PART_PREFIX "XXXXXX",
+                     slash == NULL ? 0 : (int)(slash + 1 - g->place), g->place);
+    if (n < 0 || (size_t)n >= sizeof g->part) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    g->in_place = false;
+    g->fd = mkostemp(g->part, O_CLOEXEC);
+    if (g->fd >= 0)
+        (void)!fchmod(g->fd, there ? st.st_mode & 0777 : 0666 & ~mask);
+    return g->fd < 0 ? -1 : 0;
+}
+
+static enum cli_exit
+file_end(const struct get_file *g, enum cli_exit code)
+{
+    if (g->fd > STDERR_FILENO && close(g->fd) != 0 && code == CLI_DONE)
+        code = CLI_SOME_FAILED;
+    if (g->in_place)
+        return code;
+    if (code == CLI_DONE && rename(g->part, g->place) == 0)
+        return code;
+    if (code == CLI_DONE) {
+        cli_complain("%s: %s", g->place, strerror(errno));
+        code = CLI_SOME_FAILED;
+    }
+    unlink(g->part);
+    return code;
+}
+
 static enum cli_exit
 get(struct cli *c, int argc, char **argv)
 {
     struct slice bucket, key;
     struct remote *r = NULL;
+    struct get_file g;
     struct buf why;
     cli_s3(argv[0], &bucket, &key);
     if (argc == 2 && strcmp(argv[1], "-") == 0) /* as for other tools: standard output */
@@ -98,21 +159,14 @@ get(struct cli *c, int argc, char **argv)
     enum cli_exit code = cli_open_remote(c, key, &r);
     if (code != CLI_DONE)
         return code;
-    int fd =
-        argc == 2 ? open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : STDOUT_FILENO;
     buf_init(&why, CLI_WHY_MAX);
-    if (fd < 0) {
+    if (file_begin(&g, argc == 2 ? argv[1] : NULL) != 0) {
         cli_complain("%s: %s", argv[1], strerror(errno));
         code = CLI_SOME_FAILED;
     } else {
-        code = cli_ended(c, argv[0], remote_get(r, bucket, key, write_out, &fd, &why), &why);
+        code = cli_ended(c, argv[0], remote_get(r, bucket, key, write_out, &g.fd, &why), &why);
+        code = file_end(&g, code);
     }
-    struct stat st;
-    bool regular = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-    if (fd > STDERR_FILENO && close(fd) != 0)
-        code = CLI_SOME_FAILED;
-    if (code != CLI_DONE && argc == 2 && regular) /* no half a file; but /dev/null stays */
-        unlink(argv[1]);
     buf_fini(&why);
     remote_close(&r);
     return code;

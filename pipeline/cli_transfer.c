@@ -147,8 +147,8 @@ report(const struct transfer *t, double seconds)
     cli_print_bytes(t->dry_run ? n->to_copy_bytes : n->bytes);
     printf("), %" PRId64 " skipped, %" PRId64 " failed, %.1f s\n", n->skipped, n->failed, seconds);
     if (n->unverified > 0)
-        printf("%" PRId64 " of them have an ETag that is no digest of known parts: they were "
-               "checked by size only\n",
+        printf("%" PRId64 " of them have no ETag, or one that is no digest of known parts: they "
+               "were checked by size only\n",
                n->unverified);
 }
 

@@ -134,7 +134,7 @@ judge(struct transfer_worker *w)
         buf_printf(&w->why, "the bytes that came do not have its %s", checksum_name(o->checksum));
         return ERR_DIGEST;
     }
-    if (verdict == TRANSFER_SILENT && o->checksum == CHECKSUM_NONE && o->etag.n > 0) {
+    if (verdict == TRANSFER_SILENT && o->checksum == CHECKSUM_NONE && w->t->source.ops->is_store) {
         lock_take(&w->t->lock);
         w->t->counts.unverified++;
         lock_release(&w->t->lock);

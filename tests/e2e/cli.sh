@@ -69,6 +69,16 @@ check "get to standard output" same "$(dr get s3://photos/cli/grey.jpg | sha256s
 # ---- exit codes ----
 check_code "a missing key" 1 dr get s3://photos/none x
 check "and no half a file" test ! -e x
+printf mine >kept
+check_code "a missing key, into a file that is there" 1 dr get s3://photos/none kept
+check "which stays" same "$(cat kept)" mine
+chmod 604 kept && ln -s kept link
+check "get into a file that is there" dr get s3://photos/cli/grey.jpg link
+check "its bytes, behind a link" cmp kept "$samples/grey.jpg"
+check "and its mode" same "$(stat -c %a kept)$(stat -c %F link)" "604symbolic link"
+check "get into a device" dr get s3://photos/cli/grey.jpg /dev/null
+check "which stays one" test -c /dev/null
+check "nothing is left beside them" same "$(ls -A | grep -c darkroom-part)" 0
 check_code "a missing bucket" 1 dr ls s3://none/
 check_code "no command" 2 dr
 check_code "an unknown command" 2 dr develop

@@ -466,6 +466,12 @@ def test_an_unordered_listing_still_moves_nothing_twice(s):
     equal(sorted(contents(s, "unordered-in")), ["a", "c", "m", "z"], "what arrived")
 
 
+def test_what_has_no_etag_is_not_called_verified(s):
+    plain(s, "silent-in")
+    with Liar(lambda n, q: listing(["p/a", "p/b"])) as liar:
+        bring(s, "s3://remote/p/", "s3://silent-in", url=liar.url).exits(0).counts(done=2, unverified=2)
+
+
 def test_a_hostile_size_of_one_object(s):
     plain(s, "size-in")
     says = {"Content-Length": str(2**63 - 1), "ETag": '"%s"' % ("0" * 32)}
