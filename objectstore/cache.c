@@ -365,7 +365,7 @@ cache_bucket_put(struct cache *c, struct slice name, uint64_t stamp, uint64_t se
                  const struct store_bucket *b)
 {
     struct bucket_slot *slot = bucket_slot(c, name);
-    if (name.n > BUCKET_NAME_MAX)
+    if (name.n == 0 || name.n > BUCKET_NAME_MAX)
         return;
     store_bucket_unref(&slot->bucket);
     slot->stamp = stamp;

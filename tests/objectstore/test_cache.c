@@ -101,6 +101,7 @@ stamps(void **state)
     assert_int_equal(seen, 7);
     caches_raise_buckets(caches);
     assert_false(cache_bucket_find(c, SLICE_LIT("x"), caches_bucket_stamp(caches), &b, &seen));
+    cache_bucket_put(c, SLICE_NONE, caches_bucket_stamp(caches), 7, NULL); /* a name left out */
     cache_drop_mine(caches);
     caches_free(&caches);
 }
