@@ -7,7 +7,8 @@
  * reference until they are sent; no copy, no lock, no descriptor. Large ones go by sendfile when
  * every block was verified before, else through a reader that verifies as it goes; damage in the
  * first block is a 500. When the bytes were overtaken by a newer version (ERR_STALE) everything
- * starts again once.
+ * starts again: each time that another version is found there, for writers may be faster than we.
+ * One that is found twice and lacks its bytes both times has lost them.
  */
 #include "objectstore/s3_priv.h"
 #include "base/chk.h"
@@ -20,7 +21,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define GET_ATTEMPTS 2
+#define GET_ATTEMPTS_MAX 16 /* as often overtaken: 503, the client comes again */
 
 struct getting {
     const struct store_object *o; /* a reference */
@@ -362,12 +363,14 @@ found(struct s3_request *q, int *err)
     return o;
 }
 
-/* ERR_NONE: answered. */
+/* ERR_NONE: answered. *seq: the version that was found. */
 static int
-get_once(struct s3_request *q)
+get_once(struct s3_request *q, int64_t *seq)
 {
     int err;
     struct getting g = {.fd = -1, .o = found(q, &err)};
+    if (g.o != NULL)
+        *seq = g.o->seq;
     if (g.o == NULL || !conditions_hold(q, g.o) || !range_chosen(q, &g))
         goto out;
     err = bytes_open(q, &g);
@@ -378,6 +381,20 @@ get_once(struct s3_request *q)
 out:
     store_object_unref(&g.o);
     return err;
+}
+
+/* ERR_NONE: answered. ERR_STALE: the bytes are missing, or not of the generation that was asked. */
+static int
+get(struct s3_request *q)
+{
+    int64_t seq = 0;
+    for (int i = 0; i < GET_ATTEMPTS_MAX; i++) {
+        int64_t before = seq;
+        int err = get_once(q, &seq);
+        if (err != ERR_STALE || seq == before)
+            return err;
+    }
+    return ERR_BUSY;
 }
 
 /* false: answered. */
@@ -408,10 +425,8 @@ s3_run_get_object(struct s3_request *q)
         return;
     if (q->r->param_count > 0 && !overrides_ok(q))
         return;
-    int err = ERR_STALE;
-    for (int i = 0; i < GET_ATTEMPTS && err == ERR_STALE; i++)
-        err = get_once(q);
-    if (err == ERR_STALE) /* looked up again, and still without its bytes */
+    int err = get(q);
+    if (err == ERR_STALE)
         fail_missing(q);
     else if (err != ERR_NONE)
         s3_fail_err(q, err);
@@ -438,7 +453,7 @@ s3_serve_object(struct s3_service *s, struct http_request *r, const struct s3_se
                            .serve = what};
     int err = store_bucket_get(s->store, what->bucket, &q.bucket);
     if (err == ERR_NONE)
-        err = get_once(&q);
+        err = get(&q);
     store_bucket_unref(&q.bucket);
     if (err == ERR_NONE || err == ERR_STALE || err == ERR_NOTFOUND || err == ERR_NOPARENT)
         return err == ERR_NOPARENT ? ERR_NOTFOUND : err;

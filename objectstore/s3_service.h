@@ -54,7 +54,7 @@ int s3_may_get(struct s3_service *s, struct http_request *r, struct slice bucket
 /* Answers r with that object as S3's GetObject or HeadObject would (conditions, ranges, headers,
  * errors), without asking for permission: the caller has. `cache_control` n = 0: S3's own. Headers
  * added before stay. ERR_NONE: answered. ERR_STALE, and nothing is answered, when `generation` is
- * not 0 and another one is there, or when the bytes went away just now; ERR_NOTFOUND likewise when
+ * not 0 and another one is there, or when the bytes are missing; ERR_NOTFOUND likewise when
  * there is none. HTTP thread, in begin(), end() or resumed(). */
 struct s3_serve {
     struct slice bucket, key;
