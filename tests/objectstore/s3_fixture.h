@@ -13,6 +13,8 @@
 #include "tests/lib/rawhttp.h"
 #include "tests/objectstore/fixture.h"
 
+#include <stdatomic.h>
+
 #define ROOT "ROOTKEY"
 #define ANN "ANNKEY"
 #define NOBODY NULL
@@ -22,12 +24,13 @@ struct s3_fix {
     struct accounts *accounts;
     struct s3_service *s3;
     struct http_server *http;
-    bool full;                        /* hooks.accepting() says no */
-    bool sigv2;                       /* Version 2 is allowed */
-    int notifications;                /* calls of the hook */
-    int notification_err;             /* what it says */
-    bool stale;                       /* hooks.is_fresh() says no */
-    const struct http_service *other; /* of paths below "/_/"; NULL: the S3 face */
+    /* Set by the test, looked at by the server's threads. */
+    atomic_bool full;                         /* hooks.accepting() says no */
+    atomic_bool sigv2;                        /* Version 2 is allowed */
+    atomic_int notifications;                 /* calls of the hook */
+    atomic_int notification_err;              /* what it says */
+    atomic_bool stale;                        /* hooks.is_fresh() says no */
+    const struct http_service *_Atomic other; /* of paths below "/_/"; NULL: the S3 face */
 };
 
 struct s3_call {
@@ -81,7 +84,7 @@ s3_fix_thread_end(void *arg)
 static inline bool
 s3_fix_accepting(void *arg)
 {
-    return !__atomic_load_n(&((struct s3_fix *)arg)->full, __ATOMIC_SEQ_CST);
+    return !((struct s3_fix *)arg)->full;
 }
 
 static inline int
@@ -100,7 +103,7 @@ static inline bool
 s3_fix_fresh(void *arg, const struct store_object *object)
 {
     CHK(object->by_function);
-    return !__atomic_load_n(&((struct s3_fix *)arg)->stale, __ATOMIC_SEQ_CST);
+    return !((struct s3_fix *)arg)->stale;
 }
 
 static inline int

@@ -567,7 +567,7 @@ expect_continue(void **state)
     s3_do(t, ROOT, "PUT", "/album", 200, NULL);
     for (int i = 0; i < 3; i++) {
         c.who = i == 0 ? NOBODY : ROOT;
-        __atomic_store_n(&t->full, i == 1, __ATOMIC_SEQ_CST);
+        t->full = i == 1;
         buf_reset(&head);
         s3_call_head(t, &c, &head);
         int fd = raw_dial(http_address(t->http));
@@ -594,13 +594,13 @@ slow_down(void **state)
     struct s3_fix *t = *state;
     s3_do(t, ROOT, "PUT", "/album", 200, NULL);
     s3_send(t, ROOT, "PUT", "/album/a", NULL, "x", 200, NULL);
-    __atomic_store_n(&t->full, true, __ATOMIC_SEQ_CST);
+    t->full = true;
     s3_send(t, ROOT, "PUT", "/album/b", NULL, "x", 503, "Retry-After: ");
     s3_send(t, ROOT, "PUT", "/album/b", "x-amz-copy-source: /album/a\r\n", "", 503, "SlowDown");
     s3_do(t, ROOT, "POST", "/album/b?uploads", 503, "SlowDown");
     s3_do(t, ROOT, "GET", "/album/a", 200, NULL);
     s3_do(t, ROOT, "DELETE", "/album/a", 204, NULL);
-    __atomic_store_n(&t->full, false, __ATOMIC_SEQ_CST);
+    t->full = false;
     s3_send(t, ROOT, "PUT", "/album/b", NULL, "x", 200, NULL);
 }
 
@@ -707,7 +707,7 @@ function_results(void **state)
     s3_do(t, ROOT, "GET", "/album/pub/a.jpg/small.webp?v=12", 200,
           "Cache-Control: private, max-age=31536000, immutable\r\n");
     /* The source has a newer version: what is here may go any moment. */
-    __atomic_store_n(&t->stale, true, __ATOMIC_SEQ_CST);
+    t->stale = true;
     s3_do(t, NOBODY, "GET", "/album/pub/a.jpg/small.webp?v=12", 200, "Cache-Control: no-cache\r\n");
     s3_do(t, NOBODY, "GET", "/album/pub/a.jpg/small.webp", 200, "Content-Type: image/webp\r\n");
     s3_send(t, ROOT, "PUT", "/album/pub/mine", NULL, "x", 200, NULL);
