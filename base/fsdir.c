@@ -164,15 +164,18 @@ fsdir_each(int dirfd, fsdir_fn fn, void *arg)
 {
     int own = openat(dirfd, ".", DIR_FLAGS); /* with a place of its own in the folder */
     DIR *d = own < 0 ? NULL : fdopendir(own);
-    int err = d == NULL ? err_from_errno(errno) : ERR_NONE;
-    if (d == NULL && own >= 0)
-        close(own);
+    int err = ERR_NONE;
+    if (d == NULL) {
+        err = err_from_errno(errno);
+        if (own >= 0)
+            close(own);
+        return err;
+    }
     for (struct dirent *e; err == ERR_NONE && (e = readdir(d)) != NULL;) {
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
             err = fn(arg, dirfd, e->d_name);
     }
-    if (d != NULL)
-        closedir(d);
+    closedir(d);
     return err;
 }
 
