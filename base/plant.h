@@ -1,8 +1,9 @@
 /*
  * Planted bugs, for the tests alone: a harness that has never seen a loss proves nothing, so
- * tests/crash/{powercut,faults,fulldisk,bitflips,model}.py, tests/load/{overload,slow,backlog}.py
- * and tests/e2e/backup.py build the server once with each of theirs and must catch it. Nothing else
- * defines a PLANT_ macro; without one the constants are 0 and the compiler drops the branches.
+ * tests/crash/{powercut,faults,fulldisk,bitflips,model}.py, tests/load/{overload,slow,backlog}.py,
+ * tests/e2e/backup.py and `tests/run threads` build the server once with each of theirs and must
+ * catch it. Nothing else defines a PLANT_ macro; without one the constants are 0 and the compiler
+ * drops the branches.
  */
 #ifndef DARKROOM_BASE_PLANT_H
 #define DARKROOM_BASE_PLANT_H
@@ -85,6 +86,11 @@ enum {
     plant_no_lanes = 1,
 #else
     plant_no_lanes = 0,
+#endif
+#ifdef PLANT_NO_LOCK /* connections are counted by one thread while another opens one */
+    plant_no_lock = 1,
+#else
+    plant_no_lock = 0,
 #endif
 };
 

@@ -148,9 +148,9 @@ class Server(darkroom.Server):
     def __init__(self, data, program=None, bare=False):
         super().__init__(data=data, args=["--bare"] if bare else [],
                          env={"DARKROOM_ACCESS_KEY_ID": KEY, "DARKROOM_SECRET_ACCESS_KEY": SECRET})
-        self.program = program or os.path.join(darkroom.TOP, "darkroomd")
+        self.program = program or os.path.join(darkroom.PROGRAMS, "darkroomd")
         self.log_path = os.path.abspath("server.log")
-        self.settings = {"workers": {"program": os.path.join(darkroom.TOP, "darkroom-worker")}}
+        self.settings = {"workers": {"program": os.path.join(darkroom.PROGRAMS, "darkroom-worker")}}
         self.config_path = os.path.abspath("server.json")
         self.checkpoint_bytes(32 << 20)
         self.args += ["--config", self.config_path]

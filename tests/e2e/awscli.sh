@@ -109,11 +109,11 @@ check "rules go away" api put-bucket-notification-configuration --bucket desk --
 check "none is left" equals "" api get-bucket-notification-configuration --bucket desk
 
 check "thumbnails of all buckets in one" \
-    "$DARKROOM_TOP/darkroom" --data data functions set thumbnail --env DERIVED_BUCKET=desk
+    "$programs/darkroom" --data data functions set thumbnail --env DERIVED_BUCKET=desk
 check_refused "a loop" "desk -> thumbnail -> desk" \
     api put-bucket-notification-configuration --bucket desk --notification-configuration "$rules"
 check "back to one for each" \
-    "$DARKROOM_TOP/darkroom" --data data functions set thumbnail --env 'DERIVED_BUCKET={bucket}-derived'
+    "$programs/darkroom" --data data functions set thumbnail --env 'DERIVED_BUCKET={bucket}-derived'
 
 policy='{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*",
   "Action": "s3:GetObject", "Resource": "arn:aws:s3:::desk/in/*"}]}'

@@ -66,7 +66,7 @@ def files_of(snapshot):
 def restore(snapshot, name):
     """A server on a new data directory that was made out of it."""
     target = os.path.abspath(name)
-    done = subprocess.run([os.path.join(darkroom.TOP, "darkroom"), "restore", snapshot, "--data", target],
+    done = subprocess.run([os.path.join(darkroom.PROGRAMS, "darkroom"), "restore", snapshot, "--data", target],
                           capture_output=True, text=True, env=darkroom.clean_env())
     equal(done.returncode, 0, "darkroom restore: " + done.stderr)
     contains(done.stdout, "0 missing", "report")
@@ -332,7 +332,7 @@ def test_restore_refuses(s):
         f.write("mine")
 
     def refused(backup_dir, target, what):
-        done = subprocess.run([os.path.join(darkroom.TOP, "darkroomd"), "--restore", backup_dir, "--data", target],
+        done = subprocess.run([os.path.join(darkroom.PROGRAMS, "darkroomd"), "--restore", backup_dir, "--data", target],
                               capture_output=True, text=True, env=darkroom.clean_env())
         equal(done.returncode, 1, "exit code; " + what)
         contains(done.stderr, what, "reason")

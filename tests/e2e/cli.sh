@@ -3,7 +3,7 @@
 # a reprocess, dead letters.
 . "$DARKROOM_TOP/tests/lib/darkroom.sh"
 
-dr() { env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY "$DARKROOM_TOP/darkroom" --data data "$@"; }
+dr() { env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY "$programs/darkroom" --data data "$@"; }
 # json EXPRESSION: of the JSON on standard input, as v
 json() { /usr/bin/python3 -c 'import json, sys; v = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 explain() { dr explain --json "s3://photos/$1"; }
@@ -97,8 +97,8 @@ check "help of a command" says "usage: darkroom put" dr help put
 check_code "nobody there" 3 dr --endpoint-url http://127.0.0.1:1 status
 check_code "no server on the directory" 3 dr --data nowhere status
 check_code "wrong keys" 1 \
-    env AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=y "$DARKROOM_TOP/darkroom" --endpoint-url "$url" status
-check "options behind the command" says storage "$DARKROOM_TOP/darkroom" status --endpoint-url "$url"
+    env AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=y "$programs/darkroom" --endpoint-url "$url" status
+check "options behind the command" says storage "$programs/darkroom" status --endpoint-url "$url"
 
 # ---- buckets ----
 check "buckets add" dr buckets add --public holiday

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests/lib"))
 import darkroom  # noqa: E402
 from darkroom import Failed, equal, true  # noqa: E402
 
-CLI = os.path.join(os.environ["DARKROOM_TOP"], "darkroom")
+CLI = os.path.join(darkroom.PROGRAMS, "darkroom")
 PICTURE = os.path.join(os.environ["DARKROOM_TOP"], "samples", "grey.jpg")
 PRESETS = os.path.join(os.environ["DARKROOM_TOP"], "samples", "presets.json")
 

@@ -3,7 +3,7 @@
 . "$DARKROOM_TOP/tests/lib/darkroom.sh"
 
 start_server
-offered() { "$DARKROOM_TOP/darkroom" complete -- "$@" | tr '\n' ' '; }
+offered() { "$programs/darkroom" complete -- "$@" | tr '\n' ' '; }
 at() { offered --endpoint-url "$url" "$@"; }
 
 check "commands" same "$(offered re)" "reprocess restore "
@@ -15,7 +15,7 @@ check "the server is away" same "$(offered --endpoint-url http://127.0.0.1:1 ls 
 check "buckets" same "$(at ls s3://)" "s3://photos/ s3://photos-derived/ "
 check "bucket names" same "$(at buckets show photos-)" "photos-derived "
 check "functions" same "$(at reprocess --function t)" "thumbnail "
-check "put" "$DARKROOM_TOP/darkroom" --endpoint-url "$url" put "$samples/grey.jpg" s3://photos/a/one.jpg
+check "put" "$programs/darkroom" --endpoint-url "$url" put "$samples/grey.jpg" s3://photos/a/one.jpg
 check "keys" same "$(at get s3://photos/a)" "s3://photos/a/ "
 check "keys behind a slash" same "$(at get s3://photos/a/)" "s3://photos/a/one.jpg "
 
@@ -31,9 +31,9 @@ check "bash: a verb" same "$(in_bash 'darkroom dlq re')" "redrive"
 check "bash: an option" same "$(in_bash 'darkroom ls --rec')" "--recursive"
 check "bash: a bucket" same "$(in_bash 'darkroom ls s3://photos-')" "//photos-derived/"
 check "bash: the second word" same "$(in_bash 'darkroom presets ')" "list diff set"
-check "bash takes the script" bash -n <("$DARKROOM_TOP/darkroom" completion bash)
+check "bash takes the script" bash -n <("$programs/darkroom" completion bash)
 if command -v zsh >/dev/null; then
-    check "zsh takes the script" zsh -n <("$DARKROOM_TOP/darkroom" completion zsh)
+    check "zsh takes the script" zsh -n <("$programs/darkroom" completion zsh)
 else
     skip "zsh takes the script" "zsh is not installed"
 fi

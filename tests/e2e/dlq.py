@@ -11,7 +11,7 @@ import darkroom
 from darkroom import contains, equal, true, until
 
 BAD = os.path.join(darkroom.TOP, "build", "gcc", "tests", "lib", "badworker")
-REAL = os.path.join(darkroom.TOP, "darkroom-worker")
+REAL = os.path.join(darkroom.PROGRAMS, "darkroom-worker")
 MANY = 1200  # more than two steps of the server
 
 # Key, what the worker does with it, the class that its letters get. Each object gives two letters,

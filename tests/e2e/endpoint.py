@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
 import darkroom
 from darkroom import contains, equal, true
 
-COMMAND = os.path.join(darkroom.TOP, "darkroomd")
+COMMAND = os.path.join(darkroom.PROGRAMS, "darkroomd")
 
 
 def daemon(*args, env=None):

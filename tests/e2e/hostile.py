@@ -89,7 +89,7 @@ def test_lost_bytes_end_in_a_dead_letter(s):
 def test_health_tells_of_workers_on_a_quiet_server(s):
     """They die while nothing happens, and their program is gone: an upgrade gone wrong."""
     program = os.path.join(os.getcwd(), "worker")
-    shutil.copy(os.path.join(darkroom.TOP, "darkroom-worker"), program)
+    shutil.copy(os.path.join(darkroom.PROGRAMS, "darkroom-worker"), program)
     t = darkroom.Server(config={"workers": {"program": program}},
                         data=os.path.join(os.getcwd(), "quiet")).start()
     try:

@@ -55,7 +55,7 @@ def environment(s, **more):
 
 def command(s, *args):
     trust = ["--ca-file", s.ca] if s.ca else []
-    return [os.path.join(darkroom.TOP, "darkroom"), "--data", s.data] + trust + list(args)
+    return [os.path.join(darkroom.PROGRAMS, "darkroom"), "--data", s.data] + trust + list(args)
 
 
 def cli(s, *args, env=None, timeout=300):

@@ -3,7 +3,7 @@
 . "$DARKROOM_TOP/tests/lib/darkroom.sh"
 
 start_server
-export AWS_ENDPOINT_URL=$url PATH=$DARKROOM_TOP:$PATH
+export AWS_ENDPOINT_URL=$url PATH=$programs:$PATH
 ln -s "$samples" samples
 # The indented lines of the section.
 sed -n "/^## The operator's day/,/^## /s/^    //p" "$DARKROOM_TOP/README.md" >day

@@ -16,7 +16,7 @@ import darkroom
 from darkroom import contains, equal, true, until
 
 BAD = os.path.join(darkroom.TOP, "build", "gcc", "tests", "lib", "badworker")
-REAL = os.path.join(darkroom.TOP, "darkroom-worker")
+REAL = os.path.join(darkroom.PROGRAMS, "darkroom-worker")
 SOURCE = b"a source that the test worker never reads"
 
 # kind, outcome of the attempt, part of its reason

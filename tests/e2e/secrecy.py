@@ -197,7 +197,7 @@ def test_a_wrong_configuration_is_told_without_its_secrets(s):
                  '{"metrics": {"token": ["%s"]}}' % TOKEN, '{"metrics": {"tokens": "%s"}}' % TOKEN):
         with open(path, "w") as f:
             f.write(text)
-        done = subprocess.run([os.path.join(darkroom.TOP, "darkroomd"), "--data", os.path.join(os.getcwd(), "wrong"), "--config", path,
+        done = subprocess.run([os.path.join(darkroom.PROGRAMS, "darkroomd"), "--data", os.path.join(os.getcwd(), "wrong"), "--config", path,
                                "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=300, env=s.env, stdin=subprocess.DEVNULL)
         true(done.returncode != 0 and done.stderr, "it started with %s" % text)
         look(done.stdout + done.stderr, [MAIN["secret_access_key"], TOKEN], "the complaint about %s" % text[:40])
@@ -272,7 +272,7 @@ def test_open_secrets_are_narrowed_and_told(s):
 
 def test_a_directory_that_cannot_be_narrowed_is_refused(s):
     """/proc/self is a directory nobody can change: owned by us, open to all, with no chmod."""
-    done = subprocess.run([os.path.join(darkroom.TOP, "darkroomd"), "--data", "/proc/self/net", "--listen", "127.0.0.1:0"],
+    done = subprocess.run([os.path.join(darkroom.PROGRAMS, "darkroomd"), "--data", "/proc/self/net", "--listen", "127.0.0.1:0"],
                           capture_output=True, text=True, timeout=300, env=s.env, stdin=subprocess.DEVNULL)
     true(done.returncode != 0, "it started")
     contains(done.stderr, "open to others", "the complaint")

@@ -37,7 +37,7 @@ class Supervisor:
 
 
 def command(data, *args):
-    return [os.path.join(darkroom.TOP, "darkroomd"), "--data", os.path.abspath(data), "--bare"] + list(args)
+    return [os.path.join(darkroom.PROGRAMS, "darkroomd"), "--data", os.path.abspath(data), "--bare"] + list(args)
 
 
 @contextlib.contextmanager

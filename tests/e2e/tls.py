@@ -111,7 +111,7 @@ def test_aws_cli(s):
 
 
 def test_own_cli(s):
-    program = os.path.join(darkroom.TOP, "darkroom")
+    program = os.path.join(darkroom.PROGRAMS, "darkroom")
     s.s3().put_object(Bucket="photos", Key="own cli", Body=b"bytes")
     contains(s.cli("status").stdout, "live", "status")
     equal(s.cli("get", "s3://photos/own cli").stdout, "bytes", "what get printed")
@@ -248,7 +248,7 @@ def test_a_start_without_a_usable_pair(s):
             (good, wrong, "tls.key: "), (good, locked, "tls.key: "), (good, "/dev/zero", "tls.key: ")):
         with open("start.json", "w") as f:
             json.dump({"tls": {"certificate": certificate, "key": key_file}}, f)
-        done = run(os.path.join(darkroom.TOP, "darkroomd"), "--data", "start-data", "--config", "start.json",
+        done = run(os.path.join(darkroom.PROGRAMS, "darkroomd"), "--data", "start-data", "--config", "start.json",
                    "--listen", "127.0.0.1:0", "--log-level", "error", code=2)
         equal(len(done.stderr.splitlines()), 1, "lines on standard error: %r" % done.stderr)
         contains(done.stderr, named, "standard error")

@@ -36,7 +36,7 @@ class Top:
         def own_terminal():
             os.setsid()
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-        self.p = subprocess.Popen([os.path.join(dr.TOP, "darkroom"), "--data", s.data, "top"], stdin=slave,
+        self.p = subprocess.Popen([os.path.join(dr.PROGRAMS, "darkroom"), "--data", s.data, "top"], stdin=slave,
                                   stdout=slave, stderr=slave, preexec_fn=own_terminal, env=dr.clean_env())
 
     def size(self, rows, columns):
@@ -207,7 +207,7 @@ def test_json(s):
     frame = json.loads(once.stdout)
     dr.true(frame["per_second"]["requests"] > 0, "its own requests")
     dr.equal(set(frame["oldest_age_ms"]), {"live", "followup", "batch"}, "lanes")
-    p = subprocess.Popen([os.path.join(dr.TOP, "darkroom"), "--data", s.data, "top", "--json"],
+    p = subprocess.Popen([os.path.join(dr.PROGRAMS, "darkroom"), "--data", s.data, "top", "--json"],
                          stdout=subprocess.PIPE, env=dr.clean_env())
     for _ in range(2):
         dr.true("per_second" in json.loads(p.stdout.readline()), "no rates in the line")
@@ -217,7 +217,7 @@ def test_json(s):
 
 
 def test_no_server(s):
-    got = subprocess.run([os.path.join(dr.TOP, "darkroom"), "--endpoint-url", "http://127.0.0.1:1", "--data", s.data,
+    got = subprocess.run([os.path.join(dr.PROGRAMS, "darkroom"), "--endpoint-url", "http://127.0.0.1:1", "--data", s.data,
                           "top", "--once"], capture_output=True, text=True, env=dr.clean_env())
     dr.equal(got.returncode, 3, "exit code")
     dr.contains(got.stderr, "127.0.0.1:1", "the complaint")

@@ -32,6 +32,7 @@ import zlib
 
 TOP = os.environ.get("DARKROOM_TOP") or os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
+PROGRAMS = os.path.join(TOP, os.environ.get("DARKROOM_BUILD", ""))  # see tests/run
 SAMPLES = os.path.join(TOP, "samples")
 START_SECONDS = 120
 STOP_SECONDS = 120
@@ -309,7 +310,7 @@ class Server:
             self.args += ["--config", path]
 
     def command(self):
-        return [os.path.join(TOP, "darkroomd"), "--data", self.data, "--listen", self.listen] + self.args
+        return [os.path.join(PROGRAMS, "darkroomd"), "--data", self.data, "--listen", self.listen] + self.args
 
     def start(self):
         with open(self.log_path, "ab") as log:
@@ -548,7 +549,7 @@ class Server:
     def cli(self, *args, timeout=300):
         """The operator's CLI on this data directory."""
         trust = ["--ca-file", self.ca] if self.ca else []
-        return subprocess.run([os.path.join(TOP, "darkroom"), "--data", self.data] + trust + list(args),
+        return subprocess.run([os.path.join(PROGRAMS, "darkroom"), "--data", self.data] + trust + list(args),
                               capture_output=True, text=True, timeout=timeout,
                               stdin=subprocess.DEVNULL, env=clean_env())
 

@@ -7,6 +7,7 @@
 # At the end of the script the server is stopped by SIGTERM and must exit with 0.
 set -u
 samples=$DARKROOM_TOP/samples
+programs=$DARKROOM_TOP/${DARKROOM_BUILD:-.} # see tests/run
 failures=0
 server_pid=
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
@@ -73,7 +74,7 @@ within() {
 start_server() {
     local line=
     rm -f listening && mkfifo listening
-    "$DARKROOM_TOP/darkroomd" --data data --listen "${listen:-127.0.0.1:0}" "$@" \
+    "$programs/darkroomd" --data data --listen "${listen:-127.0.0.1:0}" "$@" \
         >listening 2>>server.log 9>&- &
     server_pid=$!
     exec 8<listening

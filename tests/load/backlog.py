@@ -143,7 +143,7 @@ def overtaken_by(s, key):
 
 class Backlog:
     def __init__(self, program=None):
-        self.worker = os.path.join(darkroom.TOP, "darkroom-worker")
+        self.worker = os.path.join(darkroom.PROGRAMS, "darkroom-worker")
         self.s = loadlib.server({"queue": {"events_max": 2 * EVENTS}}, program)
         start(self.s, self.worker)
 
