@@ -59,7 +59,7 @@ find_watchdog(void)
 static int
 socket_take(int fd, struct buf *why)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t n = sizeof address;
     int listens = 0;
     socklen_t listens_n = sizeof listens;
