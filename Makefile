@@ -125,8 +125,6 @@ UNIT_SRC := $(wildcard tests/base/test_*.c tests/objectstore/test_*.c tests/meta
               tests/functions/test_*.c tests/pipeline/test_*.c)
 ifneq ($(filter thread,$(SAN)),)
 UNIT_SRC := $(filter-out tests/functions/test_image%,$(UNIT_SRC)) # as for darkroom-worker
-# Of its fork bomb some live on here, and in no other build: why is not known.
-UNIT_SRC := $(filter-out tests/pipeline/test_badworker.c,$(UNIT_SRC))
 endif
 UNIT_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(UNIT_SRC))
 TEST_HELP := $(call obj,$(filter-out tests/lib/badworker.c,$(wildcard tests/lib/*.c)) $(FRONT_SRC))
@@ -355,7 +353,7 @@ help: ## This list
         check-threads check-structure check-e2e check-crash check-fault soak-kill9 soak-model soak-verify soak-mutations \
         check-load soak-powercut soak-overload soak-slow soak-large soak-pictures test demo \
         samples-sheet run bench bench-queue bench-images man lint format install \
-        deb deb-install clean help
+        deb deb-install clean help FORCE
 .SECONDARY:
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
