@@ -191,7 +191,7 @@ store_copy_files(struct store_copy *c)
     struct row rows[PAGE_ROWS];
     struct folder folder = {-1, -1, -1, -1};
     int64_t after = -1;
-    size_t count;
+    size_t count = 0;
     int err;
     do {
         err = files_page(c->copy, after, rows, &count);
