@@ -302,7 +302,7 @@ promote(struct deletion *d, enum store_change_kind removed)
     int rc = version_row_find(d->conn, d->bucket.id, d->spec->key, -1, &o, &extents, &row);
     if (rc < 0)
         return rc;
-    if (rc == DB_DONE || o.is_marker) {
+    if (rc != DB_ROW || o.is_marker) {
         if (rc == DB_ROW)
             db_reset(row);
         int err = newest_since(d->conn, d->bucket.id, d->spec->key, 0);

@@ -7,6 +7,8 @@
 #include "pipeline/admin_priv.h"
 #include "pipeline/image_url.h"
 
+#include <inttypes.h>
+
 #define EXPIRES_S_DEFAULT 3600
 #define EXPIRES_S_MAX ((int64_t)10 * 366 * 24 * 3600)
 
@@ -48,8 +50,7 @@ add_expiry(struct signing *s, const json_t *body)
         buf_printf(s->why, "expires_s must be 1 to %lld", (long long)EXPIRES_S_MAX);
         return ERR_INVALID;
     }
-    const char *text =
-        arena_printf(s->url.arena, "%lld", (long long)(clock_wall_ms() / 1000 + seconds));
+    const char *text = arena_printf(s->url.arena, "%" PRId64, clock_wall_ms() / 1000 + seconds);
     return add_param(s, SLICE_LIT("exp"), slice_str(text));
 }
 

@@ -203,7 +203,7 @@ demand_join(struct demand_desk *desk, const struct demand_spec *spec, struct dem
     CHK_MAGIC(desk, DESK_MAGIC);
     preset_hash(&spec->preset, hash);
     CHK(preset_name_is_variant(slice_str(spec->preset.name)) &&
-        strcmp(spec->preset.name + 1, hash) == 0);
+        slice_eqs(slice_skip(slice_str(spec->preset.name), 1), hash));
     w->next = NULL;
     lock_take(&desk->lock);
     struct demand *m = find(desk, spec);

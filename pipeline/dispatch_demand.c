@@ -298,8 +298,11 @@ commit(struct task *t)
 {
     struct demand_result *r = &t->demand_result;
     size_t bytes = OP_BYTES;
-    if (r->end == DEMAND_STORED && r->output.output->bytes <= STORE_INLINE_MAX)
-        bytes += (size_t)r->output.output->bytes;
+    if (r->end == DEMAND_STORED) {
+        CHK(r->output.output != NULL);
+        if (r->output.output->bytes <= STORE_INLINE_MAX)
+            bytes += (size_t)r->output.output->bytes;
+    }
     r->revision = t->calls[0].revision;
     r->pid = t->inv.pid;
     r->started_ms = t->inv.started_ms;

@@ -166,6 +166,7 @@ serve_of(struct image_request *iq, const struct image_view *v, const struct pool
         formats[count] = pool->of[i]->preset->format;
         these[count++] = pool->of[i];
     }
+    CHK(count > 0);
     int best = iq->q.any_format ? image_accept_choose(iq->r, formats, count) : 0;
     if (best < 0) {
         image_refuse_types(iq, formats, count);
