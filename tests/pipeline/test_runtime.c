@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -52,6 +53,7 @@ play_worker(int sock)
     struct wire_msg m;
     struct wire_reader reader;
     struct fn_hello hello = {.pid = getpid(), .formats = SLICE_LIT("none")};
+    CHK(getpgrp() == getpid() || setpgid(0, 0) == 0); /* as sandbox_prepare() */
     fn_hello_write(&m, &hello);
     if (wire_send(sock, &m) != ERR_NONE || wire_reader_init(&reader) != ERR_NONE)
         return 2;
@@ -141,7 +143,7 @@ pool_close(struct pool *p)
 }
 
 static void
-run_begin(struct pool *p, struct run *r, int64_t bytes)
+run_begin_nice(struct pool *p, struct run *r, int64_t bytes, int nice)
 {
     int pipe_fds[2];
     assert_int_equal(pipe(pipe_fds), 0);
@@ -149,6 +151,7 @@ run_begin(struct pool *p, struct run *r, int64_t bytes)
     r->inv = (struct invocation){.source_fd = pipe_fds[0],
                                  .timeout_ms = 60000,
                                  .memory_bytes = INT64_MAX,
+                                 .nice = nice,
                                  .arena = arena_new(1 << 20),
                                  .done = on_done};
     r->inv.request = (struct fn_request){.source_bytes = bytes,
@@ -159,6 +162,12 @@ run_begin(struct pool *p, struct run *r, int64_t bytes)
                                          .calls = {{SLICE_LIT("play"), {NULL, 0}}},
                                          .call_count = 1};
     assert_int_equal(runtime_invoke(p->rt, &r->inv), ERR_NONE);
+}
+
+static void
+run_begin(struct pool *p, struct run *r, int64_t bytes)
+{
+    run_begin_nice(p, r, bytes, 0); /* as it set itself */
 }
 
 static void
@@ -286,6 +295,28 @@ test_the_dead_hold_nothing(void **state)
     run_free(&b);
 }
 
+/* Work gives way by its nice value, which counts among processes of one session only. */
+static void
+test_niceness(void **state)
+{
+    (void)state;
+    struct pool p;
+    struct run late, urgent;
+    pool_open(&p);
+    run_begin_nice(&p, &late, 1, 15);
+    run_begin_nice(&p, &urgent, 1, 10);
+    settle(&p, 2, 0);
+    assert_int_equal(getpriority(PRIO_PROCESS, (id_t)late.inv.pid), 15);
+    assert_int_equal(getpriority(PRIO_PROCESS, (id_t)urgent.inv.pid), 10);
+    assert_int_equal(getsid((pid_t)late.inv.pid), getsid(0));
+    assert_int_equal(getpgid((pid_t)late.inv.pid), late.inv.pid);
+    run_end(&p, &late);
+    run_end(&p, &urgent);
+    pool_close(&p);
+    run_free(&late);
+    run_free(&urgent);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -294,6 +325,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_the_whole_budget),
         cmocka_unit_test(test_asking_for_too_much),
         cmocka_unit_test(test_the_dead_hold_nothing),
+        cmocka_unit_test(test_niceness),
     };
     if (argc > 2 && strcmp(argv[1], "--fd") == 0)
         return play_worker(3);
