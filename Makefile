@@ -309,6 +309,7 @@ lint: build/flags.mk ## clang-tidy and cppcheck; .clang-tidy and tools/lint/cppc
 build/lint/%.ok: %.c .clang-tidy
 	@mkdir -p $(@D)
 	@echo "  TIDY $<"
+	@$(CC) $(CPPFLAGS) $(INC_$(firstword $(subst /, ,$<))) -MM -MP -MT $@ -MF $(@:.ok=.d) $<
 	@clang-tidy --quiet $< -- $(CPPFLAGS) $(INC_$(firstword $(subst /, ,$<))) $(CFLAGS) 2>/dev/null
 	@touch $@
 
@@ -356,4 +357,4 @@ help: ## This list
         deb deb-install clean help FORCE
 .SECONDARY:
 
--include $(shell find $(OUT) -name '*.d' 2>/dev/null)
+-include $(shell find $(OUT) build/lint -name '*.d' 2>/dev/null)

@@ -201,10 +201,11 @@ write_json(enum log_level level, const char *now, const char *event, const char 
 {
     struct json_line j;
     char head[LOG_QUOTE_MAX];
+    int head_n = snprintf(head, sizeof head, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"",
+                          now, level_names[level], event);
+    CHK(head_n > 0 && (size_t)head_n < sizeof head); /* the words are ours */
     j.n = 0;
-    put(&j, head,
-        (size_t)snprintf(head, sizeof head, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"",
-                         now, level_names[level], event));
+    put(&j, head, (size_t)head_n);
     for (size_t at = 0; at < n;)
         at += pairs[at] == ' ' ? 1 : put_pair(&j, pairs + at, n - at);
     put(&j, "}\n", 2);

@@ -30,7 +30,7 @@ static int
 requeue(struct fix *x, int64_t bucket_id, struct slice key, int64_t generation)
 {
     const struct store_object *o = NULL;
-    struct slice bucket;
+    struct slice bucket = SLICE_NONE;
     int queued = 0;
     int err = store_apply_get(x->store, x->conn, bucket_id, key, &o);
     if (err == ERR_NONE)
