@@ -169,7 +169,7 @@ $(FAULT_SHIM): tests/crash/fault_shim.c
 
 # An open loop of requests, for tests/load.
 OPENLOAD := $(OUT)/tests/load/openload
-$(OPENLOAD): $(OUT)/tests/load/openload.o $(OUT)/libbase.a
+$(OPENLOAD): $(call obj,tests/load/openload.c tests/lib/put_head.c) $(OUT)/libbase.a
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB_CRYPTO)
 

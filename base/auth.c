@@ -19,35 +19,13 @@
 
 #include <strings.h>
 
-static const struct {
-    const char *code;
-    int status;
-    const char *message;
-} results[] = {
-#define X(name, code, status, message) {code, status, message},
-    AUTH_RESULT_LIST(X)
-#undef X
-};
+static const struct refusal results[] = {AUTH_RESULT_LIST(REFUSAL_ROW)};
 
-const char *
-auth_code(enum auth_result result)
+const struct refusal *
+auth_refusal(enum auth_result result)
 {
     CHK((size_t)result < ARRAY_LEN(results));
-    return results[result].code;
-}
-
-const char *
-auth_message(enum auth_result result)
-{
-    CHK((size_t)result < ARRAY_LEN(results));
-    return results[result].message;
-}
-
-int
-auth_status(enum auth_result result)
-{
-    CHK((size_t)result < ARRAY_LEN(results));
-    return results[result].status;
+    return &results[result];
 }
 
 /* ---- shared with both versions ---- */

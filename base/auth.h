@@ -25,6 +25,7 @@
 #include "base/account.h"
 #include "base/auth_limit.h"
 #include "base/http.h"
+#include "base/refusal.h"
 
 /* name, S3 code, HTTP status, message: the S3 edge prints them as they stand (S3 API reference,
  * "Error responses"); DynamoDB and /_/ translate the name. */
@@ -156,8 +157,6 @@ void auth_count_refusal(const struct auth *a);
 int auth_check_form(struct http_request *r, const struct accounts *accounts, int64_t now_ms,
                     const struct auth_form *form);
 
-const char *auth_code(enum auth_result result); /* S3's error code */
-const char *auth_message(enum auth_result result);
-int auth_status(enum auth_result result);
+const struct refusal *auth_refusal(enum auth_result result);
 
 #endif

@@ -43,35 +43,13 @@ struct payload {
     struct aws_chunked chunked;
 };
 
-static const struct {
-    const char *code;
-    int status;
-    const char *message;
-} faults[] = {
-#define X(name, code, status, message) {code, status, message},
-    PAYLOAD_FAULT_LIST(X)
-#undef X
-};
+static const struct refusal faults[] = {PAYLOAD_FAULT_LIST(REFUSAL_ROW)};
 
-const char *
-payload_code(enum payload_fault fault)
+const struct refusal *
+payload_refusal(enum payload_fault fault)
 {
     CHK((size_t)fault < ARRAY_LEN(faults));
-    return faults[fault].code;
-}
-
-const char *
-payload_message(enum payload_fault fault)
-{
-    CHK((size_t)fault < ARRAY_LEN(faults));
-    return faults[fault].message;
-}
-
-int
-payload_status(enum payload_fault fault)
-{
-    CHK((size_t)fault < ARRAY_LEN(faults));
-    return faults[fault].status;
+    return &faults[fault];
 }
 
 _Static_assert(PAYLOAD_BAD_SHA256 - PAYLOAD_BAD_CRC32 == CHECKSUM_SHA256 - CHECKSUM_CRC32 &&

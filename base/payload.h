@@ -14,6 +14,7 @@
 
 #include "base/digest.h"
 #include "base/http.h"
+#include "base/refusal.h"
 
 /* Why a payload was refused: name, S3 code, HTTP status, message. The BAD_ and NOT_ ones of the
  * checksums are in the order of CHECKSUM_LIST. */
@@ -115,8 +116,6 @@ const uint8_t *payload_md5(const struct payload *p); /* 16 bytes */
  * payload_want(); CHECKSUM_NONE when there was none. `base64` is NUL-terminated. */
 enum checksum payload_checksum(const struct payload *p, const char **base64);
 
-const char *payload_code(enum payload_fault fault);
-const char *payload_message(enum payload_fault fault);
-int payload_status(enum payload_fault fault);
+const struct refusal *payload_refusal(enum payload_fault fault);
 
 #endif

@@ -161,10 +161,10 @@ refuse_signature(struct http_request *r)
     case AUTH_SKEWED:
     case AUTH_EXPIRED:
     case AUTH_NOT_YET:
-        refuse(r, DDB_INVALID_SIGNATURE, auth_message(r->auth->result));
+        refuse(r, DDB_INVALID_SIGNATURE, auth_refusal(r->auth->result)->message);
         return true;
     default:
-        refuse(r, DDB_INCOMPLETE_SIGNATURE, auth_message(r->auth->result));
+        refuse(r, DDB_INCOMPLETE_SIGNATURE, auth_refusal(r->auth->result)->message);
         return true;
     }
 }

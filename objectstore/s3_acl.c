@@ -49,7 +49,7 @@ accepted(struct s3_request *q, enum acl_fault fault, const struct acl_error *e)
     }
     const char *message = refusals[fault].message;
     s3_fail_why(q, refusals[fault].fault,
-                message != NULL ? message : s3_fault_message(refusals[fault].fault));
+                message != NULL ? message : s3_refusal(refusals[fault].fault)->message);
     return false;
 }
 

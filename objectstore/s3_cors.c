@@ -146,7 +146,7 @@ s3_preflight(struct s3_request *q)
     else if (err != ERR_NONE)
         s3_fail_err(q, err);
     else if (q->bucket->cors == NULL)
-        forbid(q, s3_fault_message(S3_ACCESS_FORBIDDEN), false);
+        forbid(q, s3_refusal(S3_ACCESS_FORBIDDEN)->message, false);
     else if (http_field(q->r, "Access-Control-Request-Method").p == NULL)
         s3_fail_why(q, S3_BAD_REQUEST, "Invalid Access-Control-Request-Method: null");
     else if (!allowed(q))

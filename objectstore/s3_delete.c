@@ -99,7 +99,7 @@ why(const struct removal *rm)
 {
     if (rm->failed == S3_ACCESS_DENIED)
         return "Access Denied because object protected by object lock.";
-    return s3_fault_message(rm->refused != NO_FAULT ? rm->refused : rm->failed);
+    return s3_refusal(rm->refused != NO_FAULT ? rm->refused : rm->failed)->message;
 }
 
 /* ---- DeleteObject ---- */
@@ -233,7 +233,7 @@ outcome(const struct removals *list, const struct removal *rm, struct buf *b)
     if (rm->spec.version_id.n > 0)
         xml_put(b, "VersionId", rm->spec.version_id);
     if (fault != NO_FAULT) {
-        xml_puts(b, "Code", s3_fault_code(fault));
+        xml_puts(b, "Code", s3_refusal(fault)->code);
         xml_puts(b, "Message", why(rm));
     } else if (rm->result.marker) {
         xml_puts(b, "DeleteMarker", "true");

@@ -11,35 +11,13 @@
 
 #include <stdlib.h>
 
-static const struct {
-    const char *code;
-    const char *message;
-    int status;
-} faults[S3_FAULT_COUNT] = {
-#define X(id, code, status, message) [S3_##id] = {code, message, status},
-    S3_FAULT_LIST(X)
-#undef X
-};
+static const struct refusal faults[S3_FAULT_COUNT] = {S3_FAULT_LIST(REFUSAL_ROW)};
 
-const char *
-s3_fault_code(enum s3_fault fault)
+const struct refusal *
+s3_refusal(enum s3_fault fault)
 {
     CHK(fault < S3_FAULT_COUNT);
-    return faults[fault].code;
-}
-
-const char *
-s3_fault_message(enum s3_fault fault)
-{
-    CHK(fault < S3_FAULT_COUNT);
-    return faults[fault].message;
-}
-
-int
-s3_fault_status(enum s3_fault fault)
-{
-    CHK(fault < S3_FAULT_COUNT);
-    return faults[fault].status;
+    return &faults[fault];
 }
 
 static const struct {
@@ -123,12 +101,12 @@ put_shown(struct buf *b, const char *name, struct slice value)
 }
 
 static void
-document(struct s3_request *q, const char *code, const char *message, struct buf *b)
+document(struct s3_request *q, const struct refusal *refusal, struct buf *b)
 {
     xml_head(b);
     xml_open(b, "Error");
-    xml_puts(b, "Code", code);
-    xml_puts(b, "Message", message);
+    xml_puts(b, "Code", refusal->code);
+    xml_puts(b, "Message", refusal->message);
     for (size_t i = 0; i < q->extra_count; i++) {
         if (slice_is_utf8(q->extra[i].value))
             put_shown(b, q->extra[i].name, q->extra[i].value);
@@ -146,7 +124,7 @@ usual_extras(struct s3_request *q, enum s3_fault fault)
     bool has_key = q->extra_count > 0 && strcmp(q->extra[0].name, "Key") == 0;
     if ((fault == S3_NO_SUCH_KEY || fault == S3_NO_SUCH_VERSION) && !has_key)
         s3_extra(q, "Key", q->key);
-    if (s3_fault_status(fault) == 404 || fault == S3_BUCKET_EXISTS || fault == S3_BUCKET_OWNED ||
+    if (s3_refusal(fault)->status == 404 || fault == S3_BUCKET_EXISTS || fault == S3_BUCKET_OWNED ||
         fault == S3_BUCKET_NOT_EMPTY || fault == S3_INVALID_BUCKET_NAME)
         s3_extra(q, "BucketName", q->bucket_name);
     if (fault == S3_METHOD_NOT_ALLOWED)
@@ -154,49 +132,51 @@ usual_extras(struct s3_request *q, enum s3_fault fault)
 }
 
 void
-s3_fail_code(struct s3_request *q, const char *code, int status, const char *message)
+s3_refuse(struct s3_request *q, const struct refusal *refusal)
 {
     struct buf b;
-    q->status = status;
-    if (status == 503) {
+    q->status = refusal->status;
+    if (q->status == 503) {
         http_headerf(q->r, "Retry-After", "%d", S3_RETRY_AFTER_S);
-        if (strcmp(code, s3_fault_code(S3_SLOW_DOWN)) == 0)
+        if (strcmp(refusal->code, s3_refusal(S3_SLOW_DOWN)->code) == 0)
             STAT_INC(slowdown_total);
     }
     if (q->serve != NULL && q->serve->refuse != NULL && q->r->method != HTTP_HEAD) {
-        q->serve->refuse(q->r, status, code, message);
+        q->serve->refuse(q->r, refusal);
         return;
     }
     http_header(q->r, "Cache-Control", SLICE_LIT("no-store"));
     http_header(q->r, "Content-Type", SLICE_LIT("application/xml"));
     if (q->r->method == HTTP_HEAD) {
-        http_reply_empty(q->r, status, -1);
+        http_reply_empty(q->r, q->status, -1);
         return;
     }
     buf_init(&b, S3_REPLY_BYTES_MAX);
-    document(q, code, message, &b);
-    http_reply(q->r, status, b.err == ERR_NONE ? buf_slice(&b) : SLICE_NONE);
+    document(q, refusal, &b);
+    http_reply(q->r, q->status, b.err == ERR_NONE ? buf_slice(&b) : SLICE_NONE);
     buf_fini(&b);
 }
 
 void
 s3_fail_why(struct s3_request *q, enum s3_fault fault, const char *message)
 {
+    struct refusal refusal = *s3_refusal(fault);
+    refusal.message = message;
     usual_extras(q, fault);
-    s3_fail_code(q, s3_fault_code(fault), s3_fault_status(fault), message);
+    s3_refuse(q, &refusal);
 }
 
 void
 s3_fail(struct s3_request *q, enum s3_fault fault)
 {
-    s3_fail_why(q, fault, s3_fault_message(fault));
+    s3_fail_why(q, fault, s3_refusal(fault)->message);
 }
 
 void
 s3_fail_err(struct s3_request *q, int err)
 {
     /* Under load there are thousands of the busy kind, and slowdown_total counts them. */
-    if (s3_fault_status(s3_fault_of(err)) >= 500)
+    if (s3_refusal(s3_fault_of(err))->status >= 500)
         log_line(err == ERR_BUSY ? LOG_DEBUG : LOG_WARN, "s3_failed",
                  "request_id=%s op=%s error=%s", q->r->id, q->op == NULL ? "-" : q->op->name,
                  err_name(err));

@@ -18,7 +18,7 @@ refuse(struct s3_request *q, int err, const struct buf *why)
                           : err == ERR_CONFLICT ? S3_INVALID_REQUEST
                           : err == ERR_INVALID  ? S3_MALFORMED_XML
                                                 : s3_fault_of(err);
-    s3_fail_why(q, fault, why->n > 0 ? why->p : s3_fault_message(fault));
+    s3_fail_why(q, fault, why->n > 0 ? why->p : s3_refusal(fault)->message);
 }
 
 /* As it is kept. */

@@ -22,7 +22,7 @@ malformed(struct s3_request *q, const struct buf *why)
         s3_extra(q, "Detail", detail);
     s3_fail_why(q, S3_MALFORMED_POLICY,
                 message != NULL && sentence.n > 0 ? message
-                                                  : s3_fault_message(S3_MALFORMED_POLICY));
+                                                  : s3_refusal(S3_MALFORMED_POLICY)->message);
 }
 
 /* May this policy be set? false: answered. */

@@ -236,7 +236,7 @@ policy_holds(struct s3_request *q)
     int err = post_policy_check(http_field(q->r, "policy"), &form, &post->range, &why);
     if (err == ERR_INVALID || err == ERR_DENIED)
         s3_fail_why(q, err == ERR_INVALID ? S3_INVALID_POLICY_DOCUMENT : S3_ACCESS_DENIED,
-                    why.n > 0 ? why.p : s3_fault_message(S3_INVALID_POLICY_DOCUMENT));
+                    why.n > 0 ? why.p : s3_refusal(S3_INVALID_POLICY_DOCUMENT)->message);
     else if (err != ERR_NONE)
         s3_fail_err(q, err);
     buf_fini(&why);
@@ -345,8 +345,7 @@ s3_prepare_post_object(struct s3_request *q)
         return;
     }
     if (q->account != NULL) { /* the form names its signer */
-        s3_fail_code(q, auth_code(AUTH_TWO_MECHANISMS), auth_status(AUTH_TWO_MECHANISMS),
-                     auth_message(AUTH_TWO_MECHANISMS));
+        s3_refuse(q, auth_refusal(AUTH_TWO_MECHANISMS));
         return;
     }
     if (!s3_write_begin(q))

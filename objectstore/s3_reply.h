@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/digest.h"
+#include "base/refusal.h"
 #include "base/slice.h"
 #include "objectstore/s3_fault_list.h"
 
@@ -25,16 +26,15 @@ enum s3_fault {
 
 /* ---- s3_error.c ---- */
 
-const char *s3_fault_code(enum s3_fault fault);
-const char *s3_fault_message(enum s3_fault fault);
-int s3_fault_status(enum s3_fault fault);
+const struct refusal *s3_refusal(enum s3_fault fault);
 enum s3_fault s3_fault_of(int err);
 /* An element for the error document that comes next; value lent until then. */
 void s3_extra(struct s3_request *q, const char *name, struct slice value);
 /* Error answers; HEAD gets no body. The message is S3's own unless given. */
 void s3_fail(struct s3_request *q, enum s3_fault fault);
 void s3_fail_why(struct s3_request *q, enum s3_fault fault, const char *message);
-void s3_fail_code(struct s3_request *q, const char *code, int status, const char *message);
+/* The same for a refusal of another table. */
+void s3_refuse(struct s3_request *q, const struct refusal *refusal);
 void s3_fail_err(struct s3_request *q, int err);
 /* Answers with the document; takes b's memory. */
 void s3_reply_xml(struct s3_request *q, int status, struct buf *b);

@@ -142,9 +142,9 @@ s3_fail_auth(struct s3_request *q)
     const struct auth *a = q->r->auth;
     if (is_foreign(a)) {
         auth_count_refusal(a);
-        enum auth_result as = a->presigned ? AUTH_QUERY_MALFORMED : AUTH_MALFORMED;
-        s3_fail_code(q, auth_code(as), auth_status(as),
-                     "The credential is scoped to another service; this endpoint belongs to s3.");
+        struct refusal as = *auth_refusal(a->presigned ? AUTH_QUERY_MALFORMED : AUTH_MALFORMED);
+        as.message = "The credential is scoped to another service; this endpoint belongs to s3.";
+        s3_refuse(q, &as);
         return;
     }
     if (a->result == AUTH_MISMATCH) {
@@ -156,7 +156,7 @@ s3_fail_auth(struct s3_request *q)
     } else if (a->result == AUTH_UNKNOWN_KEY) {
         s3_extra(q, "AWSAccessKeyId", a->access_key_id);
     }
-    s3_fail_code(q, auth_code(a->result), auth_status(a->result), auth_message(a->result));
+    s3_refuse(q, auth_refusal(a->result));
 }
 
 /* Sets q->account; false: answered. */
@@ -228,7 +228,7 @@ s3_fail_payload(struct s3_request *q)
     }
     if (q->fault == PAYLOAD_CHUNK_SIGNATURE)
         STAT_INC(auth_failures_total);
-    s3_fail_code(q, payload_code(q->fault), payload_status(q->fault), payload_message(q->fault));
+    s3_refuse(q, payload_refusal(q->fault));
 }
 
 /* A form begins its put when the file begins; a length that no form can have is refused now. False:

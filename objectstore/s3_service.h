@@ -6,6 +6,7 @@
 
 #include "base/account.h"
 #include "base/http.h"
+#include "base/refusal.h"
 #include "objectstore/store.h"
 
 struct s3_hooks {
@@ -63,7 +64,7 @@ struct s3_serve {
     const char *header; /* one more, which comes only with the object; NULL: none */
     struct slice header_value;
     /* How to say what S3 refuses (a range, a condition): replies. NULL: as S3 does, in XML. */
-    void (*refuse)(struct http_request *r, int status, const char *code, const char *message);
+    void (*refuse)(struct http_request *r, const struct refusal *refusal);
 };
 int s3_serve_object(struct s3_service *s, struct http_request *r, const struct s3_serve *what);
 

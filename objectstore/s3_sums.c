@@ -116,9 +116,7 @@ value_read(struct s3_request *q, struct store_completion *c)
         if (checksum == CHECKSUM_NONE)
             continue;
         if (c->checksum != CHECKSUM_NONE) {
-            s3_fail_code(q, payload_code(PAYLOAD_TWO_CHECKSUMS),
-                         payload_status(PAYLOAD_TWO_CHECKSUMS),
-                         payload_message(PAYLOAD_TWO_CHECKSUMS));
+            s3_refuse(q, payload_refusal(PAYLOAD_TWO_CHECKSUMS));
             return false;
         }
         c->checksum = checksum;

@@ -48,7 +48,7 @@ refuse(struct s3_request *q, enum tags_of of, const struct tags_error *e)
     if (e->value.n > 0)
         s3_extra(q, "TagValue", e->value);
     s3_fail_why(q, refusals[e->fault].fault,
-                message != NULL ? message : s3_fault_message(refusals[e->fault].fault));
+                message != NULL ? message : s3_refusal(refusals[e->fault].fault)->message);
 }
 
 /* ---- the document ---- */

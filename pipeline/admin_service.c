@@ -190,7 +190,7 @@ refusal(const struct admin_service *s, const struct http_request *r, enum admin_
     if (auth->result == AUTH_ANONYMOUS)
         return "this needs a request signed with the root keys";
     if (auth->result != AUTH_OK)
-        return auth_message(auth->result);
+        return auth_refusal(auth->result)->message;
     if (!slice_eqs(auth->service, "s3") || auth->scope.n == 0 || auth->presigned)
         return "this needs a Version 4 signature (service s3) in the Authorization header";
     if (r->has_body && auth->payload != AUTH_PAYLOAD_SHA256)

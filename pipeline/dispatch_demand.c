@@ -390,21 +390,4 @@ stored(struct task *t)
     commit(t);
 }
 
-void
-demand_step(struct task *t)
-{
-    switch (t->state) {
-    case TASK_LOADING:
-        loaded(t);
-        return;
-    case TASK_STORING:
-        stored(t);
-        return;
-    case TASK_COMMITTING:
-        committed(t);
-        return;
-    case TASK_LOADED:
-    case TASK_RUNNING:
-        CHK(!"no other thread has a task in this state");
-    }
-}
+const struct task_road demand_road = {loaded, stored, committed};

@@ -34,6 +34,15 @@
 
 enum task_state { TASK_LOADING, TASK_LOADED, TASK_RUNNING, TASK_STORING, TASK_COMMITTING };
 
+struct task;
+
+/* What is done with a task that another thread has finished its part of, by the state it is in. */
+struct task_road {
+    void (*loaded)(struct task *t);
+    void (*stored)(struct task *t);
+    void (*committed)(struct task *t);
+};
+
 struct task {
     struct dispatch *d;
     enum task_state state;
@@ -181,8 +190,8 @@ void demand_refuse(struct dispatch *d);
 void demand_config(const struct task *t, struct buf *out);
 /* The invocation has begun, or could not be. */
 void demand_begun(struct task *t, int err);
-/* What task_step() and the runtime's answer are for tasks of events. */
-void demand_step(struct task *t);
+/* What event_road and the runtime's answer are for tasks of events. */
+extern const struct task_road demand_road;
 void demand_answered(struct invocation *inv);
 /* The operation was refused. */
 void demand_not_committed(struct task *t, int err);

@@ -478,22 +478,21 @@ stored(struct task *t)
     commit(t);
 }
 
+static const struct task_road event_road = {loaded, stored, committed};
+
 void
 task_step(struct task *t)
 {
-    if (t->demand != NULL) {
-        demand_step(t);
-        return;
-    }
+    const struct task_road *road = t->demand != NULL ? &demand_road : &event_road;
     switch (t->state) {
     case TASK_LOADING:
-        loaded(t);
+        road->loaded(t);
         return;
     case TASK_STORING:
-        stored(t);
+        road->stored(t);
         return;
     case TASK_COMMITTING:
-        committed(t);
+        road->committed(t);
         return;
     case TASK_LOADED:
     case TASK_RUNNING:

@@ -259,7 +259,7 @@ refusal(const struct auth *auth)
     if (auth->result == AUTH_ANONYMOUS)
         return "this needs a signed request";
     if (auth->result != AUTH_OK)
-        return auth_message(auth->result);
+        return auth_refusal(auth->result)->message;
     if (!slice_eqs(auth->service, "s3") || auth->scope.n == 0)
         return "this needs a Version 4 signature (service s3)";
     return NULL;

@@ -183,9 +183,10 @@ cache_control(struct image_request *iq, const struct image_stored *what)
 
 /* S3's refusal of what the request says beside the picture (a range, a condition), in our form. */
 static void
-refuse_as_page(struct http_request *r, int status, const char *code, const char *message)
+refuse_as_page(struct http_request *r, const struct refusal *refusal)
 {
-    problem_reply(r, status, "error", slice_str(code), slice_str(message));
+    problem_reply(r, refusal->status, "error", slice_str(refusal->code),
+                  slice_str(refusal->message));
 }
 
 /* What should be there was not, twice: not a newer one of ours, but somebody's doing. */

@@ -79,8 +79,8 @@ permitted(struct image_request *iq)
     if (a->result == AUTH_OK || a->result == AUTH_ANONYMOUS)
         return true;
     auth_count_refusal(a);
-    image_refuse(iq, auth_status(a->result) == 400 ? ERR_INVALID : ERR_DENIED,
-                 a->result == AUTH_NEEDS_BODY ? NULL : auth_message(a->result));
+    image_refuse(iq, auth_refusal(a->result)->status == 400 ? ERR_INVALID : ERR_DENIED,
+                 a->result == AUTH_NEEDS_BODY ? NULL : auth_refusal(a->result)->message);
     return false;
 }
 

@@ -801,12 +801,12 @@ static void
 test_texts(void **state)
 {
     (void)state;
-    assert_string_equal(auth_code(AUTH_MISMATCH), "SignatureDoesNotMatch");
-    assert_int_equal(auth_status(AUTH_MISMATCH), 403);
-    assert_string_equal(auth_code(AUTH_SKEWED), "RequestTimeTooSkewed");
-    assert_string_equal(auth_message(AUTH_EXPIRED), "Request has expired");
-    assert_int_equal(auth_status(AUTH_MALFORMED), 400);
-    assert_string_equal(auth_code(AUTH_OK), "");
+    assert_string_equal(auth_refusal(AUTH_MISMATCH)->code, "SignatureDoesNotMatch");
+    assert_int_equal(auth_refusal(AUTH_MISMATCH)->status, 403);
+    assert_string_equal(auth_refusal(AUTH_SKEWED)->code, "RequestTimeTooSkewed");
+    assert_string_equal(auth_refusal(AUTH_EXPIRED)->message, "Request has expired");
+    assert_int_equal(auth_refusal(AUTH_MALFORMED)->status, 400);
+    assert_string_equal(auth_refusal(AUTH_OK)->code, "");
 }
 
 int

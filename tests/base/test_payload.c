@@ -133,7 +133,7 @@ test_plain_checksums(void **state)
         buf_fini(&o.plain);
         upload_run(r, SLICE_LIT("123456780"), 4, UPLOAD_BYTES_MAX, &o);
         assert_int_equal(o.fault, payload_fault_of(PAYLOAD_NOT_CRC32, nine_checksums[i].id));
-        assert_non_null(strcasestr(payload_message(o.fault), nine_checksums[i].name));
+        assert_non_null(strcasestr(payload_refusal(o.fault)->message, nine_checksums[i].name));
         assert_int_equal(o.checksum, CHECKSUM_NONE);
         buf_fini(&o.plain);
         fakereq_free(&r);
@@ -424,10 +424,10 @@ static void
 test_texts(void **state)
 {
     (void)state;
-    assert_string_equal(payload_code(PAYLOAD_MD5), "BadDigest");
-    assert_int_equal(payload_status(PAYLOAD_NO_LENGTH), 411);
-    assert_string_equal(payload_code(PAYLOAD_SHA256), "XAmzContentSHA256Mismatch");
-    assert_true(strlen(payload_message(PAYLOAD_BAD_TRAILER)) > 0);
+    assert_string_equal(payload_refusal(PAYLOAD_MD5)->code, "BadDigest");
+    assert_int_equal(payload_refusal(PAYLOAD_NO_LENGTH)->status, 411);
+    assert_string_equal(payload_refusal(PAYLOAD_SHA256)->code, "XAmzContentSHA256Mismatch");
+    assert_true(strlen(payload_refusal(PAYLOAD_BAD_TRAILER)->message) > 0);
 }
 
 int

@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "base/chk.h"
 #include "base/clock.h"
-#include "base/sign.h"
+#include "tests/lib/put_head.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -75,34 +75,16 @@ struct load {
 static void
 prepare_one(struct load *l, long i, const char *host, int64_t now_ms)
 {
-    char path[512], date[CLOCK_TEXT_MAX];
-    struct buf authorization;
-    buf_init(&authorization, 4096);
-    clock_basic(now_ms, date);
+    char path[512];
     snprintf(path, sizeof path, "%s%08ld", l->o.prefix, i);
-    struct sign_header headers[] = {
-        {"host", slice_str(host)},
-        {"x-amz-content-sha256", SLICE_LIT("UNSIGNED-PAYLOAD")},
-        {"x-amz-date", slice_str(date)},
-    };
-    struct sign_request req = {.method = "PUT",
-                               .raw_path = slice_str(path),
-                               .headers = headers,
-                               .header_count = ARRAY_LEN(headers),
-                               .payload_hash = "UNSIGNED-PAYLOAD",
-                               .region = "us-east-1",
-                               .service = "s3",
-                               .access_key_id = slice_str(l->o.key_id),
-                               .secret_access_key = slice_str(l->o.secret),
-                               .now_ms = now_ms};
-    CHK(sign_v4_header(&req, &authorization) == 0);
+    struct put_head head = {.host = host,
+                            .path = path,
+                            .key_id = l->o.key_id,
+                            .secret = l->o.secret,
+                            .body_bytes = l->o.body_bytes,
+                            .now_ms = now_ms};
     l->head_at[i] = l->heads.n;
-    buf_printf(&l->heads,
-               "PUT %s HTTP/1.1\r\nHost: %s\r\nx-amz-date: %s\r\n"
-               "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nContent-Length: %zu\r\n"
-               "Authorization: %.*s\r\n\r\n",
-               path, host, date, l->o.body_bytes, SLICE_FMT(buf_slice(&authorization)));
-    buf_fini(&authorization);
+    put_head_write(&head, &l->heads);
 }
 
 static void

@@ -22,7 +22,7 @@ mkdir -p $out
 flags="-std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow -Wmissing-prototypes
        -Wstrict-prototypes -Wvla -Wformat=2 -Werror -I. -pthread"
 libs="build/gcc/libfunctions.a build/gcc/libbase.a -lcrypto -lm"
-gcc $flags -o $out/load tests/bench/load.c $libs
+gcc $flags -o $out/load tests/bench/load.c tests/lib/put_head.c $libs
 gcc $flags -o $out/peer_syncfile tests/bench/peer_syncfile.c $libs
 gcc $flags -o $out/memory tests/bench/memory.c tests/bench/bench_worker.c $libs
 vips=$(pkg-config --cflags vips | sed 's/-I/-isystem /g')

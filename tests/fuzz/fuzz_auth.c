@@ -32,7 +32,7 @@ judge(struct http_request *r, unsigned use, struct slice body)
         return AUTH_MISMATCH;
     CHK(a->result != AUTH_NEEDS_BODY);
     CHK((a->result == AUTH_OK) == (a->account != NULL));
-    CHK(auth_status(a->result) >= 200);
+    CHK(auth_refusal(a->result)->status >= 200);
     return a->result;
 }
 

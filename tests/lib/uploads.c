@@ -103,8 +103,8 @@ assert_upload_fault(struct http_request *r, struct slice wire, enum payload_faul
     for (size_t i = 0; i < LEN(steps); i++) {
         enum payload_fault fault = upload_fault(r, wire, steps[i]);
         if (fault != expected)
-            print_error("step %zu: %d (%s) for %.*s\n", steps[i], (int)fault, payload_code(fault),
-                        wire.n > 300 ? 300 : (int)wire.n, wire.p);
+            print_error("step %zu: %d (%s) for %.*s\n", steps[i], (int)fault,
+                        payload_refusal(fault)->code, wire.n > 300 ? 300 : (int)wire.n, wire.p);
         assert_int_equal(fault, expected);
     }
 }
@@ -119,7 +119,7 @@ assert_upload_good(struct http_request *r, struct slice wire, struct slice plain
         struct upload_outcome o;
         upload_run(r, wire, steps[i], UPLOAD_BYTES_MAX, &o);
         if (o.fault != PAYLOAD_NONE)
-            print_error("step %zu: %s\n", steps[i], payload_code(o.fault));
+            print_error("step %zu: %s\n", steps[i], payload_refusal(o.fault)->code);
         assert_int_equal(o.fault, PAYLOAD_NONE);
         assert_true(slice_eq(buf_slice(&o.plain), plain));
         assert_memory_equal(o.md5, md5, MD5_BYTES);

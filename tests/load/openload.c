@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "base/chk.h"
 #include "base/clock.h"
-#include "base/sign.h"
+#include "tests/lib/put_head.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -96,37 +96,20 @@ die(const char *what)
 static void
 head_put(struct load *l, struct connection *c, const char *host, const char *path)
 {
-    char date[CLOCK_TEXT_MAX];
-    struct buf authorization;
-    int64_t now_ms = clock_wall_ms();
-    buf_init(&authorization, 4096);
-    clock_basic(now_ms, date);
-    struct sign_header headers[] = {
-        {"host", slice_str(host)},
-        {"x-amz-content-sha256", SLICE_LIT("UNSIGNED-PAYLOAD")},
-        {"x-amz-date", slice_str(date)},
-    };
-    struct sign_request req = {.method = "PUT",
-                               .raw_path = slice_str(path),
-                               .headers = headers,
-                               .header_count = ARRAY_LEN(headers),
-                               .payload_hash = "UNSIGNED-PAYLOAD",
-                               .region = "us-east-1",
-                               .service = "s3",
-                               .access_key_id = slice_str(l->o.key_id),
-                               .secret_access_key = slice_str(l->o.secret),
-                               .now_ms = now_ms};
-    CHK(sign_v4_header(&req, &authorization) == 0);
-    int n = snprintf(c->head, sizeof c->head,
-                     "PUT %s HTTP/1.1\r\nHost: %s\r\nx-amz-date: %s\r\n"
-                     "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nContent-Length: %zu\r\n"
-                     "%sAuthorization: %.*s\r\n\r\n",
-                     path, host, date, l->bodies[c->request % l->body_count].n,
-                     l->o.expect ? "Expect: 100-continue\r\n" : "",
-                     SLICE_FMT(buf_slice(&authorization)));
-    CHK(n > 0 && (size_t)n < sizeof c->head);
-    c->head_n = (size_t)n;
-    buf_fini(&authorization);
+    struct put_head head = {.host = host,
+                            .path = path,
+                            .key_id = l->o.key_id,
+                            .secret = l->o.secret,
+                            .body_bytes = l->bodies[c->request % l->body_count].n,
+                            .now_ms = clock_wall_ms(),
+                            .expect = l->o.expect};
+    struct buf text;
+    buf_init(&text, sizeof c->head);
+    put_head_write(&head, &text);
+    CHK(text.err == 0);
+    memcpy(c->head, text.p, text.n);
+    c->head_n = text.n;
+    buf_fini(&text);
 }
 
 static void

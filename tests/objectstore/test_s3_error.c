@@ -12,14 +12,14 @@ test_list_is_complete(void **state)
 {
     (void)state;
     for (enum s3_fault f = 0; f < S3_FAULT_COUNT; f++) {
-        const char *code = s3_fault_code(f);
+        const char *code = s3_refusal(f)->code;
         assert_true(isupper((unsigned char)code[0]));
         for (const char *p = code; *p != '\0'; p++)
             assert_true(isalnum((unsigned char)*p));
-        assert_in_range(s3_fault_status(f), 400, 599);
-        assert_true(strlen(s3_fault_message(f)) > 5);
+        assert_in_range(s3_refusal(f)->status, 400, 599);
+        assert_true(strlen(s3_refusal(f)->message) > 5);
         for (enum s3_fault g = 0; g < f; g++)
-            assert_string_not_equal(code, s3_fault_code(g));
+            assert_string_not_equal(code, s3_refusal(g)->code);
     }
 }
 
@@ -65,8 +65,8 @@ test_every_error_has_an_answer(void **state)
     assert_int_equal(sizeof rows / sizeof rows[0], listed - 1); /* all but ERR_NONE */
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         enum s3_fault f = s3_fault_of(rows[i].err);
-        assert_string_equal(s3_fault_code(f), rows[i].code);
-        assert_int_equal(s3_fault_status(f), rows[i].status);
+        assert_string_equal(s3_refusal(f)->code, rows[i].code);
+        assert_int_equal(s3_refusal(f)->status, rows[i].status);
     }
     assert_int_equal(s3_fault_of(-12345), S3_INTERNAL);
 }

@@ -434,4 +434,31 @@ rig_queue_empty(struct rig *r, void *arg)
     return rig_waiting(r) == 0;
 }
 
+/* ---- for cmocka: no worker can start ---- */
+
+static RIG_UNUSED int
+rig_setup(void **state)
+{
+    struct rig *r = chk_calloc(1, sizeof *r);
+    rig_open(r, "none");
+    *state = r;
+    return 0;
+}
+
+static RIG_UNUSED int
+rig_setup_photos(void **state)
+{
+    (void)rig_setup(state);
+    rig_full_bucket(*state, "photos");
+    return 0;
+}
+
+static RIG_UNUSED int
+rig_teardown(void **state)
+{
+    rig_close(*state);
+    free(*state);
+    return 0;
+}
+
 #endif

@@ -12,18 +12,9 @@
 static int
 setup(void **state)
 {
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
+    (void)rig_setup(state);
+    struct rig *r = *state;
     CHK(rig_bucket(r, "old") == ERR_NONE);
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
     return 0;
 }
 
@@ -535,7 +526,7 @@ unknown_presets_are_refused(void **state)
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(needs_a_bucket_and_a_rule),
         T(feeds_and_counts_objects),

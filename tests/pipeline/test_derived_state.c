@@ -17,19 +17,9 @@
 static int
 setup(void **state)
 {
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    rig_full_bucket(r, "photos");
+    (void)rig_setup_photos(state);
+    struct rig *r = *state;
     CHK(rig_environment(r, "thumbnail", SMALL_IS_7) == ERR_NONE);
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
     return 0;
 }
 
@@ -270,7 +260,7 @@ follow_up(void **state)
     assert_string_equal(states(r, "k"), "small=ok later=missing metadata=ok");
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
 
 int
 main(void)

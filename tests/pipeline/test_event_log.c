@@ -9,22 +9,13 @@
 static int
 setup(void **state)
 {
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
+    (void)rig_setup(state);
+    struct rig *r = *state;
     rig_shut(r);
     CHK(conf_set(r->conf, CONF_EVENTS_LOG_ROWS, "100", &r->why) == ERR_NONE);
     rig_reopen(r, "none");
     rig_full_bucket(r, "photos");
     CHK(rig_bucket(r, "plain") == ERR_NONE);
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
     return 0;
 }
 
@@ -333,7 +324,7 @@ rows_are_bounded_also_after_a_restart(void **state)
 int
 main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(one_row_per_change_in_any_bucket),
         T(what_functions_write_is_not_logged),

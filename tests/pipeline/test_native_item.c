@@ -14,14 +14,6 @@ setup(void **state)
     return 0;
 }
 
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- what users and functions do ---- */
 
 struct facts {
@@ -152,7 +144,7 @@ full_items_take_what_fits(void **state)
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
     const struct CMUnitTest tests[] = {T(hostile_facts_are_cut), T(full_items_take_what_fits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,24 +3,6 @@
 
 #include "pipeline/provenance.h"
 
-static int
-setup(void **state)
-{
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    rig_full_bucket(r, "photos");
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- tests ---- */
 
 static void
@@ -365,7 +347,7 @@ facts_are_owned(void **state)
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup_photos, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(one_event_per_function_and_a_pending_item),
         T(overwriting_supersedes),

@@ -1,22 +1,5 @@
 #include "tests/pipeline/rig.h"
 
-static int
-setup(void **state)
-{
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 static struct queue_event
 event(enum queue_lane lane, const char *key)
 {
@@ -393,7 +376,7 @@ letters_of_version_3_get_their_class(void **state)
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(order_and_lanes),
         T(retries_then_dead),

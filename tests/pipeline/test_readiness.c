@@ -13,24 +13,6 @@
     "{\\\"name\\\":\\\"later\\\",\\\"width\\\":9,\\\"height\\\":9,\\\"fit\\\":\\\"cover\\\"," \
     "\\\"format\\\":\\\"avif\\\"}]\"}"
 
-static int
-setup(void **state)
-{
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    rig_full_bucket(r, "photos");
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- looking ---- */
 
 struct seen {
@@ -307,7 +289,7 @@ freshness(void **state)
     assert_true(fresh(r, "k/medium.webp"));
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup_photos, rig_teardown)
 
 int
 main(void)

@@ -1,22 +1,5 @@
 #include "tests/pipeline/rig.h"
 
-static int
-setup(void **state)
-{
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 static struct function_set *
 current(struct rig *r)
 {
@@ -173,7 +156,7 @@ arns(void **state)
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(natives_with_defaults), T(changes_raise_the_revision), T(limits),
         T(environments),          T(rolled_back_changes_vanish), cmocka_unit_test(arns),

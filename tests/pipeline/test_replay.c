@@ -6,19 +6,9 @@
 static int
 setup(void **state)
 {
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    rig_full_bucket(r, "photos");
+    (void)rig_setup_photos(state);
+    struct rig *r = *state;
     CHK(rig_bucket(r, "late") == ERR_NONE);
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
     return 0;
 }
 
@@ -181,7 +171,7 @@ what_moves_between_reading_and_queueing(void **state)
 int
 main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(each_event_is_one_thing),
         T(a_batch_from_the_log),

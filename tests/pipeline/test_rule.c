@@ -134,18 +134,9 @@ overlaps(void **state)
 static int
 setup(void **state)
 {
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
+    (void)rig_setup(state);
+    struct rig *r = *state;
     CHK(rig_bucket(r, "photos") == ERR_NONE);
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
     return 0;
 }
 
@@ -303,7 +294,7 @@ derived_name_too_long(void **state)
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_prints),
         cmocka_unit_test(refuses),

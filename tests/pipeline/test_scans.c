@@ -7,24 +7,6 @@
 #define STEPS_MAX 50 /* of all operations together: tables of few rows may be walked */
 #define FUNCTION SLICE_LIT("thumbnail")
 
-static int
-setup(void **state)
-{
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    rig_full_bucket(r, "photos");
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 static void
 event_of(struct queue_event *e, int n, char key[32])
 {
@@ -159,7 +141,7 @@ a_page_of_a_plan_and_a_feed_look_at_their_page(void **state)
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup_photos, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(an_event_costs_the_same_in_any_queue),
         T(a_page_of_a_plan_and_a_feed_look_at_their_page),

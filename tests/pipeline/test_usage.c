@@ -169,23 +169,6 @@ test_billed(void **state)
 
 /* ---- the table ---- */
 
-static int
-setup(void **state)
-{
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 struct many {
     struct db_op op;
     struct usage_invocation inv;
@@ -349,10 +332,10 @@ main(void)
         cmocka_unit_test(test_divide_most),
         cmocka_unit_test(test_on_the_fly),
         cmocka_unit_test(test_billed),
-        cmocka_unit_test_setup_teardown(test_table, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_prefixes_are_bounded, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_long_component, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_days_are_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_table, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_prefixes_are_bounded, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_long_component, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_days_are_bounded, rig_setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

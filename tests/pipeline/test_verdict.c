@@ -25,14 +25,6 @@ setup(void **state)
     return 0;
 }
 
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- the event that waits for a pass of `thumbnail` ---- */
 
 struct wanted {
@@ -493,7 +485,7 @@ variants_go_with_the_picture(void **state)
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
     const struct CMUnitTest tests[] = {
         T(ready_comes_before_the_other_formats),
         T(followup_fails_for_good),

@@ -7,24 +7,6 @@
 
 #include "pipeline/verify_priv.h"
 
-static int
-setup(void **state)
-{
-    struct rig *r = chk_calloc(1, sizeof *r);
-    rig_open(r, "none");
-    rig_full_bucket(r, "photos");
-    *state = r;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    rig_close(*state);
-    free(*state);
-    return 0;
-}
-
 /* ---- running ---- */
 
 struct run {
@@ -257,7 +239,7 @@ scopes(void **state)
     assert_int_equal(none.objects, 0);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup_photos, rig_teardown)
 
 int
 main(void)
