@@ -145,6 +145,21 @@ read_watchdog(void *arg)
     return clock_mono_ms() - conn->read_began_ms > DB_READ_MS_MAX;
 }
 
+/* Nothing of ours is a trigger or a view: what the file has of them is not run. Before the first
+ * statement, for that one reads the schema. */
+static void
+distrust_file(sqlite3 *handle)
+{
+    static const struct {
+        int setting, value;
+    } all[] = {{SQLITE_DBCONFIG_DEFENSIVE, 1},
+               {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+               {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+               {SQLITE_DBCONFIG_ENABLE_VIEW, 0}};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        CHK(sqlite3_db_config(handle, all[i].setting, all[i].value, NULL) == SQLITE_OK);
+}
+
 static int
 conn_open(struct db *db, bool writer, struct db_conn **out)
 {
@@ -163,6 +178,7 @@ conn_open(struct db *db, bool writer, struct db_conn **out)
         free(conn);
         return ERR_IO;
     }
+    distrust_file(conn->handle);
     sqlite3_extended_result_codes(conn->handle, 1);
     sqlite3_busy_timeout(conn->handle, DB_READ_MS_MAX);
     snprintf(pragma, sizeof pragma, "PRAGMA cache_size=-%d; PRAGMA temp_store=MEMORY",
@@ -510,40 +526,6 @@ file_make(struct db *db)
 }
 
 static int
-schema_upgrade(struct db_conn *conn, const struct db_schema *schema)
-{
-    int64_t version = 0;
-    char pragma[64];
-    int err = db_exec_int(conn, "PRAGMA user_version", &version);
-    if (err != ERR_NONE)
-        return err;
-    if (version > schema->count) {
-        log_line(LOG_ERROR, "schema_too_new",
-                 "found=%lld known=%d hint=\"this data directory needs a newer darkroomd\"",
-                 (long long)version, schema->count);
-        return ERR_UNSUPPORTED;
-    }
-    if (version < 0) { /* it counts steps: no database of ours */
-        log_line(LOG_ERROR, "schema_unknown", "found=%lld", (long long)version);
-        return ERR_CORRUPT;
-    }
-    err = db_exec(conn, "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS darkroom_counter"
-                        "(id INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
-                        "INSERT OR IGNORE INTO darkroom_counter VALUES (1, 0)");
-    for (int64_t v = version; v < schema->count && err == ERR_NONE; v++)
-        err = db_exec(conn, schema->steps[v]);
-    if (err == ERR_NONE) {
-        snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", schema->count);
-        err = db_exec(conn, pragma);
-    }
-    if (err == ERR_NONE)
-        err = db_exec(conn, "COMMIT");
-    if (err == ERR_NONE && version != 0 && version < schema->count)
-        log_line(LOG_INFO, "schema_upgraded", "from=%lld to=%d", (long long)version, schema->count);
-    return err;
-}
-
-static int
 writer_prepare(struct db *db, const struct db_options *options)
 {
     int64_t counter = 0;
@@ -551,14 +533,20 @@ writer_prepare(struct db *db, const struct db_options *options)
     if (err != ERR_NONE)
         return err;
     sqlite3_wal_hook(db->writer->handle, db_log_grew, db); /* replaces the automatic checkpoint */
-    err = db_exec(db->writer, "PRAGMA page_size=8192; PRAGMA journal_mode=WAL");
+    err = db_schema_judge(db->writer, &options->schema, options->why);
+    if (err == ERR_NONE)
+        err = db_exec(db->writer, "PRAGMA page_size=8192; PRAGMA journal_mode=WAL");
     if (err == ERR_NONE)
         err = db_exec(db->writer, plant_no_sync ? "PRAGMA synchronous=OFF"
                                                 : "PRAGMA synchronous=NORMAL"); /* db_sync.c */
     if (err == ERR_NONE)
-        err = schema_upgrade(db->writer, &options->schema);
+        err = db_schema_upgrade(db->writer, &options->schema);
     if (err == ERR_NONE)
         err = db_exec_int(db->writer, "SELECT value FROM darkroom_counter WHERE id = 1", &counter);
+    if (err == ERR_NONE && (counter < 0 || counter > INT64_MAX / 2)) { /* nobody counts so far */
+        log_line(LOG_ERROR, "counter_unsound", "value=%lld", (long long)counter);
+        err = ERR_CORRUPT;
+    }
     atomic_store(&db->counter, counter);
     db->counter_durable = counter;
     return err;

@@ -49,10 +49,13 @@ struct db_options {
     struct db_schema schema;  /* newer database than `count`: ERR_UNSUPPORTED */
     int64_t checkpoint_bytes; /* WAL size at which the writer checkpoints; 0 = 8 MiB */
     int queue_ops_max;        /* ops waiting for the writer; 0 = DB_QUEUE_OPS_MAX */
+    struct buf *why; /* NULL, or gets one line where there is more to tell than the error */
 };
 
 /* Opens, recovers, upgrades the schema in one transaction, makes durable what it found, starts the
- * two threads. Logs the reason of a failure. */
+ * two threads. Logs the reason of a failure. ERR_CORRUPT, and nothing is changed: the file's
+ * tables, indexes, triggers and views are not exactly those that the steps up to its version make.
+ */
 int db_open(struct db **out, const struct db_options *options);
 /* Finishes and answers what is queued, stops both threads, checkpoints, closes. No other thread may
  * be inside. */
@@ -194,8 +197,10 @@ int db_backup(struct db *db, const char *path, struct db_backup_progress *progre
  * Nothing is written, also not beside it, and reads have no time limit. Nobody may write the file
  * meanwhile. */
 int db_open_copy(struct db **out, const char *path);
-/* Walks the whole copy: ERR_CORRUPT with what is wrong in `why`. */
-int db_check(struct db *copy, struct buf *why);
+/* A copy from anywhere: what is in it must be what the steps up to its version make, and nothing
+ * else (ERR_CORRUPT; ERR_UNSUPPORTED: a newer version); then walks the whole of it. One line in
+ * `why`. */
+int db_check(struct db *copy, const struct db_schema *schema, struct buf *why);
 int db_schema_version(struct db_conn *conn, int64_t *version);
 /* The counter's value: no number above it was ever given out. */
 int db_counter_read(struct db_conn *conn, int64_t *value);

@@ -35,7 +35,6 @@
 #define STEP_US 4000
 #define STEP_SHARE 4
 #define TARGET_CACHE_PRAGMA "PRAGMA cache_size=-1024"
-#define CHECK_LINES_MAX 10
 
 struct db_backup {
     struct db_backup_progress *progress;
@@ -264,24 +263,38 @@ db_open_copy(struct db **out, const char *path)
     return err;
 }
 
+/* Several findings come as the lines of one row. A tree that meets itself is told of first; to go
+ * through its rows as well might never end, so the first row that is not "ok" is the last. */
+static int
+check_pages(struct db_conn *conn, struct buf *why)
+{
+    struct slice rest = SLICE_NONE;
+    struct db_stmt *q = db_prepare(conn, "PRAGMA integrity_check(10)");
+    int rc = db_step(q);
+    if (rc == DB_ROW)
+        rest = db_column_blob(q, 0);
+    bool sound = rc == DB_ROW && slice_eqs(rest, "ok");
+    while (rest.n > 0 && !sound) {
+        struct slice line = slice_cut(rest, '\n', &rest);
+        buf_printf(why, "%s%.*s", why->n == 0 ? "" : "; ", SLICE_FMT(line));
+    }
+    db_reset(q);
+    return sound ? ERR_NONE : rc < 0 ? rc : ERR_CORRUPT;
+}
+
 int
-db_check(struct db *copy, struct buf *why)
+db_check(struct db *copy, const struct db_schema *schema, struct buf *why)
 {
     struct db_conn *conn = NULL;
-    int lines = 0, rc;
     CHK(copy->is_copy);
     int err = db_read_begin(copy, &conn);
     if (err != ERR_NONE)
         return err;
-    struct db_stmt *q = db_prepare(conn, "PRAGMA integrity_check(10)");
-    while ((rc = db_step(q)) == DB_ROW && lines < CHECK_LINES_MAX) {
-        struct slice line = db_column_blob(q, 0);
-        if (slice_eqs(line, "ok"))
-            continue;
-        buf_printf(why, "%s%.*s", lines++ == 0 ? "" : "; ", SLICE_FMT(line));
-    }
+    err = db_schema_judge(conn, schema, why);
+    if (err == ERR_NONE)
+        err = check_pages(conn, why);
     db_read_end(copy, &conn);
-    return lines > 0 ? ERR_CORRUPT : rc < 0 ? rc : ERR_NONE;
+    return err;
 }
 
 int

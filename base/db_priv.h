@@ -4,6 +4,7 @@
  *   db.c         opening, connections, statements, reading, state
  *   db_writer.c  the writer thread: group commit, checkpoints; submitting
  *   db_sync.c    the syncer thread: makes commits durable, in order, and answers
+ *   db_schema.c  what the file's schema must be; upgrading it
  *   db_backup.c  the copy of the whole database, a step at a time; reading such a copy
  */
 #ifndef DARKROOM_BASE_DB_PRIV_H
@@ -112,6 +113,13 @@ int db_exec(struct db_conn *conn, const char *sql);
 int db_exec_int(struct db_conn *conn, const char *sql, int64_t *out);
 /* An error of ours for SQLite's; one that is not an everyday outcome is logged with `doing`. */
 int db_translate(struct db_conn *conn, int rc, const char *doing);
+
+/* db_schema.c */
+/* ERR_CORRUPT, ERR_UNSUPPORTED: the file's schema is not that of its version, or a newer one; one
+ * line in `why` (may be NULL). Reads only. */
+int db_schema_judge(struct db_conn *conn, const struct db_schema *schema, struct buf *why);
+/* Behind a judgement that was ERR_NONE: from its version to the last one, in one transaction. */
+int db_schema_upgrade(struct db_conn *conn, const struct db_schema *schema);
 
 /* db_writer.c */
 void *db_writer_main(void *arg);

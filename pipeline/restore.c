@@ -22,6 +22,7 @@
  * year 2298, for clients whose numbers are doubles.) */
 #define EPOCH_MS INT64_C(1577836800000)
 #define NUMBERS_PER_MS 1024
+#define WHAT_MAX 512                    /* bytes that tell what is wrong with a database */
 #define COUNTER_LEAP ((int64_t)1 << 32) /* where the clock says less than the backup */
 
 static const char *const small_files[] = {"credentials", "url-keys", "initialized"};
@@ -79,6 +80,22 @@ copy_open(struct restore *r)
     return db_open_copy(&r->copy, path);
 }
 
+/* It may be somebody else's: what is in it besides rows is ours to the letter, or refused. */
+static int
+check_copy(struct restore *r)
+{
+    struct buf what;
+    buf_init(&what, WHAT_MAX);
+    int err = copy_open(r);
+    if (err == ERR_NONE)
+        err = db_check(r->copy, pipeline_schema(), &what);
+    if (err != ERR_NONE)
+        buf_printf(r->why, "%s: the database: %.*s", r->from_path,
+                   SLICE_FMT(what.n > 0 ? buf_slice(&what) : slice_str(err_text(err))));
+    buf_fini(&what);
+    return err;
+}
+
 static int
 source_check(struct restore *r)
 {
@@ -95,13 +112,9 @@ source_check(struct restore *r)
     if (err == ERR_NONE &&
         (bytes != r->manifest.db_bytes || strcmp(hex, r->manifest.db_sha256) != 0))
         err = ERR_CORRUPT;
-    if (err == ERR_NONE)
-        err = copy_open(r);
-    if (err == ERR_NONE)
-        err = db_check(r->copy, r->why);
-    if (err != ERR_NONE && r->why->n == 0)
+    if (err != ERR_NONE)
         buf_printf(r->why, "%s: the database: %s", r->from_path, err_text(err));
-    return err;
+    return err == ERR_NONE ? check_copy(r) : err;
 }
 
 /* ---- the target ---- */
@@ -248,7 +261,7 @@ live(struct restore *r)
                         .identity = store_new_identity(),
                         .now = (clock_wall_ms() - EPOCH_MS) * NUMBERS_PER_MS};
     datadir_path(&r->dir, "darkroom.db", path);
-    struct db_options options = {.path = path, .schema = *pipeline_schema()};
+    struct db_options options = {.path = path, .schema = *pipeline_schema(), .why = r->why};
     int err = db_open(&db, &options);
     if (err == ERR_NONE)
         err = db_call(db, &l.op);

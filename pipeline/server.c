@@ -116,17 +116,21 @@ open_storage(struct server *s, struct buf *why)
 {
     char path[PATH_MAX];
     char program[PATH_MAX];
-    struct buf worker;
+    struct buf worker, what;
     datadir_path(&s->dir, "darkroom.db", path);
     struct db_options db = {.path = path,
                             .schema = *pipeline_schema(),
+                            .why = &what,
                             .checkpoint_bytes = conf_int(s->conf, CONF_CHECKPOINT),
                             .queue_ops_max = (int)conf_int(s->conf, CONF_WRITER_QUEUE)};
+    buf_init(&what, LOG_LINE_MAX);
     int err = db_open(&s->db, &db);
-    if (err != ERR_NONE) {
-        buf_printf(why, "%s: %s", path, err_text(err));
+    if (err != ERR_NONE)
+        buf_printf(why, "%s: %s%s%.*s", path, err_text(err), what.n > 0 ? ": " : "",
+                   SLICE_FMT(buf_slice(&what)));
+    buf_fini(&what);
+    if (err != ERR_NONE)
         return err;
-    }
     db_set_reserve(s->db, conf_int(s->conf, CONF_RESERVE));
     buf_init(&worker, sizeof program);
     if (pipeline_find_worker(s->conf, &worker) != ERR_NONE)

@@ -75,6 +75,8 @@ static const char *const steps[] = {
     "INSERT INTO total VALUES (1, 0)",
 };
 
+static const struct db_schema schema = {steps, 1};
+
 struct fixture {
     char *dir;
     char copy[4096];
@@ -118,7 +120,7 @@ setup(void **state)
     f->dir = testdir_make();
     snprintf(path, sizeof path, "%s/db", f->dir);
     snprintf(f->copy, sizeof f->copy, "%s/%s", f->dir, COPY_NAME);
-    struct db_options options = {.path = path, .schema = {steps, 1}};
+    struct db_options options = {.path = path, .schema = schema};
     assert_int_equal(db_open(&f->db, &options), ERR_NONE);
     db_set_reserve(f->db, 0);
     struct db_op fill = {.apply = fill_apply};
@@ -193,7 +195,7 @@ copy_is_one_moment(void **state)
 
     buf_init(&why, sizeof why_text);
     assert_int_equal(db_open_copy(&copy, f->copy), ERR_NONE);
-    assert_int_equal(db_check(copy, &why), ERR_NONE);
+    assert_int_equal(db_check(copy, &schema, &why), ERR_NONE);
     assert_int_equal(db_read_begin(copy, &conn), ERR_NONE);
     int64_t rows = number(db_prepare(conn, "SELECT count(*) FROM t"));
     assert_int_equal(number(db_prepare(conn, "SELECT rows FROM total")), rows);
@@ -346,7 +348,7 @@ damage_is_found(void **state)
         assert_int_equal(pwrite(fd, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, 8192L * page), 8);
     close(fd);
     assert_int_equal(db_open_copy(&copy, f->copy), ERR_NONE);
-    assert_int_equal(db_check(copy, &why), ERR_CORRUPT);
+    assert_int_equal(db_check(copy, &schema, &why), ERR_CORRUPT);
     db_close(&copy);
     buf_fini(&why);
     fd = open(f->copy, O_WRONLY);

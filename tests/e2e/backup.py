@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -369,6 +370,40 @@ def test_restore_refuses(s):
     with running(restore(whole, "partly")) as r:  # but a restore may begin anew
         equal(len(all_objects(r)) > 0, True, "objects")
     shutil.rmtree("partly")
+
+
+def test_a_foreign_database_is_refused(s):
+    """tests/pipeline/test_restore.c has all that does not belong; here it is what an operator sees."""
+    def refusal(*args):
+        done = subprocess.run([os.path.join(darkroom.PROGRAMS, "darkroomd"), *args], capture_output=True, text=True,
+                              env=darkroom.clean_env(), timeout=300)
+        equal((done.returncode, done.stdout), (1, ""), "exit code and output: " + done.stderr)
+        told = [line for line in done.stderr.splitlines() if line.startswith("darkroomd: ")]
+        equal(len(told), 1, "lines of the program: " + done.stderr)
+        contains(told[0], 'trigger "evil" does not belong in a database of schema', "reason")
+    whole = os.path.join(folder(s), backup(s)["snapshot"])
+    shutil.copytree(whole, "evil")
+    db = sqlite3.connect("evil/darkroom.db")
+    db.executescript("CREATE TRIGGER evil AFTER UPDATE ON store_state BEGIN DELETE FROM bucket; END")
+    db.close()
+    with open("evil/darkroom.db", "rb") as f:
+        data = f.read()
+    with open("evil/manifest.json") as f:
+        manifest = json.load(f)
+    manifest.update(db_sha256=hashlib.sha256(data).hexdigest(), db_bytes=len(data))
+    with open("evil/manifest.json", "w") as f:
+        json.dump(manifest, f)
+    refusal("--restore", "evil", "--data", "evil-data")
+    true(not os.path.exists("evil-data"), "a target was made")
+    os.mkdir("evil-data", 0o700)
+    refusal("--restore", "evil", "--data", "evil-data")
+    equal(os.listdir("evil-data"), [], "the empty target that was there")
+    shutil.copy("evil/darkroom.db", "evil-data")
+    refusal("--data", "evil-data", "--listen", "127.0.0.1:0")
+    with open("evil-data/darkroom.db", "rb") as f:
+        equal(hashlib.sha256(f.read()).hexdigest(), manifest["db_sha256"], "the database that was refused")
+    shutil.rmtree("evil-data")
+    shutil.rmtree("evil")
 
 
 def test_nothing_is_linked_that_others_can_write(s):
