@@ -2,57 +2,17 @@
  * The server's judgement: published requests pass, and every way to change a signed request after
  * it was signed, to lie about time, key or payload, or to mix mechanisms gets its own refusal.
  */
-#include "base/auth.h"
 #include "base/digest.h"
-#include "base/err.h"
 #include "base/sigv4.h"
-#include "tests/lib/fakereq.h"
+#include "tests/base/auth_rig.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define MAY_2013 INT64_C(1369353600000) /* 20130524T000000Z */
 #define MINUTE INT64_C(60000)
 
-static struct accounts *accounts;
-
-static int
-setup(void **state)
-{
-    (void)state;
-    accounts = fakereq_accounts();
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    (void)state;
-    accounts_free(&accounts);
-    return 0;
-}
-
 /* ---- helpers ---- */
-
-static struct auth_options
-options_at(int64_t now_ms)
-{
-    return (struct auth_options){.accounts = accounts, .v2_allowed = true, .now_ms = now_ms};
-}
-
-static enum auth_result
-check_at(struct http_request *r, int64_t now_ms)
-{
-    struct auth_options o = options_at(now_ms);
-    assert_int_equal(auth_check(r, &o), ERR_NONE);
-    assert_int_equal(r->auth->result == AUTH_OK, r->auth->account != NULL);
-    return r->auth->result;
-}
 
 static enum auth_result
 check(struct http_request *r)
@@ -837,5 +797,5 @@ main(void)
         cmocka_unit_test(test_memory_runs_out),
         cmocka_unit_test(test_texts),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, auth_rig_setup, auth_rig_teardown);
 }

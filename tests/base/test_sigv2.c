@@ -2,53 +2,13 @@
  * Signature Version 2: the examples AWS published, and requests that were changed after they were
  * signed.
  */
-#include "base/auth.h"
 #include "base/digest.h"
-#include "base/err.h"
-#include "tests/lib/fakereq.h"
+#include "tests/base/auth_rig.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define MARCH_2007 INT64_C(1175024202000) /* Tue, 27 Mar 2007 19:36:42 GMT */
-
-static struct accounts *accounts;
-
-static int
-setup(void **state)
-{
-    (void)state;
-    accounts = fakereq_accounts();
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    (void)state;
-    accounts_free(&accounts);
-    return 0;
-}
-
-static struct auth_options
-options_at(int64_t now_ms)
-{
-    return (struct auth_options){.accounts = accounts, .v2_allowed = true, .now_ms = now_ms};
-}
-
-static enum auth_result
-check_at(struct http_request *r, int64_t now_ms)
-{
-    struct auth_options o = options_at(now_ms);
-    assert_int_equal(auth_check(r, &o), ERR_NONE);
-    assert_int_equal(r->auth->result == AUTH_OK, r->auth->account != NULL);
-    return r->auth->result;
-}
 
 struct tampering {
     struct fakereq_change how;
@@ -292,5 +252,5 @@ main(void)
         cmocka_unit_test(test_v2_tampered),  cmocka_unit_test(test_v2_amz_date_and_subresources),
         cmocka_unit_test(test_v2_query),     cmocka_unit_test(test_v2_refused),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, auth_rig_setup, auth_rig_teardown);
 }

@@ -34,19 +34,7 @@ static const char defaults[] = "small 16 16 cover webp 80 centre\n"
 static struct fn_request
 request_for(size_t bytes)
 {
-    static int64_t id = 1000;
-    return (struct fn_request){
-        .id = ++id,
-        .source_bytes = (int64_t)bytes,
-        .source_type = SLICE_LIT("application/x-claim"),
-        .pixels_frame_max = 1000000,
-        .pixels_total_max = 2000000,
-        .memory_bytes_max = 256 << 20,
-        .deadline_ms = 30000,
-        .calls = {{SLICE_LIT("thumbnail"), SLICE_LIT(defaults)},
-                  {SLICE_LIT("metadata"), {NULL, 0}}},
-        .call_count = 2,
-    };
+    return worker_request(bytes, defaults);
 }
 
 /* ---- tests ---- */

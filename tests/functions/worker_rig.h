@@ -198,4 +198,22 @@ assert_nothing_foreign(struct slice maps)
             fail_msg("%s is mapped", foreign[i]);
 }
 
+/* Both functions over a source of that size, with the presets given. */
+static inline struct fn_request
+worker_request(size_t bytes, const char *presets)
+{
+    static int64_t id = 1000;
+    return (struct fn_request){
+        .id = ++id,
+        .source_bytes = (int64_t)bytes,
+        .source_type = SLICE_LIT("application/x-claim"),
+        .pixels_frame_max = 1000000,
+        .pixels_total_max = 2000000,
+        .memory_bytes_max = 256 << 20,
+        .deadline_ms = 30000,
+        .calls = {{SLICE_LIT("thumbnail"), slice_str(presets)}, {SLICE_LIT("metadata"), {NULL, 0}}},
+        .call_count = 2,
+    };
+}
+
 #endif
