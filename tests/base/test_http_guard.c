@@ -88,11 +88,11 @@ static void
 trickle_until_cut(int fd)
 {
     int64_t begun = clock_mono_ms();
-    for (const char *p = "GET /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";; p++) {
-        struct pollfd wait = {.fd = fd, .events = POLLIN};
-        if (poll(&wait, 1, 50) == 1 || *p == '\0')
-            break;
-        (void)raw_put(fd, p, 1);
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    raw_say(fd, "GET /");
+    while (poll(&wait, 1, 50) == 0) {
+        assert_true(clock_mono_ms() - begun < IDLE_MS);
+        (void)raw_put(fd, "x", 1);
     }
     struct buf b = raw_drain(fd);
     assert_int_equal(b.n, 0);
@@ -200,6 +200,7 @@ static void
 test_bodies_memory(void **state)
 {
     (void)state;
+    struct raw_answer a;
     char text[1001] = {0};
     struct http_server *s = start(little_memory);
     memset(text, 'x', 1000);
@@ -209,14 +210,22 @@ test_bodies_memory(void **state)
     wait_for_bodies(900);
     raw_say(second, "PUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
     raw_say(second, text);
-    raw_expect(second, 503, NULL);
+    raw_hear(second, &a, false);
+    assert_int_equal(a.status, 503);
+    assert_true(raw_has(&a, "Retry-After: "));
+    buf_fini(&a.all);
     raw_say(first, text + 900);
     raw_expect(first, 200, text);
+    wait_for_bodies(0);
+    /* Who leaves in the middle gives back what was kept of him. */
+    raw_say(first, "PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    raw_say(first, text + 100);
+    wait_for_bodies(900);
+    close(first);
     wait_for_bodies(0);
     raw_say(second, "PUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
     raw_say(second, text);
     raw_expect(second, 200, text);
-    close(first);
     close(second);
     http_stop(&s);
 }
@@ -305,6 +314,14 @@ test_body_rate(void **state)
     http_guard_body(w.conn, 1000000); /* enough for 1000 s, had it come in time */
     assert_true(is_cut(&w, RAW_WAIT_MS));
     assert_true(clock_mono_ms() - begun >= WINDOW_MS); /* not within one */
+    forget(&w);
+
+    watch(&w, &o, "192.0.2.1");
+    http_guard_enter(w.conn, GUARD_BODY);
+    for (begun = clock_mono_ms(); !is_cut(&w, 20);) { /* a byte now and then is no rate */
+        assert_true(clock_mono_ms() - begun < RAW_WAIT_MS);
+        http_guard_body(w.conn, 1);
+    }
     /* Nothing brings a cut connection back. */
     http_guard_enter(w.conn, GUARD_BUSY);
     assert_int_equal(atomic_load(&w.conn->phase), GUARD_CUT);
@@ -407,6 +424,41 @@ test_reply_rate(void **state)
     assert_true(went_on);
     assert_int_equal(stat_get(STAT_http_timeouts_total), before);
     close(idle);
+    http_stop(&s);
+}
+
+/* ---- a body that does not come ---- */
+
+static void
+quick_bodies(struct http_options *o)
+{
+    o->body_rate_min = 1000;
+    o->rate_window_ms = WINDOW_MS;
+    o->idle_timeout_ms = 2 * RAW_WAIT_MS; /* not that one */
+}
+
+/* Whether the client asked for leave to send it or not. */
+static void
+test_body_that_stops(void **state)
+{
+    (void)state;
+    static const char *const expect[] = {"", "Expect: 100-continue\r\n"};
+    struct http_server *s = start(quick_bodies);
+    for (size_t i = 0; i < ARRAY_LEN(expect); i++) {
+        struct raw_answer a;
+        int64_t before = stat_get(STAT_http_timeouts_total);
+        int fd = raw_dial(http_address(s));
+        raw_say(fd, "PUT /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n");
+        raw_say(fd, expect[i]);
+        raw_say(fd, "\r\n");
+        if (i == 1) {
+            raw_hear(fd, &a, false);
+            assert_int_equal(a.status, 100);
+            buf_fini(&a.all);
+        }
+        raw_expect_closed(fd);
+        until_timeouts(before + 1);
+    }
     http_stop(&s);
 }
 
@@ -517,6 +569,7 @@ main(void)
         cmocka_unit_test(test_body_rate),       cmocka_unit_test(test_reply_rate),
         cmocka_unit_test(test_addresses),       cmocka_unit_test(test_connections),
         cmocka_unit_test(test_last_places),     cmocka_unit_test(test_bodies_memory),
+        cmocka_unit_test(test_body_that_stops),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
