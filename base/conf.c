@@ -15,6 +15,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define CONF_MAGIC 0xc04f1650u
 #define CONF_FILE_MAX (4u << 20)
@@ -454,6 +456,36 @@ parse(struct slice text, struct buf *line)
     return root;
 }
 
+/* ---- the file: secrets ---- */
+
+static bool
+is_secret(enum conf_id id)
+{
+    return id == CONF_METRICS_TOKEN;
+}
+
+static bool
+holds_secrets(const struct conf *c, const json_t *root)
+{
+    bool any = json_array_size(json_object_get(root, "accounts")) > 0;
+    for (int id = 0; id < CONF_COUNT; id++)
+        any = any || (is_secret((enum conf_id)id) && c->text[id][0] != '\0');
+    return any;
+}
+
+/* As ssh has it with private keys: our own file must be open to nobody else. How a file of another
+ * owner came to us (root's, by our group; a volume of a container) is that owner's affair. */
+static int
+check_mode(const char *path, struct buf *why)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & 077) == 0)
+        return ERR_NONE;
+    return fault(why, ERR_INVALID, "holds secrets and is open to others (mode %04o): chmod 600 %s",
+                 (unsigned)st.st_mode & 07777, path);
+}
+
 int
 conf_load(struct conf *c, const char *path, struct accounts *accounts, struct buf *why)
 {
@@ -475,6 +507,8 @@ conf_load(struct conf *c, const char *path, struct accounts *accounts, struct bu
         rc = fault(&line, ERR_INVALID, "must be one JSON object");
     else
         rc = load_object(c, "", root, accounts, &line);
+    if (rc == ERR_NONE && holds_secrets(c, root))
+        rc = check_mode(path, &line);
     /* A range is a fault of the file like any other. */
     rc = rc == ERR_RANGE ? ERR_INVALID : rc;
 out:
@@ -496,7 +530,7 @@ put_value(const struct conf *c, enum conf_id id, struct buf *out)
         buf_printf(out, "%lld", (long long)c->number[id]);
     else if (s->type == CONF_TYPE_BOOL)
         buf_puts(out, c->number[id] != 0 ? "true" : "false");
-    else if (id == CONF_METRICS_TOKEN && c->text[id][0] != '\0')
+    else if (is_secret(id) && c->text[id][0] != '\0')
         buf_puts(out, "(set)");
     else
         buf_puts(out, c->text[id][0] == '\0' ? "\"\"" : c->text[id]);

@@ -18,7 +18,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define COUNTER_SQL                              \
+#define COUNTER_SQL                               \
     "CREATE TABLE IF NOT EXISTS darkroom_counter" \
     "(id INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
 
@@ -26,7 +26,7 @@
 
 enum column { TYPE, NAME, TABLE, SQL, COLUMNS };
 
-#define LIST_SQL                                                                      \
+#define LIST_SQL \
     "SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_schema ORDER BY 1, 2, 3, 4"
 
 static struct slice
@@ -78,8 +78,7 @@ compare(sqlite3_stmt *ours, struct db_conn *conn, sqlite3_stmt *theirs, int64_t 
             return cmp < 0 ? tell(why, ours, "is missing in a database of", version)
                            : tell(why, theirs, "does not belong in a database of", version);
         for (int column = TABLE; column < COLUMNS && a == SQLITE_ROW; column++) {
-            if (!slice_eq(text_of(ours, (enum column)column),
-                          text_of(theirs, (enum column)column)))
+            if (!slice_eq(text_of(ours, (enum column)column), text_of(theirs, (enum column)column)))
                 return tell(why, theirs, "is not that of", version);
         }
     } while (a == SQLITE_ROW);
@@ -143,8 +142,9 @@ db_schema_judge(struct db_conn *conn, const struct db_schema *schema, struct buf
                  "found=%" PRId64 " known=%d hint=\"this data directory needs a newer darkroomd\"",
                  version, schema->count);
         if (why != NULL)
-            buf_printf(why, "its schema is %" PRId64 ", this darkroomd knows %d: a newer one is "
-                            "needed",
+            buf_printf(why,
+                       "its schema is %" PRId64 ", this darkroomd knows %d: a newer one is "
+                       "needed",
                        version, schema->count);
         return ERR_UNSUPPORTED;
     }

@@ -62,6 +62,21 @@ numbers(struct db_stmt *q, int64_t *a, int64_t *b)
     return ERR_NONE;
 }
 
+#define IDENTITY_SQL "SELECT value FROM store_state WHERE name = 'identity'"
+
+int
+store_identity_read(struct db *db, int64_t *identity)
+{
+    struct db_conn *conn = NULL;
+    *identity = 0;
+    int err = db_read_begin(db, &conn);
+    if (err != ERR_NONE)
+        return err;
+    err = numbers(db_prepare(conn, IDENTITY_SQL), identity, NULL);
+    db_read_end(db, &conn);
+    return err;
+}
+
 int
 store_counts_read(struct db *copy, struct store_counts *out)
 {
@@ -70,8 +85,7 @@ store_counts_read(struct db *copy, struct store_counts *out)
     int err = db_read_begin(copy, &conn);
     if (err != ERR_NONE)
         return err;
-    err = numbers(db_prepare(conn, "SELECT value FROM store_state WHERE name = 'identity'"),
-                  &out->identity, NULL);
+    err = numbers(db_prepare(conn, IDENTITY_SQL), &out->identity, NULL);
     if (err == ERR_NONE)
         err = numbers(db_prepare(conn, "SELECT count(*) FROM object"), &out->objects, NULL);
     if (err == ERR_NONE)

@@ -52,6 +52,8 @@ struct store_copy {
 int store_copy_files(struct store_copy *c);
 
 int64_t store_new_identity(void);
+/* Of a database or a copy of one; 0: older than identities. */
+int store_identity_read(struct db *db, int64_t *identity);
 /* Inside apply(). `replace` false: only a store that has none gets it. */
 int store_apply_identity(struct db_conn *conn, int64_t identity, bool replace);
 

@@ -37,12 +37,12 @@ job_json(struct backups *b)
 {
     struct backup_state st;
     backups_state(b, &st);
-    json_t *job = json_pack("{sI ss sI sI sI sI sI sI sI ss}", "id", (json_int_t)st.id, "state",
+    json_t *job = json_pack("{sI ss sI sI sI sI sI sI sI sI ss}", "id", (json_int_t)st.id, "state",
                             phase_names[st.phase], "pages", (json_int_t)st.pages, "pages_left",
                             (json_int_t)st.pages_left, "files", (json_int_t)st.files, "files_all",
                             (json_int_t)st.files_all, "bytes", (json_int_t)st.bytes, "removed",
-                            (json_int_t)st.removed, "step_us_max", (json_int_t)st.step_us_max,
-                            "error", st.error);
+                            (json_int_t)st.removed, "others", (json_int_t)st.others, "step_us_max",
+                            (json_int_t)st.step_us_max, "error", st.error);
     if (st.phase == BACKUP_DONE && st.made.name[0] != '\0')
         json_object_set_new(job, "made", manifest_json(&st.made));
     return job;
@@ -50,7 +50,7 @@ job_json(struct backups *b)
 
 /* The newest first; a snapshot that goes meanwhile is left out. */
 static int
-snapshots_json(struct backup_set *set, json_t *out)
+snapshots_json(struct backup_set *set, int64_t identity, json_t *out)
 {
     char(*names)[BACKUP_NAME_MAX] = NULL;
     size_t count = 0;
@@ -60,7 +60,9 @@ snapshots_json(struct backup_set *set, json_t *out)
         int fd = fsdir_open(set->dirfd, names[i - 1], false);
         if (fd >= 0 && backup_manifest_read(fd, &m) == ERR_NONE) {
             memcpy(m.name, names[i - 1], sizeof m.name);
-            json_array_append_new(out, manifest_json(&m));
+            json_t *one = manifest_json(&m);
+            json_object_set_new(one, "own", json_boolean(m.counts.identity == identity));
+            json_array_append_new(out, one);
         }
         if (fd >= 0)
             close(fd);
@@ -76,12 +78,15 @@ admin_backup_get(struct admin_service *s, struct http_request *r)
     struct slice dir = http_param(r, "dir");
     struct backup_set set;
     struct buf why;
+    int64_t identity = 0;
     buf_init(&why, ADMIN_WHY_MAX);
     json_t *snapshots = json_array();
     int err = backup_set_open(&set, backups_root(b), dir.n == 0 ? slice_str(backups_root(b)) : dir,
                               false, &why);
     if (err == ERR_NONE)
-        err = snapshots_json(&set, snapshots);
+        err = store_identity_read(s->options.db, &identity);
+    if (err == ERR_NONE)
+        err = snapshots_json(&set, identity, snapshots);
     if (err == ERR_NONE)
         admin_reply_json(
             r, 200,

@@ -214,8 +214,7 @@ finish(struct backups *b, int snapshot, struct backup_manifest *m)
 static int
 snapshot_make(struct backups *b, struct backup_manifest *m)
 {
-    int64_t removed = 0;
-    int err = backup_set_prune(&b->set, SIZE_MAX, &removed); /* halves */
+    int err = backup_set_remove_halves(&b->set);
     backup_name(clock_wall_ms(), m->name);
     if (err == ERR_NONE && mkdirat(b->set.dirfd, m->name, 0700) != 0)
         err = err_from_errno(errno);
@@ -239,7 +238,8 @@ snapshot_make(struct backups *b, struct backup_manifest *m)
 /* ---- jobs ---- */
 
 static void
-job_end(struct backups *b, int err, const struct backup_manifest *made, int64_t removed)
+job_end(struct backups *b, int err, const struct backup_manifest *made, int64_t removed,
+        int64_t others)
 {
     char quoted[LOG_QUOTE_MAX];
     log_line(
@@ -252,6 +252,7 @@ job_end(struct backups *b, int err, const struct backup_manifest *made, int64_t 
     b->state.phase = err == ERR_NONE ? BACKUP_DONE : BACKUP_FAILED;
     b->state.made = *made;
     b->state.removed = removed;
+    b->state.others = others;
     if (err != ERR_NONE)
         snprintf(b->state.error, sizeof b->state.error, "%s",
                  err == ERR_TIMEOUT ? "took longer than backup.time_s_max" : err_text(err));
@@ -259,17 +260,28 @@ job_end(struct backups *b, int err, const struct backup_manifest *made, int64_t 
     lock_release(&b->lock);
 }
 
+static int
+prune(struct backups *b, int64_t *removed, int64_t *others)
+{
+    int64_t identity;
+    int err = store_identity_read(b->o.db, &identity);
+    if (err == ERR_NONE && identity == 0)
+        err = ERR_CORRUPT; /* store_open() gives one to each */
+    if (err == ERR_NONE)
+        err = backup_set_remove_halves(&b->set);
+    return err == ERR_NONE ? backup_set_prune(&b->set, identity, b->keep, removed, others) : err;
+}
+
 static void *
 job_main(void *arg)
 {
     struct backups *b = arg;
     struct backup_manifest made = {0};
-    int64_t removed = 0;
+    int64_t removed = 0, others = 0;
     pthread_setname_np(pthread_self(), "backup");
-    int err = b->keep == SIZE_MAX ? snapshot_make(b, &made)
-                                  : backup_set_prune(&b->set, b->keep, &removed);
+    int err = b->keep == SIZE_MAX ? snapshot_make(b, &made) : prune(b, &removed, &others);
     backup_set_close(&b->set);
-    job_end(b, err, &made, removed);
+    job_end(b, err, &made, removed, others);
     db_thread_end(b->o.db);
     return NULL;
 }

@@ -50,6 +50,7 @@ struct backup_state {
     int64_t bytes; /* of the files done */
     int64_t step_us_max;
     int64_t removed; /* by pruning */
+    int64_t others;  /* those of other stores, that it left */
     struct backup_manifest made;
     char error[512];
 };
@@ -64,7 +65,7 @@ const char *backups_root(const struct backups *b);
 /* Begins a backup into that folder (n = 0: backups_root()); `id` tells it in backup_state.
  * ERR_BUSY: one runs. ERR_DENIED. Any thread. */
 int backups_start(struct backups *b, struct slice dir, int64_t *id, struct buf *why);
-/* Begins to remove halves, and all but the newest `keep` whole ones. */
+/* Begins to remove halves, and all but the newest `keep` whole ones of this store. */
 int backups_prune(struct backups *b, struct slice dir, size_t keep, int64_t *id, struct buf *why);
 void backups_state(struct backups *b, struct backup_state *out);
 

@@ -257,7 +257,9 @@ backup_manifest_write(const struct backup_set *set, const struct backup_manifest
 struct listing {
     char (*names)[BACKUP_NAME_MAX];
     size_t count;
-    bool halves; /* these instead of whole ones */
+    bool halves;      /* these instead of whole ones */
+    int64_t identity; /* whole ones of this store only; 0: of any */
+    int64_t others;   /* left out for that */
 };
 
 static int
@@ -268,10 +270,14 @@ list_entry(void *arg, int dirfd, const char *name)
     int fd = is_snapshot(name) ? fsdir_open(dirfd, name, false) : -1;
     if (fd < 0)
         return ERR_NONE;
-    bool half = backup_manifest_read(fd, &m) == ERR_NOTFOUND;
+    int err = backup_manifest_read(fd, &m);
     close(fd);
-    if (half != l->halves)
+    if ((err == ERR_NOTFOUND) != l->halves)
         return ERR_NONE;
+    if (l->identity != 0 && (err != ERR_NONE || m.counts.identity != l->identity)) {
+        l->others++;
+        return ERR_NONE;
+    }
     if (l->count == BACKUP_SNAPSHOTS_MAX)
         return ERR_TOOBIG;
     snprintf(l->names[l->count++], BACKUP_NAME_MAX, "%s", name);
@@ -284,11 +290,11 @@ name_cmp(const void *a, const void *b)
     return strcmp(a, b);
 }
 
+/* l: what to list, and nothing else set. */
 static int
-list(struct backup_set *set, struct listing *l, bool halves)
+list(struct backup_set *set, struct listing *l)
 {
-    *l = (struct listing){.names = chk_calloc(BACKUP_SNAPSHOTS_MAX, sizeof l->names[0]),
-                          .halves = halves};
+    l->names = chk_calloc(BACKUP_SNAPSHOTS_MAX, sizeof l->names[0]);
     int err = fsdir_each(set->dirfd, list_entry, l);
     qsort(l->names, l->count, sizeof l->names[0], name_cmp);
     return err;
@@ -297,29 +303,41 @@ list(struct backup_set *set, struct listing *l, bool halves)
 int
 backup_set_list(struct backup_set *set, char (**names)[BACKUP_NAME_MAX], size_t *count)
 {
-    struct listing l;
-    int err = list(set, &l, false);
+    struct listing l = {0};
+    int err = list(set, &l);
     *names = l.names;
     *count = l.count;
+    return err;
+}
+
+static int
+read_one(struct backup_set *set, const char *name, struct backup_manifest *out)
+{
+    int fd = fsdir_open(set->dirfd, name, false);
+    int err = fd < 0 ? fd : backup_manifest_read(fd, out);
+    snprintf(out->name, sizeof out->name, "%s", name);
+    if (fd >= 0)
+        close(fd);
     return err;
 }
 
 int
 backup_set_latest(struct backup_set *set, int64_t identity, struct backup_manifest *out)
 {
-    struct listing l;
-    bool found = false;
-    int err = list(set, &l, false);
-    for (size_t i = l.count; i > 0 && err == ERR_NONE && !found; i--) {
-        int fd = fsdir_open(set->dirfd, l.names[i - 1], false);
-        found = fd >= 0 && backup_manifest_read(fd, out) == ERR_NONE &&
-                (identity == 0 || out->counts.identity == identity);
-        snprintf(out->name, sizeof out->name, "%s", l.names[i - 1]);
-        if (fd >= 0)
-            close(fd);
+    struct backup_manifest m;
+    struct listing l = {.identity = identity};
+    bool found = false, several = false;
+    int err = list(set, &l);
+    for (size_t i = l.count; i > 0 && err == ERR_NONE && !(found && identity != 0); i--) {
+        if (read_one(set, l.names[i - 1], &m) != ERR_NONE)
+            continue;
+        several = several || (found && m.counts.identity != out->counts.identity);
+        if (!found)
+            *out = m;
+        found = true;
     }
     free(l.names);
-    return err != ERR_NONE ? err : found ? ERR_NONE : ERR_NOTFOUND;
+    return err != ERR_NONE ? err : several ? ERR_CONFLICT : found ? ERR_NONE : ERR_NOTFOUND;
 }
 
 /* Its manifest first, so that what a power cut leaves is a half. */
@@ -337,27 +355,36 @@ remove_snapshot(struct backup_set *set, const char *name)
 }
 
 static int
-remove_oldest(struct backup_set *set, bool halves, size_t keep, int64_t *removed)
-{
-    struct listing l;
-    int err = list(set, &l, halves);
-    for (size_t i = 0; i < l.count && l.count - i > keep && err == ERR_NONE; i++) {
-        err = remove_snapshot(set, l.names[i]);
-        log_line(LOG_INFO, halves ? "backup_half_removed" : "backup_removed",
-                 "snapshot=%s error=%s", l.names[i], err_name(err));
-        *removed += err == ERR_NONE && !halves;
-    }
-    free(l.names);
-    return err;
-}
-
-int
-backup_set_prune(struct backup_set *set, size_t keep, int64_t *removed)
+remove_oldest(struct backup_set *set, struct listing *l, size_t keep, int64_t *removed)
 {
     CHK(set->lock_fd >= 0);
     *removed = 0;
-    int err = remove_oldest(set, true, 0, removed);
-    if (err == ERR_NONE && keep != SIZE_MAX)
-        err = remove_oldest(set, false, keep, removed);
+    int err = list(set, l);
+    for (size_t i = 0; i < l->count && l->count - i > keep && err == ERR_NONE; i++) {
+        err = remove_snapshot(set, l->names[i]);
+        log_line(LOG_INFO, l->halves ? "backup_half_removed" : "backup_removed",
+                 "snapshot=%s error=%s", l->names[i], err_name(err));
+        *removed += err == ERR_NONE;
+    }
+    free(l->names);
     return err == ERR_NONE ? fsdir_sync(set->dirfd) : err;
+}
+
+int
+backup_set_remove_halves(struct backup_set *set)
+{
+    int64_t removed;
+    struct listing l = {.halves = true};
+    return remove_oldest(set, &l, 0, &removed);
+}
+
+int
+backup_set_prune(struct backup_set *set, int64_t identity, size_t keep, int64_t *removed,
+                 int64_t *others)
+{
+    struct listing l = {.identity = identity};
+    CHK(identity != 0);
+    int err = remove_oldest(set, &l, keep, removed);
+    *others = l.others;
+    return err;
 }

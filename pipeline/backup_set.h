@@ -12,6 +12,9 @@
  * without one is a half, whose remains the next backup removes. Snapshots do not need each other:
  * each has a name of its own for every file, and the last name to go frees the bytes.
  *
+ * Several servers may share a folder. Whose a snapshot is tells the store's identity in its
+ * manifest (objectstore/store_backup.h): a server removes, and shares files with, its own only.
+ *
  * One thread per struct.
  */
 #ifndef DARKROOM_PIPELINE_BACKUP_SET_H
@@ -67,9 +70,14 @@ int backup_hash_file(int dirfd, const char *name, char hex[2 * SHA256_BYTES + 1]
 
 /* Names of whole snapshots, oldest first; free() the list. */
 int backup_set_list(struct backup_set *set, char (**names)[BACKUP_NAME_MAX], size_t *count);
-/* The newest whole one of this identity; ERR_NOTFOUND. */
+/* The newest whole one of this identity; ERR_NOTFOUND. Identity 0: of the one store that the folder
+ * has whole ones of; ERR_CONFLICT: of several. */
 int backup_set_latest(struct backup_set *set, int64_t identity, struct backup_manifest *out);
-/* Lock held: removes halves; then all whole ones but the newest `keep` (SIZE_MAX: none). */
-int backup_set_prune(struct backup_set *set, size_t keep, int64_t *removed);
+/* Lock held: removes halves, whosever they were: nobody makes one meanwhile. */
+int backup_set_remove_halves(struct backup_set *set);
+/* Lock held: removes the whole ones of this store (not 0) but its newest `keep`. Whole ones of
+ * other stores, and what cannot be read, stay: `others`. */
+int backup_set_prune(struct backup_set *set, int64_t identity, size_t keep, int64_t *removed,
+                     int64_t *others);
 
 #endif

@@ -185,10 +185,22 @@ list(struct cli *c, int argc, char **argv)
         cli_print_bytes(json_get_int(one, "db_bytes", 0));
         printf("  %" PRId64 " files ", json_get_int(one, "files", 0));
         cli_print_bytes(json_get_int(one, "file_bytes", 0));
-        printf("\n");
+        puts(json_is_false(json_object_get(one, "own")) ? "  of another store" : "");
     }
     json_decref(answer);
     return code;
+}
+
+static void
+pruned(const struct cli *c, int64_t removed, int64_t others)
+{
+    if (c->json) {
+        printf("{\"removed\":%" PRId64 ",\"others\":%" PRId64 "}\n", removed, others);
+        return;
+    }
+    printf("%" PRId64 " backups removed\n", removed);
+    if (others > 0)
+        printf("%" PRId64 " of other stores are left as they are\n", others);
 }
 
 static enum cli_exit
@@ -208,10 +220,8 @@ prune(struct cli *c, int argc, char **argv)
     if (started == NULL)
         return code;
     json_t *job = watch(c, json_get_int(started, "id", 0), &code);
-    if (job != NULL && c->json)
-        printf("{\"removed\":%" PRId64 "}\n", json_get_int(job, "removed", 0));
-    else if (job != NULL)
-        printf("%" PRId64 " backups removed\n", json_get_int(job, "removed", 0));
+    if (job != NULL)
+        pruned(c, json_get_int(job, "removed", 0), json_get_int(job, "others", 0));
     json_decref(job);
     json_decref(started);
     return code;
@@ -241,8 +251,11 @@ static const struct cli_verb verbs[] = {
      .run = list},
     {.name = "prune",
      .arguments = "[DIR]",
-     .summary = "remove all but the newest backups, and halves",
+     .summary = "remove all but the newest backups of this store, and halves",
      .flags = prune_flags,
+     .details =
+         "Backups of other stores in the same folder stay; a restored store is another one "
+         "than the one it comes from. A backup that no server prunes is removed as a folder.",
      .example = "backup prune --keep 14",
      .run = prune},
     {0},

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,20 +84,25 @@ const struct cli_command cli_command_ls = {
 
 /* ---- get ---- */
 
-static int
-write_out(void *arg, const void *p, size_t n)
-{
-    return fsio_write_all(*(int *)arg, p, n);
-}
-
-/* Where the bytes go. A file appears in its place when it is whole: a key that is not there, a
- * server that goes away, a Ctrl-C must not cost the one that was there before. */
+/* Where the bytes go. A file appears in its place when it is whole and durable: a key that is not
+ * there, a server that goes away, a Ctrl-C, a full disk must not cost the one that was there
+ * before.
+ */
 struct get_file {
     int fd;
+    int err;              /* of a write */
     bool in_place;        /* standard output, a device, a pipe: nothing to put in a place */
     char place[PATH_MAX]; /* behind symbolic links */
     char part[PATH_MAX];
 };
+
+static int
+write_out(void *arg, const void *p, size_t n)
+{
+    struct get_file *g = arg;
+    g->err = fsio_write_all(g->fd, p, n);
+    return g->err;
+}
 
 /* -1 with errno. */
 static int
@@ -129,21 +135,46 @@ file_begin(struct get_file *g, const char *name)
     return g->fd < 0 ? -1 : 0;
 }
 
+/* The name; false with errno. */
+static bool
+sync_folder(const char *path)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", path);
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool synced = fd >= 0 && fsync(fd) == 0;
+    int errnum = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = errnum;
+    return synced;
+}
+
 static enum cli_exit
 file_end(const struct get_file *g, enum cli_exit code)
 {
-    if (g->fd > STDERR_FILENO && close(g->fd) != 0 && code == CLI_DONE)
-        code = CLI_SOME_FAILED;
-    if (g->in_place)
-        return code;
-    if (code == CLI_DONE && rename(g->part, g->place) == 0)
-        return code;
-    if (code == CLI_DONE) {
-        cli_complain("%s: %s", g->place, strerror(errno));
-        code = CLI_SOME_FAILED;
+    const char *name = g->in_place ? "the output" : g->place;
+    bool good = code == CLI_DONE;
+    if (good && !g->in_place && fsync(g->fd) != 0) {
+        cli_complain("%s: cannot be made durable: %s", name, strerror(errno));
+        good = false;
     }
-    unlink(g->part);
-    return code;
+    if (g->fd > STDERR_FILENO && close(g->fd) != 0 && good) {
+        cli_complain("%s: cannot be closed: %s", name, strerror(errno));
+        good = false;
+    }
+    if (good && !g->in_place && rename(g->part, g->place) != 0) {
+        cli_complain("%s: %s", name, strerror(errno));
+        good = false;
+    }
+    if (!good && !g->in_place)
+        unlink(g->part);
+    if (good && !g->in_place && !sync_folder(g->place)) {
+        cli_complain("%s: is there, but a power cut may take it back: its folder: %s", name,
+                     strerror(errno));
+        good = false;
+    }
+    return good ? CLI_DONE : code != CLI_DONE ? code : CLI_SOME_FAILED;
 }
 
 static enum cli_exit
@@ -164,7 +195,14 @@ get(struct cli *c, int argc, char **argv)
         cli_complain("%s: %s", argv[1], strerror(errno));
         code = CLI_SOME_FAILED;
     } else {
-        code = cli_ended(c, argv[0], remote_get(r, bucket, key, write_out, &g.fd, &why), &why);
+        int err = remote_get(r, bucket, key, write_out, &g, &why);
+        if (g.err != ERR_NONE) {
+            cli_complain("%s: cannot be written: %s", argc == 2 ? argv[1] : "the output",
+                         err_text(g.err));
+            code = CLI_SOME_FAILED;
+        } else {
+            code = cli_ended(c, argv[0], err, &why);
+        }
         code = file_end(&g, code);
     }
     buf_fini(&why);

@@ -467,6 +467,21 @@ run_threads(struct transfer *t, struct transfer_worker *workers, int64_t started
     }
 }
 
+/* Before anything is said to be done. */
+static bool
+end_target(struct transfer *t)
+{
+    struct buf why;
+    int err = ERR_NONE;
+    buf_init(&why, CLI_WHY_MAX);
+    if (t->target.ops->end != NULL && !t->dry_run)
+        err = t->target.ops->end(&t->target, &why);
+    if (err != ERR_NONE)
+        cli_complain("%s: %s", t->target.said, why.n > 0 ? why.p : err_text(err));
+    buf_fini(&why);
+    return err == ERR_NONE;
+}
+
 enum cli_exit
 transfer_run(struct transfer *t)
 {
@@ -480,8 +495,10 @@ transfer_run(struct transfer *t)
         err = worker_init(&workers[count++], t, &why);
     if (err == ERR_NONE) {
         run_threads(t, workers, started_ms);
+        bool durable = end_target(t);
         report(t, (double)(clock_mono_ms() - started_ms) / 1000);
         code = outcome(t);
+        code = code == CLI_DONE && !durable ? CLI_SOME_FAILED : code;
     } else {
         cli_complain("%s", why.n > 0 ? why.p : err_text(err));
     }

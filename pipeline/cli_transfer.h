@@ -80,6 +80,8 @@ struct transfer_side_ops {
     int (*write)(struct transfer_worker *w); /* w->piece, the next one in order */
     int (*commit)(struct transfer_worker *w);
     void (*abort)(struct transfer_worker *w); /* behind begin(), instead of commit() */
+    /* A target's, NULL where there is nothing to do: behind the last commit(), all is durable. */
+    int (*end)(struct transfer_side *s, struct buf *why);
 };
 
 struct transfer_worker {

@@ -61,6 +61,7 @@ struct spool {
     int fd;
     int64_t at;
     int64_t max;
+    int err; /* of a write */
 };
 
 static int
@@ -69,9 +70,9 @@ spool_sink(void *arg, const void *p, size_t n)
     struct spool *s = arg;
     if ((int64_t)n > s->max - s->at)
         return ERR_STALE;
-    int err = fsio_pwrite_all(s->fd, p, n, s->at);
+    s->err = fsio_pwrite_all(s->fd, p, n, s->at);
     s->at += (int64_t)n;
-    return err;
+    return s->err;
 }
 
 /* A range, or all (bytes < 0), into the spool; `got` is how much came. */
@@ -81,9 +82,10 @@ fetch(struct transfer_worker *w, const struct remote_range *range, int64_t max,
 {
     struct transfer *t = w->t;
     struct slice key = key_on(w, &t->source);
+    struct spool s;
     int tries = 0, err;
     do {
-        struct spool s = {.fd = w->spool, .max = max};
+        s = (struct spool){.fd = w->spool, .max = max};
         err = ftruncate(w->spool, 0) != 0 ? ERR_IO : ERR_NONE;
         if (err == ERR_NONE)
             err = remote_fetch(w->source, t->source.bucket, key, range, spool_sink, &s, o, &w->why);
@@ -91,6 +93,11 @@ fetch(struct transfer_worker *w, const struct remote_range *range, int64_t max,
     } while (transfer_again(t, w->source, err, &tries, &w->why));
     if (err == ERR_STALE && w->why.n == 0)
         buf_puts(&w->why, "more bytes came than were announced");
+    if (s.err != ERR_NONE) {
+        buf_reset(&w->why);
+        buf_printf(&w->why, "its bytes cannot be kept for now in TMPDIR (or /tmp): %s",
+                   err_text(s.err));
+    }
     return err;
 }
 

@@ -63,6 +63,9 @@ source_open(struct restore *r)
     if (err == ERR_NOTFOUND)
         buf_printf(r->why, "%s: no whole backup (without " BACKUP_MANIFEST " it is a half)",
                    r->from_path);
+    else if (err == ERR_CONFLICT)
+        buf_printf(r->why, "%s has backups of more than one store: name one snapshot's folder",
+                   r->from_path);
     else if (err == ERR_UNSUPPORTED)
         buf_printf(r->why, "%s was made by a newer darkroomd", r->from_path);
     else if (err != ERR_NONE)

@@ -16,9 +16,9 @@
 
 #include "base/buf.h"
 
-/* `backup` is a snapshot's folder, or a folder of them: then the newest. Everything is durable at
- * ERR_NONE, and `report` has one line about it; else one line in `why`, and darkroomd does not take
- * the target: ERR_NOTFOUND, ERR_CORRUPT, ERR_NOTEMPTY, ERR_BUSY... */
+/* `backup` is a snapshot's folder, or a folder of them, all of one store: then the newest.
+ * Everything is durable at ERR_NONE, and `report` has one line about it; else one line in `why`,
+ * and darkroomd does not take the target: ERR_NOTFOUND, ERR_CORRUPT, ERR_NOTEMPTY, ERR_BUSY... */
 int restore_run(const char *backup, const char *target, struct buf *report, struct buf *why);
 
 #endif

@@ -306,6 +306,38 @@ def test_list_and_prune(s):
     shutil.rmtree("pruned")
 
 
+def test_a_shared_folder(s):
+    """Two servers, one folder: neither removes nor restores what is the other's."""
+    path = os.path.abspath("shared-set")
+    with other_server("left", path) as left, other_server("right", path) as right:
+        made = {}
+        for turn in range(3):
+            for server in (left, right):
+                made.setdefault(server, []).append(backup(server)["snapshot"])
+        os.mkdir(os.path.join(path, "snapshot-20200101T000000.000Z"))  # a half
+        shutil.copytree(os.path.join(path, made[left][0]), os.path.join(path, "snapshot-20200102T000000.000Z"))
+        with open(os.path.join(path, "snapshot-20200102T000000.000Z", "manifest.json"), "w") as f:
+            f.write("{}")  # nobody knows whose
+        unknown = ["snapshot-20200102T000000.000Z"]
+        listed = [json.loads(line) for line in left.cli("backup", "list", "--json").stdout.splitlines()]
+        equal([m["snapshot"] for m in listed if m["own"]], made[left][::-1], "own ones listed")
+        equal([m["snapshot"] for m in listed if not m["own"]], made[right][::-1], "others listed")
+        equal(right.cli("backup", "list").stdout.count("of another store"), 3, "others in the table")
+        done = left.cli("backup", "prune", "--keep", "1", "--json")
+        equal(json.loads(done.stdout), {"removed": 2, "others": 4}, "prune")
+        equal(snapshots(path), sorted(unknown + made[left][2:] + made[right]), "what is left")
+        done = right.cli("backup", "prune", "--keep", "0")
+        equal((done.returncode, done.stdout), (0, "3 backups removed\n2 of other stores are left as they are\n"), "prune")
+        equal(snapshots(path), sorted(unknown + made[left][2:]), "what is left")
+        backup(right)
+        done = subprocess.run([os.path.join(darkroom.PROGRAMS, "darkroomd"), "--restore", path, "--data", "whose"],
+                              capture_output=True, text=True, env=darkroom.clean_env())
+        equal((done.returncode, os.path.exists("whose")), (1, False), "a restore from the folder of both")
+        contains(done.stderr, "more than one store: name one snapshot's folder", "reason")
+        restore(os.path.join(path, made[left][2]), "whose")
+    shutil.rmtree("whose")
+
+
 # ---- who may, and where ----
 
 def test_writes_only_where_it_may(s):

@@ -305,7 +305,7 @@ class Server:
         self.process = self.url = None
         if config is not None:
             path = self.data + ".json"
-            with open(path, "w") as f:
+            with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as f:  # it may hold secrets
                 json.dump(config, f)
             self.args += ["--config", path]
 

@@ -75,9 +75,8 @@ vouch(struct fixture *f)
     snprintf(set.path, sizeof set.path, "%s", f->set);
     int fd = open(f->snapshot, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(fd >= 0);
-    *m = (struct backup_manifest){.name = SNAPSHOT,
-                                  .schema = pipeline_schema()->count,
-                                  .time_ms = INT64_C(1767225600000)};
+    *m = (struct backup_manifest){
+        .name = SNAPSHOT, .schema = pipeline_schema()->count, .time_ms = INT64_C(1767225600000)};
     assert_int_equal(backup_hash_file(fd, "darkroom.db", m->db_sha256, &m->db_bytes), ERR_NONE);
     close(fd);
     assert_int_equal(backup_manifest_write(&set, m, NULL), ERR_NONE);
@@ -139,9 +138,7 @@ static const struct foreign {
     {{"ALTER TABLE object ADD COLUMN evil INTEGER DEFAULT 1"},
      ERR_CORRUPT,
      "table \"object\" is not that of schema"},
-    {{"ALTER TABLE object DROP COLUMN acl"},
-     ERR_CORRUPT,
-     "table \"object\" is not that of schema"},
+    {{"ALTER TABLE object DROP COLUMN acl"}, ERR_CORRUPT, "table \"object\" is not that of schema"},
     {{"PRAGMA user_version = 99"}, ERR_UNSUPPORTED, "a newer one is needed"},
     {{"PRAGMA user_version = 3"}, ERR_CORRUPT, "in a database of schema 3"},
     {{"PRAGMA user_version = 0"}, ERR_CORRUPT, "in a database of schema 0"},
@@ -328,7 +325,8 @@ damaged_bytes_end_in_one_line(void **state)
         int err = restore(f);
         restored += err == ERR_NONE;
         if (err != ERR_NONE && (f->why.n == 0 || strchr(f->why.p, '\n') != NULL))
-            fail_msg("mutation %ld: %s, told \"%s\"", i, err_name(err), f->why.n > 0 ? f->why.p : "");
+            fail_msg("mutation %ld: %s, told \"%s\"", i, err_name(err),
+                     f->why.n > 0 ? f->why.p : "");
         target_is_whole_or_marked(f, err);
         assert_int_equal(target_remove(f), ERR_NONE);
     }
