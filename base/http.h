@@ -143,7 +143,7 @@ void http_header(struct http_request *r, const char *name, struct slice value);
 void http_headerf(struct http_request *r, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Body copied. HEAD sends only its length. */
+/* Body copied. HEAD sends only its length. A 503 says Retry-After: 1 unless it was told a time. */
 void http_reply(struct http_request *r, int status, struct slice body);
 /* Body borrowed until `free_fn(free_arg)` is called (any thread, exactly once). */
 void http_reply_borrowed(struct http_request *r, int status, struct slice body,

@@ -150,7 +150,6 @@ collect(struct http_conn *c, const void *p, size_t n)
     if (err == ERR_TOOBIG) {
         too_big(c);
     } else if (err != ERR_NONE) {
-        http_header(&c->request, "Retry-After", SLICE_LIT("1"));
         http_reply_text(&c->request, 503, "too many request bodies in memory", false);
     }
 }

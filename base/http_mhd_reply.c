@@ -19,6 +19,7 @@
 
 #define SMALL_BODY 1024          /* copied into the arena */
 #define STREAM_BLOCK (64u << 10) /* asked of a stream at once */
+#define RETRY_AFTER "Retry-After"
 
 static struct http_conn *
 conn_of(const struct http_request *r)
@@ -101,11 +102,15 @@ add_headers(struct http_conn *c)
     MHD_add_response_header(c->response, "Server", "Darkroom");
     if (c->close || atomic_load_explicit(&c->server->quiesced, memory_order_relaxed))
         MHD_add_response_header(c->response, "Connection", "close");
+    bool says_when = c->status != 503;
     for (struct http_reply_header *h = c->headers; h != NULL; h = h->next) {
+        says_when = says_when || strcasecmp(h->name, RETRY_AFTER) == 0;
         if (MHD_add_response_header(c->response, h->name, h->value) != MHD_YES)
             log_line(LOG_WARN, "http_header_dropped", "request_id=%s name=%s", c->request.id,
                      h->name);
     }
+    if (!says_when)
+        MHD_add_response_header(c->response, RETRY_AFTER, "1");
 }
 
 /* ---- the reply itself ---- */

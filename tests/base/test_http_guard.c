@@ -42,6 +42,8 @@ on_end(struct http_request *r)
 {
     if (slice_eqs(r->path, "/large"))
         http_reply_borrowed(r, 200, slice_of(large, LARGE), NULL, NULL);
+    else if (slice_eqs(r->path, "/busy"))
+        http_reply(r, 503, SLICE_NONE);
     else
         http_reply(r, 200, r->has_body ? r->body : SLICE_LIT("hello"));
 }
@@ -212,7 +214,7 @@ test_bodies_memory(void **state)
     raw_say(second, text);
     raw_hear(second, &a, false);
     assert_int_equal(a.status, 503);
-    assert_true(raw_has(&a, "Retry-After: "));
+    assert_true(raw_has(&a, "\r\nRetry-After: 1\r\n"));
     buf_fini(&a.all);
     raw_say(first, text + 900);
     raw_expect(first, 200, text);
@@ -227,6 +229,27 @@ test_bodies_memory(void **state)
     raw_say(second, text);
     raw_expect(second, 200, text);
     close(second);
+    http_stop(&s);
+}
+
+/* Whoever answers 503 may forget to say when to come again. */
+static void
+test_retry_after(void **state)
+{
+    (void)state;
+    struct raw_answer a;
+    struct http_server *s = start(short_header);
+    int fd = raw_dial(http_address(s));
+    raw_say(fd, GET("/busy"));
+    raw_hear(fd, &a, false);
+    assert_int_equal(a.status, 503);
+    assert_true(raw_has(&a, "\r\nRetry-After: 1\r\n"));
+    buf_fini(&a.all);
+    raw_say(fd, GET("/hello"));
+    raw_hear(fd, &a, false);
+    assert_false(raw_has(&a, "Retry-After"));
+    buf_fini(&a.all);
+    close(fd);
     http_stop(&s);
 }
 
@@ -569,7 +592,7 @@ main(void)
         cmocka_unit_test(test_body_rate),       cmocka_unit_test(test_reply_rate),
         cmocka_unit_test(test_addresses),       cmocka_unit_test(test_connections),
         cmocka_unit_test(test_last_places),     cmocka_unit_test(test_bodies_memory),
-        cmocka_unit_test(test_body_that_stops),
+        cmocka_unit_test(test_body_that_stops), cmocka_unit_test(test_retry_after),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -845,6 +845,42 @@ stored_sums(void **state)
     fix_free(&b[1]);
 }
 
+static int
+spoil_apply(struct fix *f, struct db_conn *conn, void *arg)
+{
+    (void)f;
+    (void)arg;
+    return db_run(db_prepare(conn, "UPDATE blob SET data = zeroblob(bytes) WHERE data NOT NULL"));
+}
+
+/* A small last part lies in the database: checked there too, alone or behind another part. */
+static void
+damaged_small_part(void **state)
+{
+    struct fix *f = *state;
+    struct call c;
+    struct store_part parts[2];
+    struct slice b[2] = {fix_bytes(61, PART), fix_bytes(62, 1000)};
+    const struct store_object *o = NULL;
+    char *got = NULL;
+    create(f, &c, "k");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(part(f, &c, i + 1, b[i], &parts[i]), ERR_NONE);
+    assert_int_equal(complete(f, &c, parts, 2), ERR_NONE);
+    assert_int_equal(fix_run(f, spoil_apply, NULL), ERR_NONE);
+    assert_int_equal(store_get(f->store, SLICE_LIT("photos"), SLICE_LIT("k"), &o), ERR_NONE);
+    assert_int_equal(fix_read(f, o, PART, 1000, &got), ERR_CORRUPT);
+    assert_int_equal(fix_read(f, o, PART + 10, 1, &got), ERR_CORRUPT);
+    assert_int_equal(fix_read(f, o, PART - 10, 11, &got), ERR_CORRUPT);
+    assert_int_equal(fix_read(f, o, 0, o->size, &got), ERR_CORRUPT);
+    assert_int_equal(fix_read(f, o, PART - 10, 10, &got), ERR_NONE);
+    assert_memory_equal(got, b[0].p + PART - 10, 10);
+    free(got);
+    store_object_unref(&o);
+    fix_free(&b[0]);
+    fix_free(&b[1]);
+}
+
 #define MULTI_TEST(name) cmocka_unit_test_setup_teardown(name, setup, fix_teardown)
 
 int
@@ -857,7 +893,7 @@ main(void)
         MULTI_TEST(lists),         MULTI_TEST(upload_lists),
         MULTI_TEST(summed),        MULTI_TEST(described),
         MULTI_TEST(version_parts), MULTI_TEST(five_tebibytes),
-        MULTI_TEST(stored_sums),
+        MULTI_TEST(stored_sums),   MULTI_TEST(damaged_small_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #define MIB ((size_t)1 << 20)
+#define MANY 150
 
 static const struct store_object *
 get(struct fix *f, const char *key)
@@ -118,6 +119,22 @@ nothing_is_wrong(void **state)
     assert_int_equal(fix_count(f, ROWS), 0);
 }
 
+/* Small ones are read in pages of rows; the last one is as good as the first. */
+static void
+more_than_a_page(void **state)
+{
+    struct fix *f = *state;
+    char key[16];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        put(f, key, (uint64_t)i + 1, 10);
+    }
+    spoil_inline(f, "k0");
+    spoil_inline(f, key);
+    assert_int_equal(pass(f), 2);
+    assert_int_equal(damage(f, key, NULL), DAMAGE_SUM);
+}
+
 static void
 every_damage_is_found(void **state)
 {
@@ -129,21 +146,29 @@ every_damage_is_found(void **state)
     put(f, "short", 4, 3 * MIB);
     put(f, "gone", 5, MIB);
     put(f, "large", 6, 2 * MIB);
+    put(f, "tail", 7, 2 * MIB + 100);
+    put(f, "part", 8, 100000);
     spoil_inline(f, "inline");
     flip(file_of(f, "flipped"), (int64_t)(2 * MIB + 7));
+    flip(file_of(f, "tail"), (int64_t)(2 * MIB + 99)); /* a block need not be full */
+    flip(file_of(f, "part"), 99999);
     assert_int_equal(truncate(file_of(f, "short"), (off_t)(MIB + 5)), 0);
     assert_int_equal(unlink(file_of(f, "gone")), 0);
 
-    assert_int_equal(pass(f), 4);
+    assert_int_equal(pass(f), 6);
     assert_int_equal(damage(f, "inline", NULL), DAMAGE_SUM);
     assert_int_equal(damage(f, "flipped", &offset), DAMAGE_SUM);
     assert_int_equal(offset, 2 * MIB);
     assert_int_equal(damage(f, "short", &offset), DAMAGE_SHORT);
     assert_int_equal(offset, MIB);
     assert_int_equal(damage(f, "gone", NULL), DAMAGE_GONE);
+    assert_int_equal(damage(f, "tail", &offset), DAMAGE_SUM);
+    assert_int_equal(offset, 2 * MIB);
+    assert_int_equal(damage(f, "part", &offset), DAMAGE_SUM);
+    assert_int_equal(offset, 0);
     assert_int_equal(damage(f, "sound", NULL), DAMAGE_NONE);
     assert_int_equal(damage(f, "large", NULL), DAMAGE_NONE);
-    assert_int_equal(fix_count(f, REFS), 4);
+    assert_int_equal(fix_count(f, REFS), 6);
 
     /* Known is known; nothing is swept that may be of use. */
     assert_int_equal(pass(f), 0);
@@ -151,7 +176,7 @@ every_damage_is_found(void **state)
     assert_int_equal(store_sweep(f->store, &swept), ERR_NONE);
     assert_int_equal(fix_files(f), files);
     fix_reopen(f);
-    assert_int_equal(fix_count(f, ROWS), 4);
+    assert_int_equal(fix_count(f, ROWS), 6);
     assert_int_equal(pass(f), 0);
 }
 
@@ -440,6 +465,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         FIX_TEST(nothing_is_wrong),
+        FIX_TEST(more_than_a_page),
         FIX_TEST(every_damage_is_found),
         FIX_TEST(verified_is_forgotten),
         FIX_TEST(suspicions),
