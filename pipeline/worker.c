@@ -69,23 +69,40 @@ worker_set(struct worker *w, enum worker_state to)
     w->state = to;
 }
 
+/* A file of proc(5) about the process, as a string; false when it cannot be read. */
+static bool
+read_proc(const struct worker *w, const char *name, char *text, size_t size)
+{
+    char path[64];
+    if (!w->has_process)
+        return false;
+    snprintf(path, sizeof path, "/proc/%d/%s", w->process.pid, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    return n > 0;
+}
+
 int64_t
 worker_rss(const struct worker *w)
 {
-    char path[64], text[128];
-    if (!w->has_process)
-        return 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", w->process.pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    char *resident = strchr(text, ' ');
+    char text[128];
+    const char *resident = read_proc(w, "statm", text, sizeof text) ? strchr(text, ' ') : NULL;
     return resident == NULL ? 0 : strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE);
+}
+
+/* The most since it was executed; 0 when unknown. What getrusage(2) tells the worker itself begins
+ * with the pages of the server that it was forked from. */
+static int64_t
+rss_peak(const struct worker *w)
+{
+    static const char name[] = "\nVmHWM:";
+    char text[4096];
+    const char *line = read_proc(w, "status", text, sizeof text) ? strstr(text, name) : NULL;
+    return line == NULL ? 0 : strtoll(line + sizeof name - 1, NULL, 10) * 1024;
 }
 
 /* ---- processor time ---- */
@@ -358,8 +375,9 @@ on_result(struct worker *w, struct wire_reader *reader)
     w->failures = 0;
     w->invocations++;
     w->rss_bytes = worker_rss(w);
-    if (inv->result.rss_peak_bytes > inv->rss_peak_bytes)
-        inv->rss_peak_bytes = inv->result.rss_peak_bytes;
+    int64_t peak = rss_peak(w);
+    peak = peak > 0 ? peak : inv->result.rss_peak_bytes;
+    inv->rss_peak_bytes = peak > inv->rss_peak_bytes ? peak : inv->rss_peak_bytes;
     bool tired = w->invocations >= w->rt->options.recycle_invocations ||
                  w->rss_bytes > w->rt->options.recycle_rss_bytes ||
                  w->memory_mb < w->rt->options.memory_mb;

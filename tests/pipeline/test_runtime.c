@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -39,7 +40,10 @@ play_one(int sock, struct wire_reader *reader, struct arena *a)
     if (read(source, &byte, 1) != 1)
         _exit(5);
     close(source);
-    struct fn_result res = {.id = req.id, .answer_count = 1};
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    struct fn_result res = {
+        .id = req.id, .rss_peak_bytes = used.ru_maxrss * INT64_C(1024), .answer_count = 1};
     res.answers[0] = (struct fn_answer){.name = req.calls[0].name, .status = FN_OK};
     fn_result_write(&m, &res);
     if (wire_send(sock, &m) != ERR_NONE)
@@ -317,6 +321,26 @@ test_niceness(void **state)
     run_free(&urgent);
 }
 
+/* A server of any size has workers of their own size. */
+static void
+test_a_large_server(void **state)
+{
+    (void)state;
+    enum { SERVER_BYTES = 256 << 20 };
+    struct pool p;
+    struct run r;
+    void *much = mmap(NULL, SERVER_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    assert_true(much != MAP_FAILED);
+    pool_open(&p);
+    run_begin(&p, &r, 1);
+    run_end(&p, &r);
+    assert_true(r.inv.rss_peak_bytes > 0 && r.inv.rss_peak_bytes < SERVER_BYTES);
+    pool_close(&p);
+    run_free(&r);
+    munmap(much, SERVER_BYTES);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -326,6 +350,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_asking_for_too_much),
         cmocka_unit_test(test_the_dead_hold_nothing),
         cmocka_unit_test(test_niceness),
+        cmocka_unit_test(test_a_large_server),
     };
     if (argc > 2 && strcmp(argv[1], "--fd") == 0)
         return play_worker(3);
