@@ -120,6 +120,8 @@ functions(struct rig *r)
     return set;
 }
 
+static int64_t revisions_behind; /* of the attempts made now */
+
 /* One attempt of a pass: every picture of it (FN_OK), "not a picture" (FN_SKIPPED), or a time-out
  * (FN_ERROR). */
 static void
@@ -132,7 +134,8 @@ attempt(struct rig *r, bool followup, enum fn_status status, const char *version
     const struct function *f = registry_find(set, SLICE_LIT("thumbnail"));
     const struct preset_list *presets = &f->native.presets;
     struct fn_answer answer = {.name = f->name, .status = status, .outputs = outputs};
-    struct result_call call = {.revision = f->revision, .answer = &answer, .outputs = loads};
+    struct result_call call = {
+        .revision = f->revision - revisions_behind, .answer = &answer, .outputs = loads};
     struct result result = {.registry = pipeline_registry(r->pipeline),
                             .retry_base_ms = 1,
                             .calls = &call,
@@ -199,6 +202,67 @@ expect_object(struct rig *r, const char *key, const char *version, const char *i
 }
 
 /* ---- tests ---- */
+
+static const enum fn_status each_status[] = {FN_OK, FN_SKIPPED, FN_ERROR};
+
+static int
+add_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    (void)r;
+    return queue_apply_add(conn, arg);
+}
+
+/* The transaction that brings a newer version takes the older one's events along. Should one be
+ * left, what comes of it is nothing all the same, a failure included. */
+static void
+other_generations_change_nothing(void **state)
+{
+    struct rig *r = *state;
+    struct arena *a = arena_new(1 << 16);
+    struct queue_event old;
+    put_source(r);
+    assert_true(find_event(r, a, false, &old));
+    old.created_ms = old.not_before_ms = 0;
+    int64_t current = put_source(r);
+    const int64_t others[] = {old.generation, current - 1, current + 1};
+    attempt(r, false, FN_OK, "2");
+    attempt(r, true, FN_OK, "2");
+    for (size_t i = 0; i < ARRAY_LEN(each_status) * ARRAY_LEN(others); i++) {
+        old.generation = others[i / ARRAY_LEN(each_status)];
+        assert_int_equal(rig_call(r, add_fn, &old), ERR_NONE);
+        attempt(r, false, each_status[i % ARRAY_LEN(each_status)], "1");
+        assert_false(waits(r, false));
+        assert_false(waits(r, true));
+        expect(r, "state.s", "ready");
+        expect_object(r, KEY "/s.webp", "2", "s");
+        assert_int_equal(rig_count(r, "photos-derived", ""), 4);
+    }
+    assert_int_equal(rig_counts(r).dead, 0);
+    arena_free(&a);
+}
+
+/* A result of an older configuration is dropped; its event waits for the next, no attempt counted.
+ */
+static void
+older_revisions_change_nothing(void **state)
+{
+    struct rig *r = *state;
+    struct arena *a = arena_new(1 << 16);
+    struct queue_event e;
+    put_source(r);
+    revisions_behind = 1;
+    for (size_t i = 0; i < ARRAY_LEN(each_status); i++) {
+        attempt(r, false, each_status[i], "1");
+        assert_true(find_event(r, a, false, &e));
+        assert_int_equal(e.attempts, 0);
+        expect(r, "state.s", "pending");
+        assert_int_equal(rig_count(r, "photos-derived", ""), 0);
+    }
+    revisions_behind = 0;
+    attempt(r, false, FN_OK, "2");
+    expect_object(r, KEY "/s.webp", "2", "s");
+    arena_free(&a);
+}
 
 static void
 ready_comes_before_the_other_formats(void **state)
@@ -487,6 +551,8 @@ main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, rig_teardown)
     const struct CMUnitTest tests[] = {
+        T(other_generations_change_nothing),
+        T(older_revisions_change_nothing),
         T(ready_comes_before_the_other_formats),
         T(followup_fails_for_good),
         T(presets_change_between_the_passes),
