@@ -160,7 +160,8 @@ $(BADWORKER): $(call obj,tests/lib/badworker.c functions/sandbox.c) $(OUT)/libfu
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB_SECCOMP) $(LIB_CRYPTO) -lm
 endif
 
-# Preloaded into the server by tests/crash/faults.py; never with a sanitizer, see there.
+# Preloaded into the server by tests/crash/faults.py, never with a sanitizer (see there), and by
+# tests/e2e/syncs.py.
 FAULT_SHIM := build/gcc/tests/crash/fault_shim.so
 $(FAULT_SHIM): tests/crash/fault_shim.c
 	@mkdir -p $(@D)
@@ -207,7 +208,7 @@ check-threads: all $(OPENLOAD) $(OUT)/plant-unheld/darkroomd ## Unit programs an
 check-structure: all ## Headers alone, include graph, forbidden links and calls
 	@tests/run structure
 
-check-e2e: all $(BADWORKER) ## The three programs with real clients
+check-e2e: all $(BADWORKER) $(FAULT_SHIM) ## The three programs with real clients
 	@tools/deps.sh test
 	@tools/deps.sh promtool build/tools
 	@tests/run e2e

@@ -1,7 +1,7 @@
 /*
- * A C library that does less than it was asked: preloaded into darkroomd by tests/crash/faults.py,
- * for what strace cannot do. strace replaces a call, so a "short write" of its making writes
- * nothing; here half is truly done and half is truly told.
+ * A C library that does less than it was asked: preloaded into darkroomd by tests/crash/faults.py
+ * and tests/e2e/syncs.py, for what strace cannot do. strace replaces a call, so a "short write" of
+ * its making writes nothing; here half is truly done and half is truly told.
  *
  * The test steers it through a file mapped by both (struct control): all zeros changes nothing.
  * Only what may happen on a real kernel is made: eventfds and pipes are left alone, since nobody
@@ -14,8 +14,10 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,6 +33,9 @@ struct control {
     atomic_int calls;  /* all that could have been cut or interrupted */
     atomic_int cut;
     atomic_int interrupted;
+    atomic_int sync_hold;  /* the thread that syncs the log waits in there while this is not 0 */
+    atomic_int syncs_held; /* it does so now */
+    atomic_int sync_errno; /* how its syncs end; 0: as they would */
 };
 
 static struct control none, *control = &none;
@@ -180,6 +185,22 @@ accept4(int fd, struct sockaddr *a, socklen_t *n, int flags)
 {
     REAL(accept4);
     return meddle(fd, NULL) ? -1 : real(fd, a, n, flags);
+}
+
+int
+fdatasync(int fd)
+{
+    REAL(fdatasync);
+    char name[16] = ""; /* TASK_COMM_LEN */
+    if (prctl(PR_GET_NAME, name) != 0 || strcmp(name, "syncer") != 0)
+        return real(fd);
+    struct timespec again = {.tv_nsec = 1000000};
+    atomic_store(&control->syncs_held, 1);
+    while (atomic_load(&control->sync_hold) != 0)
+        ppoll(NULL, 0, &again, NULL);
+    atomic_store(&control->syncs_held, 0);
+    errno = atomic_load(&control->sync_errno);
+    return errno != 0 ? -1 : real(fd);
 }
 
 static int

@@ -8,6 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
 import darkroom
+import proxy
 from darkroom import contains, equal, true, until
 
 BAD = os.path.join(darkroom.TOP, "build", "gcc", "tests", "lib", "badworker")
@@ -130,6 +131,25 @@ def test_purge_takes_what_matches_alone(s):
     for words in ((), ("--all", "--reason", "crashed"), ("17", "--all"), ("17", "--dry-run")):
         equal(s.cli("dlq", "purge", *words).returncode, 2, "exit code of purge " + " ".join(words))
     equal(letters(s), left, "what is left after refusals")
+
+
+def test_changes_end_where_they_are_told_to(s):
+    """By age, by id, and the command's own end: the newest letter at its beginning."""
+    before, ids = letters(s), [d["id"] for d in dlq(s, "list")]
+    for verb, done in (("purge", "purged"), ("redrive", "redriven")):
+        equal(dlq(s, verb, "--older-than", "1h"), [{done: 0}], verb + " of what is older than an hour")
+        asked = []
+        with proxy.Proxy(s, lambda request, *_: asked.append((request.command, request.path))) as p:
+            words = ["dlq", "--json", verb, "--prefix", "s3://other/", "--endpoint-url", p.url]
+            equal(s.cli(*words).returncode, 0, "exit code of %s" % verb)
+        changes = [path for method, path in asked if method != "GET"]
+        equal(["until=%d" % max(ids) in path for path in changes], [True], "the end is named in %r" % changes)
+    equal(letters(s), before, "letters afterwards")
+    reply = s.signed("DELETE", "/_/dlq?until=%d" % (min(ids) - 1))
+    equal((reply.status, reply.json()["count"]), (200, 0), "purge of what is older than all")
+    reply = s.signed("POST", "/_/dlq?action=redrive&until=%d" % (min(ids) - 1))
+    equal((reply.status, reply.json()["count"]), (200, 0), "redrive of what is older than all")
+    equal(letters(s), before, "letters afterwards")
 
 
 def test_redrive_of_poison_ends(s):

@@ -65,6 +65,16 @@ class Stream:
                     equal(data["type"], fields["event"], "type in the data")
                 return fields["event"], data.get("key"), data
 
+    def up_to(self, last):
+        """The data of what comes until the stream says that it has passed that id."""
+        got = []
+        while int(self.last_id or 0) < last:
+            fields = self.block()
+            self.last_id = fields.get("id", self.last_id)
+            if "data" in fields:
+                got.append(json.loads(fields["data"]))
+        return got
+
     def expect(self, *wanted):
         for want in wanted:
             got = self.next()
@@ -165,6 +175,24 @@ def test_resume_after_a_restart(s):
     again = Stream(s, "/_/events?last_event_id=%d" % ids[-2])
     again.expect(("skipped", got[-1][1]), ("skipped", "new"))
     again.close()
+
+
+def test_none_is_lost_between_what_was_and_what_comes(s):
+    """Streams that begin in the past while more comes; a turn of them ends by bytes and by rows."""
+    seen = int(opened(s).last_id)
+    keys = ["%03d%s" % (i, "\n" * 900 if i < 50 else "") for i in range(120)]
+    client = s.s3()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(client.put_object, Bucket="photos", Key=key, Body=b"no picture") for key in keys]
+        for count in (20, 80):
+            while sum(f.done() for f in sent) < count:
+                concurrent.futures.wait([f for f in sent if not f.done()],
+                                        return_when=concurrent.futures.FIRST_COMPLETED)
+            e = Stream(s, headers={"Last-Event-ID": str(seen)})
+            got = e.up_to(seen + len(keys))
+            equal([int(d.get("id", -1)) for d in got], list(range(seen + 1, seen + 1 + len(keys))), "ids")
+            equal(sorted(d["key"] for d in got), keys, "keys")
+            e.close()
 
 
 def test_reconnecting_before_any_event(s):

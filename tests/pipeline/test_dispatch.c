@@ -403,6 +403,95 @@ many_writers_one_key(void **state)
     assert_int_equal(rig_count(r, "photos-derived", "hot/"), 3);
 }
 
+/* ---- which events share an invocation ---- */
+
+static bool
+key_running(struct rig *r, void *key)
+{
+    struct dispatch_state *s = snapshot(r);
+    return s->running_count == 1 && strcmp(s->running[0].key, key) == 0;
+}
+
+/* The functions of the one invocation that runs for the key. The workers are stopped. */
+static const char *
+functions_held(struct rig *r, char *key)
+{
+    assert_true(rig_wait(r, key_running, key));
+    return snapshot(r)->running[0].functions;
+}
+
+static void
+go_on(struct rig *r)
+{
+    signal_workers(r, SIGCONT);
+    assert_true(rig_wait(r, rig_queue_empty, NULL));
+}
+
+/* A worker has one deadline and one memory limit. */
+static void
+only_equal_limits_share(void **state)
+{
+    struct rig *r = *state;
+    NEED_WORKER(r);
+    struct rig_patch memory = {"metadata", {.has_memory = true, .memory_mb = 640}};
+    struct rig_patch again = {"thumbnail", {.has_memory = true, .memory_mb = 640}};
+    struct rig_patch time = {"metadata", {.has_timeout = true, .timeout_s = 17}};
+    put_held(r, "equal");
+    assert_string_equal(functions_held(r, "equal"), "thumbnail+metadata");
+    go_on(r);
+    assert_int_equal(rig_call(r, rig_patch_fn, &memory), ERR_NONE);
+    put_held(r, "memory");
+    assert_null(strchr(functions_held(r, "memory"), '+'));
+    go_on(r);
+    assert_int_equal(rig_call(r, rig_patch_fn, &again), ERR_NONE);
+    assert_int_equal(rig_call(r, rig_patch_fn, &time), ERR_NONE);
+    put_held(r, "time");
+    assert_null(strchr(functions_held(r, "time"), '+'));
+    go_on(r);
+    assert_string_equal(rig_attr(r, "photos", "memory", "ready"), "true");
+    assert_string_equal(rig_attr(r, "photos", "time", "metadata_state"), "ready");
+}
+
+static int
+add_two(struct rig *r, struct db_conn *conn, void *arg)
+{
+    struct queue_event *e = arg;
+    (void)r;
+    int err = queue_apply_add(conn, &e[0]);
+    return err == ERR_NONE ? queue_apply_add(conn, &e[1]) : err;
+}
+
+static void
+only_one_generation_shares(void **state)
+{
+    struct rig *r = *state;
+    const struct store_object *o = NULL;
+    NEED_WORKER(r);
+    assert_int_equal(rig_bucket(r, "old"), ERR_NONE);
+    int64_t before = rig_put_file(r, "old", "k", "samples/phone-gps.jpg");
+    rig_put_file(r, "old", "k", PHOTO);
+    rig_full_bucket(r, "old");
+    assert_int_equal(store_get(r->store, SLICE_LIT("old"), SLICE_LIT("k"), &o), ERR_NONE);
+    struct queue_event two[2];
+    for (int i = 0; i < 2; i++)
+        two[i] = (struct queue_event){.lane = LANE_LIVE,
+                                      .function =
+                                          i == 0 ? SLICE_LIT("metadata") : SLICE_LIT("thumbnail"),
+                                      .bucket_id = o->bucket_id,
+                                      .bucket = SLICE_LIT("old"),
+                                      .key = SLICE_LIT("k"),
+                                      .generation = i == 0 ? o->generation : before};
+    store_object_unref(&o);
+    assert_true(rig_wait(r, all_idle, NULL));
+    signal_workers(r, SIGSTOP);
+    assert_int_equal(rig_call(r, add_two, two), ERR_NONE);
+    assert_string_equal(functions_held(r, "k"), "metadata");
+    go_on(r);
+    assert_int_equal(rig_counts(r).acked, 1);
+    assert_int_equal(rig_counts(r).superseded, 1);
+    assert_int_equal(rig_count(r, "old-derived", ""), 0);
+}
+
 /* ---- limits and order ---- */
 
 static bool
@@ -592,6 +681,8 @@ main(void)
         T(batch_makes_items_of_old_objects),
         T(restart_goes_on),
         T(many_writers_one_key),
+        T(only_equal_limits_share),
+        T(only_one_generation_shares),
         T(reserved_concurrency_holds),
         T(memory_budget_starves_nobody),
         T(memory_budget_refuses_what_never_fits),

@@ -263,6 +263,33 @@ dead_letters_by_filter(void **state)
     assert_int_equal(dead_class_parse(SLICE_LIT("bad"), &each.filter.class), ERR_NOTFOUND);
 }
 
+/* A change ends at the filter's last id and moment, as the list does. */
+static void
+dead_letters_up_to(void **state)
+{
+    struct rig *r = *state;
+    struct each each = {.action = DEAD_REDRIVE};
+    int64_t ids[3];
+    for (int i = 0; i < 3; i++) {
+        struct queue_event e = event(LANE_LIVE, i == 0 ? "a" : i == 1 ? "b" : "c");
+        struct fail f = {&e, {.retries_max = 0, .event_age_max_s = 60, .base_ms = 1}, false, NULL};
+        assert_int_equal(rig_call(r, add, &e), ERR_NONE);
+        assert_int_equal(rig_call(r, fail_fn, &f), ERR_NONE);
+        ids[i] = e.id;
+    }
+    for (int action = 0; action < 2; action++) {
+        each.action = action == 0 ? DEAD_REDRIVE : DEAD_PURGE;
+        each.filter = (struct dead_filter){.dead_before_ms = clock_wall_ms() - 60000};
+        assert_int_equal(rig_call(r, each_fn, &each), ERR_NONE);
+        assert_int_equal(each.count, 0);
+        each.filter = (struct dead_filter){.until = ids[action]};
+        assert_int_equal(rig_call(r, each_fn, &each), ERR_NONE);
+        assert_int_equal(each.count, 1); /* "a" comes back, "b" goes */
+        assert_int_equal(rig_counts(r).dead, 2 - action);
+    }
+    assert_string_equal(ready(r, LANE_LIVE), "a ");
+}
+
 static int
 supersede(struct rig *r, struct db_conn *conn, void *arg)
 {
@@ -383,6 +410,7 @@ main(void)
         T(too_old_is_dead),
         T(dead_letters_come_back),
         T(dead_letters_by_filter),
+        T(dead_letters_up_to),
         T(letters_of_version_3_get_their_class),
         T(only_older_ones_are_superseded),
         T(counts_follow_the_transaction),

@@ -3,6 +3,8 @@
 
 #include "pipeline/replay.h"
 
+#define STEPS_MAX 8 /* more than any replay here takes */
+
 static int
 setup(void **state)
 {
@@ -84,24 +86,32 @@ copy_batch(void *arg, const struct batch *b)
     return 0;
 }
 
+static void
+batch_now(struct rig *r, int64_t id, struct batch *b, struct replay *replay)
+{
+    struct db_conn *conn = NULL;
+    struct arena *a = arena_new(1 << 16);
+    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
+    CHK(batch_get(conn, id, copy_batch, b) == ERR_NONE);
+    CHK(replay_get(conn, id, a, replay) == ERR_NONE);
+    db_read_end(r->db, &conn);
+    arena_free(&a);
+}
+
 /* Feeds until there is nothing to feed; the batch afterwards, without its texts. */
 static struct batch
 run(struct rig *r, const char *bucket, struct replay *after)
 {
     struct creation c = {.spec = of_bucket(bucket)};
     struct batch b = {.id = 0};
-    struct arena *a = arena_new(1 << 16);
-    struct db_conn *conn = NULL;
     int fed = 1;
     bool later;
     assert_int_equal(rig_call(r, create_fn, &c), ERR_NONE);
-    while (fed != 0)
+    for (int steps = 0; fed != 0; steps++) {
+        assert_true(steps < STEPS_MAX);
         assert_int_equal(batch_feed(pipeline_registry(r->pipeline), r->db, &fed, &later), ERR_NONE);
-    CHK(db_read_begin(r->db, &conn) == ERR_NONE);
-    CHK(batch_get(conn, c.id, copy_batch, &b) == ERR_NONE);
-    CHK(replay_get(conn, c.id, a, after) == ERR_NONE);
-    db_read_end(r->db, &conn);
-    arena_free(&a);
+    }
+    batch_now(r, c.id, &b, after);
     return b;
 }
 
@@ -129,6 +139,40 @@ a_batch_from_the_log(void **state)
     assert_int_equal(b.state, BATCH_DONE);
     assert_int_equal(after.counts[REPLAY_WAITING], REPLAY_STEP_TASKS + 20);
     assert_int_equal(rig_counts(r).waiting[LANE_BATCH], 2 * (REPLAY_STEP_TASKS + 20));
+}
+
+/* Each step goes on behind the one before, in a new process as well. */
+static void
+each_step_once_over_restarts(void **state)
+{
+    struct rig *r = *state;
+    struct creation c = {.spec = of_bucket("late")};
+    struct batch b = {.id = 0};
+    struct replay replay;
+    int fed, total = 2 * REPLAY_STEP_TASKS + 5;
+    bool later;
+    char key[16];
+    for (int i = 0; i < total; i++) {
+        snprintf(key, sizeof key, "%03d", i);
+        rig_put(r, "late", key, SLICE_LIT("x"), "image/png");
+    }
+    rig_full_bucket(r, "late");
+    assert_int_equal(rig_call(r, create_fn, &c), ERR_NONE);
+    for (int step = 1; step <= 3; step++) {
+        int most = step * REPLAY_STEP_TASKS;
+        int seen = most < total ? most : total;
+        assert_int_equal(batch_feed(pipeline_registry(r->pipeline), r->db, &fed, &later), ERR_NONE);
+        batch_now(r, c.id, &b, &replay);
+        assert_int_equal(b.seen, seen);
+        assert_int_equal(b.planned, seen);
+        assert_int_equal(replay.counts[REPLAY_WAITING], 0); /* what waits was not met again */
+        rig_shut(r);
+        rig_reopen(r, "none");
+    }
+    assert_int_equal(b.state, BATCH_DRAINING);
+    assert_int_equal(batch_feed(pipeline_registry(r->pipeline), r->db, &fed, &later), ERR_NONE);
+    assert_int_equal(fed, 0);
+    assert_int_equal(rig_counts(r).waiting[LANE_BATCH], 2 * total);
 }
 
 struct applying {
@@ -175,6 +219,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         T(each_event_is_one_thing),
         T(a_batch_from_the_log),
+        T(each_step_once_over_restarts),
         T(what_moves_between_reading_and_queueing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -430,6 +430,69 @@ ever_longer(void **state)
     assert_true(clock_mono_ms() - begun_ms >= 240);
 }
 
+static bool
+is_failing(const struct look *l, int64_t n)
+{
+    return l->progress.attempts == n;
+}
+
+static void
+slowly(struct world *w)
+{
+    down(w);
+    set(w, CONF_WEBHOOK_RETRY, "100000");
+    up(w);
+}
+
+/* The i-th delay is the setting, doubled i - 1 times up to five minutes, less at most half of it.
+ * What a process finds in the row is due when the clock on the wall says so. */
+static void
+how_long(void **state)
+{
+    static const int64_t most_ms[] = {100000, 200000, WEBHOOK_RETRY_MS_MAX, WEBHOOK_RETRY_MS_MAX};
+    struct world *w = *state;
+    int64_t shifted_ms = 0, before_ms = clock_wall_ms();
+    slowly(w);
+    int64_t id = add(w, "", receiver_url(w->r, "/"));
+    receiver_answer(w->r, NO);
+    notices(w, "photos", "k", 0, 1);
+    for (size_t i = 0; i < ARRAY_LEN(most_ms); i++) {
+        until(w, id, is_failing, (int64_t)i + 1);
+        int64_t due_ms = look(w, id).progress.not_before_ms;
+        assert_true(due_ms >= before_ms + most_ms[i] / 2);
+        assert_true(due_ms <= clock_wall_ms() + most_ms[i]);
+        down(w);
+        clock_shift_wall(most_ms[i]);
+        shifted_ms += most_ms[i];
+        before_ms = clock_wall_ms();
+        up(w);
+    }
+    clock_shift_wall(-shifted_ms);
+    receiver_answer(w->r, RECEIVER_TAKES);
+}
+
+/* A delay holds in a new process, and whatever comes for the hook meanwhile. */
+static void
+not_before_its_time(void **state)
+{
+    struct world *w = *state;
+    slowly(w);
+    int64_t id = add(w, "", receiver_url(w->r, "/"));
+    receiver_answer(w->r, NO);
+    notices(w, "photos", "k", 0, 1);
+    until(w, id, is_failing, 1);
+    int64_t due_ms = look(w, id).progress.not_before_ms;
+    receiver_answer(w->r, RECEIVER_TAKES);
+    for (int i = 1; i < 3; i++) {
+        int64_t other = add(w, "", receiver_url(w->other, i == 1 ? "/" : "/again"));
+        notices(w, "photos", "k", i, i + 1);
+        until(w, other, is_told, 1); /* all have been looked at */
+        assert_true(receiver_count(w->r) == 1 || clock_wall_ms() >= due_ms);
+        down(w);
+        up(w);
+    }
+}
+
 /* Nothing counts as told before the 2xx: who restarts in between sends it again. */
 static void
 not_told_before_the_answer(void **state)
@@ -576,6 +639,8 @@ main(void)
         CASE(in_order_each_its_own),
         CASE(again_until_taken),
         CASE(ever_longer),
+        CASE(how_long),
+        CASE(not_before_its_time),
         CASE(not_told_before_the_answer),
         CASE(failing_over_a_restart),
         CASE(dead_ones_block_nobody),
