@@ -30,7 +30,8 @@ cli_write_text(FILE *to, struct slice text)
     struct buf out;
     buf_init(&out, 6 * text.n + 1);
     cli_put_text(&out, text);
-    fwrite(out.p, 1, out.n, to);
+    if (out.n > 0) /* a buffer that holds nothing is NULL, which fwrite() never takes */
+        fwrite(out.p, 1, out.n, to);
     buf_fini(&out);
 }
 
