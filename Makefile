@@ -199,7 +199,7 @@ check-unit: ## Unit tests with sanitizers on; seconds
 	@$(MAKE) --no-print-directory SAN=address,undefined all unit-programs
 	@tests/run unit build/$(notdir $(CC))-address-undefined
 
-check-threads: all $(OPENLOAD) $(OUT)/plant-unheld/darkroomd ## Unit programs and busy servers under the thread sanitizer; half an hour
+check-threads: all $(OPENLOAD) $(OUT)/plant-unheld/darkroomd ## Unit programs and servers under the thread sanitizer; up to an hour
 	@tools/deps.sh test
 	@$(MAKE) --no-print-directory CC=gcc SAN=thread all unit-programs \
 	    build/gcc-thread/plant-no_lock/darkroomd
