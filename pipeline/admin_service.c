@@ -174,6 +174,15 @@ metrics_allowed(const struct admin_service *s, const struct http_request *r)
     return sent.n == token.n && digest_equal(sent.p, token.p, token.n);
 }
 
+/* With RFC 9110's hint (11.6.1) that other credentials might do: what root itself may not is told
+ * without. */
+static void
+reply_refused(struct http_request *r, const char *why)
+{
+    http_header(r, "WWW-Authenticate", SLICE_LIT("AWS4-HMAC-SHA256"));
+    admin_reply_error(r, ERR_DENIED, slice_str(why));
+}
+
 /* The reason of a refusal, or NULL. */
 static const char *
 refusal(const struct admin_service *s, const struct http_request *r, enum admin_access access)
@@ -237,8 +246,7 @@ begin(struct http_request *r)
     if (body_welcome(r->service_arg, r))
         http_collect(r, ADMIN_BODY_MAX, NULL);
     else
-        admin_reply_error(r, ERR_DENIED,
-                          SLICE_LIT("a body here must be signed with the root keys"));
+        reply_refused(r, "a body here must be signed with the root keys");
 }
 
 static void
@@ -264,7 +272,7 @@ end(struct http_request *r)
     const char *refused = refusal(s, r, route->access);
     if (refused != NULL) {
         auth_count_refusal(r->auth);
-        admin_reply_error(r, ERR_DENIED, slice_str(refused));
+        reply_refused(r, refused);
         return;
     }
     route->handler(s, r);

@@ -6,10 +6,12 @@
 #include "base/chk.h"
 #include "base/err.h"
 #include "base/lock.h"
+#include "functions/fn.h"
 #include "objectstore/pool.h"
 #include "pipeline/admin_priv.h"
 #include "pipeline/verify.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define DESK_MAGIC 0x0e21fde5u
@@ -91,12 +93,15 @@ page_reply(struct job *j, struct arena *a)
 {
     struct verify_page page;
     struct verify_cursor from;
+    char request_id[FN_REQUEST_ID_MAX];
+    snprintf(request_id, sizeof request_id, "verify-%s", j->request->id);
     struct verify_spec spec = {.registry = j->desk->registry,
                                .db = j->desk->db,
                                .bucket = json_get_str(j->body, "bucket"),
                                .prefix = json_get_str(j->body, "prefix"),
                                .deep = json_get_bool(j->body, "deep", false),
-                               .fix = json_get_bool(j->body, "fix", false)};
+                               .fix = json_get_bool(j->body, "fix", false),
+                               .request_id = slice_str(request_id)};
     if (!cursor_read(json_object_get(j->body, "cursor"), &from) || spec.prefix.n > STORE_KEY_MAX ||
         (spec.prefix.n > 0 && spec.bucket.n == 0)) {
         admin_reply_error(j->request, ERR_INVALID, SLICE_LIT("the cursor or the prefix is none"));

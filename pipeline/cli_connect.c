@@ -193,6 +193,7 @@ struct answer {
     int status;
     json_t *json;           /* the parsed body; NULL: it is none */
     int64_t retry_after_ms; /* 0: not said */
+    bool wants_keys;        /* others might do */
 };
 
 /* Seconds; the other form of the header, a date, is not sent by Darkroom (RFC 9110, 10.2.3). */
@@ -227,6 +228,7 @@ exchange(struct cli *c, const char *method, const char *path, struct slice query
     if (err == ERR_NONE) {
         answer->json = json_read(buf_slice(&response.body), NULL);
         answer->retry_after_ms = retry_after_ms(&response);
+        answer->wants_keys = remote_header(&response, "WWW-Authenticate").p != NULL;
     }
     remote_response_fini(&response);
     buf_fini(&text);
@@ -279,7 +281,7 @@ cli_call(struct cli *c, const char *method, const char *path, struct slice query
         const char *message = cli_str(answer.json, "message");
         cli_complain("%s (the server answered %d)", message[0] != '\0' ? message : "refused",
                      answer.status);
-        if (answer.status == 403)
+        if (answer.wants_keys)
             cli_complain("the keys came from %s", c->keys_from);
         *code = answer.status == 400 ? CLI_USAGE : CLI_SOME_FAILED;
         json_decref(answer.json);

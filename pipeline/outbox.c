@@ -25,6 +25,7 @@
 #include "pipeline/rule.h"
 #include "pipeline/unmade.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define OUTBOX_MAGIC 0x00b0b0e5u
@@ -192,15 +193,18 @@ outbox_changed(void *arg, struct db_conn *conn, const struct store_change *c)
 static int
 make_again(struct outbox *o, struct db_conn *conn, struct arena *a, const struct provenance *row)
 {
+    char id[FN_REQUEST_ID_MAX];
     const struct store_object *source = NULL;
     struct slice bucket;
     int queued = 0;
+    snprintf(id, sizeof id, "damaged-%lld", (long long)row->derived_generation);
     int err = store_apply_get(registry_store(o->registry), conn, row->source_bucket_id,
                               row->source_key, &source);
     if (err == ERR_NONE && source->generation == row->source_generation) {
         err = store_bucket_name(conn, row->source_bucket_id, a, &bucket);
         if (err == ERR_NONE)
-            err = requeue_apply(o->registry, conn, bucket, source, row->function, &queued);
+            err = requeue_apply(o->registry, conn, bucket, source, row->function, slice_str(id),
+                                &queued);
     }
     store_object_unref(&source);
     return err == ERR_NOTFOUND || err == ERR_NOPARENT ? ERR_NONE : err;

@@ -10,6 +10,7 @@ struct requeue {
     struct slice bucket;
     const struct store_object *o;
     struct slice function;
+    struct slice request_id;
     const struct function_set *set;
     const struct function *thumbnail; /* its events were added; NULL: not */
     bool metadata;
@@ -45,7 +46,8 @@ add_event(struct requeue *q, const struct function *f)
                             .bucket = q->bucket,
                             .key = q->o->key,
                             .generation = q->o->generation,
-                            .type = EVENT_CREATED_PUT};
+                            .type = EVENT_CREATED_PUT,
+                            .request_id = q->request_id};
     q->thumbnail = f->native.kind == NATIVE_THUMBNAIL ? f : q->thumbnail;
     q->metadata = q->metadata || f->native.kind == NATIVE_METADATA;
     return queue_apply_add(q->conn, &e);
@@ -71,11 +73,13 @@ add_events(struct requeue *q, const struct rule_list *rules)
 
 int
 requeue_apply(struct registry *r, struct db_conn *conn, struct slice bucket,
-              const struct store_object *o, struct slice function, int *queued)
+              const struct store_object *o, struct slice function, struct slice request_id,
+              int *queued)
 {
     struct rule_list rules;
     struct function_set *set = NULL;
-    struct requeue q = {.conn = conn, .bucket = bucket, .o = o, .function = function};
+    struct requeue q = {
+        .conn = conn, .bucket = bucket, .o = o, .function = function, .request_id = request_id};
     *queued = 0;
     q.a = arena_new(ITEM_ARENA_BYTES);
     int err = q.a == NULL ? ERR_NOMEM : registry_get(r, conn, &set);

@@ -86,6 +86,7 @@ struct verify_spec {
     struct slice prefix;
     bool deep;
     bool fix;
+    struct slice request_id; /* of the events that a repair queues */
 };
 
 struct verify_page {

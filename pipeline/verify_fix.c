@@ -15,6 +15,7 @@
 struct fix_op {
     struct db_op op;
     struct registry *registry;
+    struct slice request_id;
     const struct verify_finding *f;
     const char *done; /* what was done; NULL: nothing */
 };
@@ -36,7 +37,8 @@ requeue(struct fix *x, int64_t bucket_id, struct slice key, int64_t generation)
     if (err == ERR_NONE)
         err = store_bucket_name(x->conn, bucket_id, x->a, &bucket);
     if (err == ERR_NONE && o->generation == generation)
-        err = requeue_apply(x->op->registry, x->conn, bucket, o, SLICE_NONE, &queued);
+        err = requeue_apply(x->op->registry, x->conn, bucket, o, SLICE_NONE, x->op->request_id,
+                            &queued);
     if (queued > 0)
         x->op->done = "its events are queued again";
     store_object_unref(&o);
@@ -189,8 +191,10 @@ verify_fix(struct verify *v)
 {
     int err = ERR_NONE;
     for (struct verify_finding *f = v->page->findings; f != NULL && err == ERR_NONE; f = f->next) {
-        struct fix_op o = {
-            .op = {.apply = fix_apply, .urgent = true}, .registry = v->spec->registry, .f = f};
+        struct fix_op o = {.op = {.apply = fix_apply, .urgent = true},
+                           .registry = v->spec->registry,
+                           .request_id = v->spec->request_id,
+                           .f = f};
         if (f->fix == VERIFY_FIX_NONE)
             continue;
         err = db_call(v->spec->db, &o.op);
@@ -200,8 +204,9 @@ verify_fix(struct verify *v)
             continue;
         f->fixed = true;
         f->todo = slice_str(o.done);
-        log_line(LOG_INFO, "verify_fixed", "kind=%s bucket=%.*s did=\"%s\"",
-                 verify_kind_name(f->kind), SLICE_FMT(f->bucket), o.done);
+        log_line(LOG_INFO, "verify_fixed", "request_id=%.*s kind=%s bucket=%.*s did=\"%s\"",
+                 SLICE_FMT(v->spec->request_id), verify_kind_name(f->kind), SLICE_FMT(f->bucket),
+                 o.done);
     }
     return err;
 }

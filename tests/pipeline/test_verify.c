@@ -27,7 +27,8 @@ verify(struct rig *r, struct run *run)
                                .bucket = slice_str(run->bucket == NULL ? "" : run->bucket),
                                .prefix = slice_str(run->prefix == NULL ? "" : run->prefix),
                                .deep = run->deep,
-                               .fix = run->fix};
+                               .fix = run->fix,
+                               .request_id = SLICE_LIT("verify-0123")};
     struct arena *all = arena_new(64 << 20);
     struct verify_cursor cursor = {.phase = VERIFY_OBJECTS};
     out[0] = '\0';
@@ -135,6 +136,69 @@ a_sound_life(void **state)
     assert_string_equal(found(r), "");
 }
 
+static char damage_id[32];
+static int strange_ids;
+
+static int
+see_request_id(void *arg, const struct queue_event *e)
+{
+    strange_ids += !slice_eqs(e->request_id, arg);
+    return 0;
+}
+
+/* Of the events that wait for photos/k. */
+static int
+expect_request_id_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    int64_t id;
+    struct slice owner;
+    struct arena *a = arena_new(1 << 16);
+    int err = store_apply_bucket_get(r->store, conn, SLICE_LIT("photos"), &id, a, &owner);
+    if (err == ERR_NONE)
+        err = queue_of_key(conn, id, SLICE_LIT("k"), see_request_id, arg);
+    arena_free(&a);
+    return err;
+}
+
+static void
+expect_request_id(struct rig *r, char *id)
+{
+    strange_ids = 0;
+    assert_int_equal(rig_call(r, expect_request_id_fn, id), ERR_NONE);
+    assert_int_equal(strange_ids, 0);
+}
+
+/* What the scrubber and readers say of a derived object's bytes. */
+static int
+damage_fn(struct rig *r, struct db_conn *conn, void *arg)
+{
+    const struct store_object *o = NULL;
+    struct store_hooks hooks = pipeline_hooks(r->pipeline);
+    int64_t id;
+    struct slice owner;
+    struct arena *a = arena_new(1 << 16);
+    int err = store_apply_bucket_get(r->store, conn, SLICE_LIT("photos-derived"), &id, a, &owner);
+    if (err == ERR_NONE)
+        err = store_apply_get(r->store, conn, id, slice_str(arg), &o);
+    if (err == ERR_NONE)
+        err = hooks.damaged(hooks.arg, conn, o);
+    if (err == ERR_NONE)
+        snprintf(damage_id, sizeof damage_id, "damaged-%lld", (long long)o->generation);
+    store_object_unref(&o);
+    arena_free(&a);
+    return err;
+}
+
+static void
+damaged_is_made_again_in_its_name(void **state)
+{
+    struct rig *r = *state;
+    put_done(r, "k");
+    assert_int_equal(rig_call(r, damage_fn, "k/small.webp"), ERR_NONE);
+    assert_int_equal(rig_waiting(r), 1);
+    expect_request_id(r, damage_id);
+}
+
 static void
 missing_and_made_again(void **state)
 {
@@ -144,6 +208,7 @@ missing_and_made_again(void **state)
     assert_string_equal(found(r), "missing photos/k");
     assert_int_equal(fix(r), 1);
     assert_int_equal(rig_waiting(r), 2);
+    expect_request_id(r, "verify-0123");
     assert_string_equal(found(r), ""); /* it is pending */
     assert_int_equal(fix(r), 0);
     assert_int_equal(rig_waiting(r), 2);
@@ -247,6 +312,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         T(a_sound_life),
         T(missing_and_made_again),
+        T(damaged_is_made_again_in_its_name),
         T(orphans_go),
         T(counts),
         T(what_a_client_put_stays),
