@@ -354,6 +354,25 @@ def test_a_second_sigterm_stops_at_once(s):
         equal(t.stop(), 0, "exit code")
 
 
+def test_a_second_sigterm_cuts_requests_too(s):
+    """It is told once, while an upload is waited for, and holds for the invocation that runs as well."""
+    t, worker = held("cuts")
+    headers = t.signed_headers("PUT", "/photos/half.jpg", headers={"Expect": "100-continue"}, payload="UNSIGNED-PAYLOAD")
+    head = "".join("%s: %s\r\n" % field for field in headers.items())
+    with t.socket() as upload:
+        upload.sendall(("PUT /photos/half.jpg HTTP/1.1\r\n%sContent-Length: 1000\r\n\r\n" % head).encode())
+        contains(upload.recv(100).decode(), "100 Continue", "the answer to the head")
+        upload.sendall(b"x")
+        t.process.send_signal(signal.SIGTERM)
+        until(lambda: " stopping " in t.log(), "it stops")
+        equal(t.process.poll(), None, "exit code while it waits")
+        t.process.send_signal(signal.SIGTERM)
+        equal(t.wait(), 0, "exit code")
+    contains(t.log(), "requests_cut", "the log")
+    equal(select(t, "SELECT max(attempts) FROM event")[0][0], 0, "attempts that it cost")
+    true(not os.path.exists("/proc/%d" % worker), "the worker lives")
+
+
 if not os.path.exists(BAD):
     print("skip runtime.py: tests/lib/badworker is not built (make unit-programs)")
     sys.exit(0)
