@@ -252,7 +252,7 @@ log_quote(struct slice text, char out[LOG_QUOTE_MAX])
     out[n++] = '"';
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
-        if (n + 8 > LOG_QUOTE_MAX) {
+        if (n + 4 + 3 + 2 > LOG_QUOTE_MAX) { /* an escape, the dots, the end */
             memcpy(out + n, "...", 3);
             n += 3;
             break;

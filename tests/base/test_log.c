@@ -198,13 +198,36 @@ test_quote(void **state)
     }
 }
 
+/* Escapes at every place before the end: nothing is written behind it. */
+static void
+test_quote_to_the_end(void **state)
+{
+    (void)state;
+    char text[2 * LOG_QUOTE_MAX];
+    for (size_t plain = 0; plain < LOG_QUOTE_MAX; plain++) {
+        struct {
+            char out[LOG_QUOTE_MAX];
+            char behind;
+        } room = {.behind = 'b'};
+        memset(text, 1, sizeof text);
+        memset(text, 'x', plain);
+        log_quote(slice_of(text, sizeof text), room.out);
+        assert_int_equal(room.behind, 'b');
+        assert_true(strlen(room.out) < LOG_QUOTE_MAX);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_line),      cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_json),      cmocka_unit_test(test_json_longest),
-        cmocka_unit_test(test_long_line), cmocka_unit_test(test_quote),
+        cmocka_unit_test(test_line),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json_longest),
+        cmocka_unit_test(test_quote_to_the_end),
+        cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_quote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
