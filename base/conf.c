@@ -473,17 +473,18 @@ holds_secrets(const struct conf *c, const json_t *root)
     return any;
 }
 
-/* As ssh has it with private keys: our own file must be open to nobody else. How a file of another
- * owner came to us (root's, by our group; a volume of a container) is that owner's affair. */
-static int
-check_mode(const char *path, struct buf *why)
+/* Our own file ought to be open to nobody else; files written under a usual umask are, so it is
+ * told and no more. How a file of another owner came to us (root's, by our group; a volume of a
+ * container) is that owner's affair. */
+static void
+warn_of_mode(const char *path)
 {
     struct stat st;
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-        (st.st_mode & 077) == 0)
-        return ERR_NONE;
-    return fault(why, ERR_INVALID, "holds secrets and is open to others (mode %04o): chmod 600 %s",
-                 (unsigned)st.st_mode & 07777, path);
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+        (st.st_mode & 077) != 0)
+        log_line(LOG_WARN, "config_open_to_others",
+                 "path=%s mode=%04o hint=\"it holds secrets: make it 0600\"", path,
+                 (unsigned)st.st_mode & 07777);
 }
 
 int
@@ -508,7 +509,7 @@ conf_load(struct conf *c, const char *path, struct accounts *accounts, struct bu
     else
         rc = load_object(c, "", root, accounts, &line);
     if (rc == ERR_NONE && holds_secrets(c, root))
-        rc = check_mode(path, &line);
+        warn_of_mode(path);
     /* A range is a fault of the file like any other. */
     rc = rc == ERR_RANGE ? ERR_INVALID : rc;
 out:

@@ -119,10 +119,11 @@ struct slice http_field(const struct http_request *r, const char *name);
 struct slice http_param(const struct http_request *r, const char *name);
 bool http_has_param(const struct http_request *r, const char *name);
 
-/* In begin(): keep the body instead of handing it to body(). A longer one is answered by
- * `too_big(r)`, or 413 when NULL. */
+/* In begin(): keep the body instead of handing it to body(). One that is longer (ERR_TOOBIG), or
+ * that finds no room in memory now (ERR_BUSY, ERR_NOMEM), is answered by `refuse(r, err)`, or with
+ * 413 and 503 when NULL. */
 void http_collect(struct http_request *r, size_t max_bytes,
-                  void (*too_big)(struct http_request *r));
+                  void (*refuse)(struct http_request *r, int err));
 
 /* Counts `n` bytes of a body that a service keeps in memory by itself until the request is gone;
  * http_collect() does so too. ERR_BUSY above bodies_memory_max of all requests. HTTP thread. */

@@ -117,26 +117,29 @@ http_body_room(const struct http_request *r, size_t n)
 }
 
 static void
-too_big(struct http_conn *c)
+refuse_body(struct http_conn *c, int err)
 {
-    if (c->too_big != NULL)
-        c->too_big(&c->request);
-    else
+    if (c->refuse != NULL)
+        c->refuse(&c->request, err);
+    else if (err == ERR_TOOBIG)
         http_reply_text(&c->request, 413, "request body too large", false);
+    else
+        http_reply_text(&c->request, 503, "too many request bodies in memory", false);
     CHK(http_replied(&c->request));
 }
 
 void
-http_collect(struct http_request *r, size_t max_bytes, void (*too_big_fn)(struct http_request *r))
+http_collect(struct http_request *r, size_t max_bytes,
+             void (*refuse)(struct http_request *r, int err))
 {
     struct http_conn *c = r->conn;
     CHK_MAGIC(c, HTTP_CONN_MAGIC);
     CHK(c->state == HTTP_BEGUN && !c->collecting);
     c->collecting = true;
-    c->too_big = too_big_fn;
+    c->refuse = refuse;
     buf_init(&c->collected, max_bytes);
     if (r->content_length > 0 && (uint64_t)r->content_length > max_bytes)
-        too_big(c);
+        refuse_body(c, ERR_TOOBIG);
 }
 
 static void
@@ -147,11 +150,8 @@ collect(struct http_conn *c, const void *p, size_t n)
         buf_put(&c->collected, p, n);
         err = c->collected.err;
     }
-    if (err == ERR_TOOBIG) {
-        too_big(c);
-    } else if (err != ERR_NONE) {
-        http_reply_text(&c->request, 503, "too many request bodies in memory", false);
-    }
+    if (err != ERR_NONE)
+        refuse_body(c, err);
 }
 
 /* ---- the owner's count of what a request has read ---- */

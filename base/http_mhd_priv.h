@@ -51,7 +51,7 @@ struct http_conn {
     int64_t body_reserved;
     bool collecting;
     struct buf collected;
-    void (*too_big)(struct http_request *r);
+    void (*refuse)(struct http_request *r, int err);
     int64_t drained;
 
     /* The reply: set by the HTTP thread, or by the holder while suspended. */

@@ -188,9 +188,12 @@ find_operation(struct http_request *r)
 }
 
 static void
-too_big(struct http_request *r)
+refuse_body(struct http_request *r, int err)
 {
-    refuse(r, DDB_TOO_LARGE, "The request body is larger than this operation may have");
+    if (err == ERR_TOOBIG)
+        refuse(r, DDB_TOO_LARGE, "The request body is larger than this operation may have");
+    else
+        refuse(r, DDB_UNAVAILABLE, "There is no memory for the request body now");
 }
 
 /* Only root may use tables, and only who claims to be root makes us keep a body: the signature over
@@ -216,7 +219,7 @@ begin(struct http_request *r)
     if (operation == NULL)
         refuse(r, DDB_UNKNOWN_OPERATION, "");
     else if (!refuse_signature(r) && !refuse_stranger(r))
-        http_collect(r, operation->body_max, too_big);
+        http_collect(r, operation->body_max, refuse_body);
 }
 
 static void

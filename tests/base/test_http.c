@@ -161,8 +161,9 @@ reply_fd(struct http_request *r)
 }
 
 static void
-too_big(struct http_request *r)
+refuse_body(struct http_request *r, int err)
 {
+    CHK(err == ERR_TOOBIG);
     http_reply(r, 400, SLICE_LIT("EntityTooLarge"));
 }
 
@@ -183,7 +184,7 @@ on_begin(struct http_request *r)
     } else if (slice_eqs(p, "/later-begin")) {
         hand_over(r);
     } else if (slice_eqs(p, "/echo")) {
-        http_collect(r, 1 << 20, too_big);
+        http_collect(r, 1 << 20, refuse_body);
     } else if (slice_eqs(p, "/default-limit")) {
         http_collect(r, 10, NULL);
     } else if (slice_eqs(p, "/no-reply")) {

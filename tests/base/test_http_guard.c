@@ -29,9 +29,16 @@
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
 static void
+refuse_body(struct http_request *r, int err)
+{
+    CHK(err == ERR_BUSY);
+    http_reply(r, 503, SLICE_LIT("own words"));
+}
+
+static void
 on_begin(struct http_request *r)
 {
-    http_collect(r, 1000, NULL);
+    http_collect(r, 1000, slice_eqs(r->path, "/own") ? refuse_body : NULL);
 }
 
 #define LARGE (8u << 20)
@@ -216,6 +223,13 @@ test_bodies_memory(void **state)
     assert_int_equal(a.status, 503);
     assert_true(raw_has(&a, "\r\nRetry-After: 1\r\n"));
     buf_fini(&a.all);
+    close(second);
+    second = raw_dial(http_address(s));
+    raw_say(second, "PUT /own HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    raw_say(second, text);
+    raw_expect(second, 503, "own words");
+    close(second);
+    second = raw_dial(http_address(s));
     raw_say(first, text + 900);
     raw_expect(first, 200, text);
     wait_for_bodies(0);
