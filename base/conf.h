@@ -31,8 +31,8 @@ double conf_decimal(const struct conf *c, enum conf_id id);  /* STR whose unit i
  * is "any of a,b,c" any list of them, "decimal" a number such as 0.25. */
 int conf_set(struct conf *c, enum conf_id id, const char *text, struct buf *why);
 /* Reads the JSON file. Unknown settings, wrong types and out-of-range values: ERR_INVALID and one
- * line in `why` with file and setting. So is a file of our own that holds secrets (keys of
- * accounts, metrics.token) and that others may read or write. The member "accounts" goes to
+ * line in `why` with file and setting. A file of our own that holds secrets (keys of accounts,
+ * metrics.token) and that others may read or write is warned of. The member "accounts" goes to
  * `accounts`. */
 int conf_load(struct conf *c, const char *path, struct accounts *accounts, struct buf *why);
 /* Every setting as a line: name, value, default, unit, help. No secrets. */

@@ -19,19 +19,11 @@ static const char defaults[] = "small 160 160 cover webp 80 centre\n"
 static struct fn_request
 request_for(size_t bytes)
 {
-    static int64_t id = 1;
-    return (struct fn_request){
-        .id = ++id,
-        .source_bytes = (int64_t)bytes,
-        .source_type = SLICE_LIT("image/x-claim"),
-        .pixels_frame_max = 50000000,
-        .pixels_total_max = 100000000,
-        .memory_bytes_max = (int64_t)1 << 30,
-        .deadline_ms = 30000,
-        .calls = {{SLICE_LIT("thumbnail"), SLICE_LIT(defaults)},
-                  {SLICE_LIT("metadata"), {NULL, 0}}},
-        .call_count = 2,
-    };
+    struct fn_request req = worker_request(bytes, defaults);
+    req.pixels_frame_max = 50000000;
+    req.pixels_total_max = 100000000;
+    req.memory_bytes_max = (int64_t)1 << 30;
+    return req;
 }
 
 static void
