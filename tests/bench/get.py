@@ -2,34 +2,12 @@
 import os
 import re
 import shutil
-import socket
-import subprocess
 
 import figures
-from darkroom import Failed, until
+import nginx
 
 WANTED_BYTES = 10240
 SECONDS = 3
-NGINX = "/usr/sbin/nginx"
-CONF = """%(user)s
-worker_processes %(cores)d;
-daemon off;
-pid nginx.pid;
-error_log error.log;
-events { worker_connections 1024; }
-http {
-    types { image/webp webp; }
-    access_log off;
-    sendfile on;
-    tcp_nopush on;
-    tcp_nodelay on;
-    keepalive_requests 1000000000;
-    open_file_cache max=100;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    server { listen 127.0.0.1:%(port)d; root www; }
-}
-"""
 UNITS = {"us": 1, "ms": 1000, "s": 1000000}
 
 
@@ -46,41 +24,13 @@ def make_thumbnail(s):
     return "/photos-derived/" + best["Key"]
 
 
-def free_port():
-    """A port that was free just now; nginx cannot ask the kernel for one and tell."""
-    with socket.socket() as c:
-        c.bind(("127.0.0.1", 0))
-        return c.getsockname()[1]
-
-
 def start_nginx(target, body):
-    if not os.path.exists(NGINX):
-        raise figures.Unmeasured("nginx is not installed")
-    port = free_port()
-    path = "nginx/www" + target
-    os.makedirs(os.path.dirname(path))
-    with open(path, "wb") as f:
-        f.write(body)
-    with open("nginx/nginx.conf", "w") as f:
-        # Else root's nginx would drop to a user who may not enter this directory.
-        f.write(CONF % {"user": "user root root;" if os.geteuid() == 0 else "",
-                        "cores": os.cpu_count(), "port": port})
-    p = figures.background([NGINX, "-p", os.path.abspath("nginx") + "/", "-c",
-                            os.path.abspath("nginx/nginx.conf")], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
-    url = "http://127.0.0.1:%d%s" % (port, target)
     try:
-        until(lambda: p.poll() is not None or fetch(url) == body, "answer of nginx", 10)
-    except Failed as e:
+        peer = nginx.Nginx(target, body)
+    except nginx.Missing as e:
         raise figures.Unmeasured(str(e))
-    if p.poll() is not None:
-        raise figures.Unmeasured("nginx ended")
-    return url
-
-
-def fetch(url):
-    r = subprocess.run(["curl", "-sf", "--noproxy", "*", url], capture_output=True)
-    return r.stdout
+    figures.started.append(peer.process)
+    return peer.url
 
 
 def wrk(url, connections):

@@ -10,6 +10,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "crash"))
 import crashlib  # noqa: E402
 import darkroom  # noqa: E402
+import nginx  # noqa: E402
 
 PROBE = "probe"  # a picture that is there before any load
 PROBE_TARGET = "/%s/%s/small.webp" % (crashlib.DERIVED, PROBE)
@@ -107,10 +108,23 @@ def loads(*some):
             one.stop()
 
 
+def gets(s, seconds):
+    """A stored thumbnail on kept connections and on new ones."""
+    return (Load(s, PROBE_TARGET, 200, seconds), Load(s, PROBE_TARGET, 20, seconds, flags=["-f"]))
+
+
 def probes(s, seconds):
-    """A stored thumbnail on kept connections and on new ones, and health."""
-    return (Load(s, PROBE_TARGET, 200, seconds), Load(s, PROBE_TARGET, 20, seconds, flags=["-f"]),
-            Load(s, "/_/health", 20, seconds, flags=["-f"]))
+    """These, and health."""
+    return gets(s, seconds) + (Load(s, "/_/health", 20, seconds, flags=["-f"]),)
+
+
+def peer(s):
+    """An nginx with the same thumbnail, to be asked at the same time; None: there is none here."""
+    try:
+        return nginx.Nginx(PROBE_TARGET, s.get(PROBE_TARGET).body)
+    except nginx.Missing as e:
+        print("# no peer: %s" % e)
+        return None
 
 
 def p99_ms(result):
