@@ -50,13 +50,14 @@ admin_health(struct admin_service *s, struct http_request *r)
     const char *storage = storage_state(s->options.db);
     bool failed = strcmp(storage, "sync_failed") == 0;
     int64_t quarantined = stat_get(STAT_quarantined_blobs);
-    bool degraded = strcmp(storage, "ok") != 0 || quarantined > 0 || state->workers.ready == 0 ||
-                    state->workers.ready < state->workers.configured;
+    const struct runtime_view *v = &state->workers;
+    bool degraded =
+        strcmp(storage, "ok") != 0 || quarantined > 0 || v->ready + v->replacing < v->configured;
     json_t *body = json_pack("{ss ss so so sI}", "status",
                              failed     ? "failed"
                              : degraded ? "degraded"
                                         : "ok",
-                             "storage", storage, "workers", workers_json(&state->workers), "queue",
+                             "storage", storage, "workers", workers_json(v), "queue",
                              queue_json(&state->counts), "quarantined", (json_int_t)quarantined);
     free(state);
     admin_reply_json(r, failed ? 503 : 200, body);

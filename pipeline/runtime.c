@@ -346,6 +346,7 @@ runtime_view(const struct runtime *rt, struct runtime_view *out)
         bool ready =
             w->state == WORKER_IDLE || w->state == WORKER_ADMITTING || w->state == WORKER_RUNNING;
         out->ready += ready;
+        out->replacing += !ready && w->replaces;
         out->workers[out->worker_count++] =
             (struct runtime_worker_view){.pid = w->has_process ? w->process.pid : 0,
                                          .state = w->state,
@@ -353,7 +354,7 @@ runtime_view(const struct runtime *rt, struct runtime_view *out)
                                          .rss_bytes = w->rss_bytes,
                                          .restarts = w->restarts};
     }
-    if (out->ready < out->configured)
+    if (out->ready + out->replacing < out->configured)
         snprintf(out->problem, sizeof out->problem, "%s", rt->problem);
     snprintf(out->formats, sizeof out->formats, "%s", rt->formats);
     snprintf(out->optional, sizeof out->optional, "%s", rt->optional);

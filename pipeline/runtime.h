@@ -127,7 +127,8 @@ struct runtime_worker_view {
 };
 struct runtime_view {
     int configured;
-    int ready; /* idle, admitting or running */
+    int ready;     /* idle, admitting or running */
+    int replacing; /* not ready, but nothing is wrong: one was recycled, the next has not begun */
     size_t worker_count;
     struct runtime_worker_view workers[RUNTIME_WORKERS_MAX];
     char problem[RUNTIME_REASON_MAX]; /* last reason a worker could not work; "" while all can */

@@ -23,6 +23,7 @@ struct worker {
     bool has_process; /* spawned and not yet reaped */
     int memory_mb;    /* what it was started with */
     bool planned_end; /* recycled or stopping: no failure */
+    bool replaces;    /* one that was recycled; until its own hello or failure */
     int sock;
     int nice; /* 0: as it set itself */
     struct invocation *inv;

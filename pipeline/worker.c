@@ -275,6 +275,7 @@ on_process_exit(uv_process_t *process, int64_t status, int signum)
     if (!w->planned_end && w->fate == INVOKE_CRASHED)
         STAT_INC(workers_crashed_total);
     if (!w->planned_end) {
+        w->replaces = false;
         char quoted[LOG_QUOTE_MAX]; /* a worker's last words are in it */
         log_line(LOG_WARN, "worker_ended", "pid=%d outcome=\"%s\" reason=%s", process->pid,
                  invoke_outcome_name(w->fate), log_quote(slice_str(w->fate_reason), quoted));
@@ -313,7 +314,7 @@ worker_kill(struct worker *w, enum invoke_outcome fate, const char *reason)
 void
 worker_recycle(struct worker *w)
 {
-    w->planned_end = true;
+    w->planned_end = w->replaces = true;
     worker_kill(w, INVOKE_CANCELED, "recycled");
 }
 
@@ -341,6 +342,7 @@ on_hello(struct worker *w, struct wire_reader *reader)
         uv_timer_stop(&w->timer);
         w->rt->idle_cpu_us += cpu_used(w);
         worker_set(w, WORKER_IDLE);
+        w->replaces = false;
         if (w->memory_mb < rt->options.memory_mb)
             worker_recycle(w);
         else
@@ -534,6 +536,7 @@ worker_start(struct worker *w)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         runtime_problem(w->rt, "no socket for a worker");
         w->failures++;
+        w->replaces = false;
         runtime_worker_down(w->rt, w);
         return;
     }
@@ -557,6 +560,7 @@ worker_start(struct worker *w)
         log_line(LOG_ERROR, "worker_start_failed", "reason=\"%s\"", w->fate_reason);
         runtime_problem(w->rt, w->fate_reason);
         w->failures++;
+        w->replaces = false;
         worker_set(w, WORKER_DYING);
         close_handles(w);
         return;

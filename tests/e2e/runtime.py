@@ -241,6 +241,29 @@ def test_a_program_that_lacks_a_library(s):
                 "worker ended with status 127: \"libnothing.so.1: cannot open")
 
 
+HELD = """#!/bin/sh
+while [ -e held ]; do sleep 0.02; done
+exec %s "$@"
+"""
+
+
+def test_a_worker_that_is_replaced_in_time_is_no_trouble(s):
+    with open("badworker-held", "w") as f:
+        f.write(HELD % BAD)
+        os.chmod("badworker-held", 0o755)
+    t = server("in-time", os.path.abspath("badworker-held"), workers={"recycle_invocations": 1}).start()
+    try:
+        until(lambda: health(t)["status"] == "ok", "health is ok")
+        with open("held", "w"):
+            put(t, "first")
+        until(lambda: health(t)["workers"]["ready"] == 0, "the worker is replaced")
+        equal((health(t)["status"], health(t)["workers"]["problem"]), ("ok", ""), "health meanwhile")
+        os.unlink("held")
+        until(lambda: health(t)["workers"]["ready"] == 1, "the next one is there")
+    finally:
+        equal(t.stop(), 0, "exit code")
+
+
 def test_a_program_that_says_a_problem(s):
     t = server("says", link("badworker-problem", BAD)).start()
     try:

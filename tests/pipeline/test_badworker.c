@@ -672,6 +672,37 @@ no_pause_after_work(void **state)
     pool_close(&p);
 }
 
+/* A worker whose time is over is missed by nobody, and what once was wrong is not told again; but
+ * its successor, too, must come. */
+static void
+replaced_on_purpose(void **state)
+{
+    (void)state;
+    struct pool p;
+    pool_open(&p, "", 1);
+    UNTIL(&p, view(&p)->ready == 1);
+    kill((pid_t)view(&p)->workers[0].pid, SIGKILL);
+    UNTIL(&p, says(&p, "signal 9"));
+    assert_int_equal(view(&p)->replacing, 0);
+    UNTIL(&p, view(&p)->ready == 1);
+    runtime_set_memory(p.rt, 2048);
+    while (view(&p)->ready == 0) {
+        assert_int_equal(view(&p)->replacing, 1);
+        assert_string_equal(view(&p)->problem, "");
+        uv_run(&p.loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(view(&p)->replacing, 0);
+    assert_int_equal(view(&p)->workers[0].restarts, 2);
+    pool_link(&p, "/nonexistent/darkroom-worker");
+    runtime_set_memory(p.rt, 4096);
+    UNTIL(&p, says(&p, "cannot start"));
+    assert_int_equal(view(&p)->replacing, 0);
+    pool_link(&p, badworker);
+    runtime_set_memory(p.rt, 4097); /* the one that cannot start is not idle */
+    UNTIL(&p, view(&p)->ready == 1);
+    pool_close(&p);
+}
+
 /* Beside this program's folder, which is tests/pipeline. */
 static bool
 find_badworker(void)
@@ -704,6 +735,7 @@ main(void)
         cmocka_unit_test(no_program),
         cmocka_unit_test(restart_storm),
         cmocka_unit_test(no_pause_after_work),
+        cmocka_unit_test(replaced_on_purpose),
     };
     if (!find_badworker()) {
         printf("no badworker in tests/lib: build it first\n");
