@@ -252,12 +252,27 @@ http_tls_free(struct http_tls **tp)
     free(t);
 }
 
+/* A pipe was a way to hand a key over at the start. A second time nobody might write to it, and
+ * whoever opened it would wait for ever. */
+static int
+check_regular(const char *setting, const char *path, struct buf *why)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || S_ISREG(st.st_mode))
+        return ERR_NONE; /* the reading tells what is wrong */
+    return fail(why, setting, path, "not a regular file, so it cannot be read again");
+}
+
 int
 http_tls_reload(struct http_tls *t, struct buf *why)
 {
     struct http_tls_pair *fresh = NULL;
     CHK_MAGIC(t, TLS_MAGIC);
-    int err = pair_read(&fresh, t, why);
+    int err = check_regular("tls.certificate", t->certificate_path, why);
+    if (err == ERR_NONE)
+        err = check_regular("tls.key", t->key_path, why);
+    if (err == ERR_NONE)
+        err = pair_read(&fresh, t, why);
     if (err != ERR_NONE)
         return err;
     lock_take(&t->lock);

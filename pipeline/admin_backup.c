@@ -105,7 +105,7 @@ reply_started(struct http_request *r, int err, int64_t id, const struct buf *why
         admin_reply_error(r, err, buf_slice(why));
         return;
     }
-    log_line(LOG_INFO, "admin_change", "req=%s method=%.*s path=%.*s", r->id,
+    log_line(LOG_INFO, "admin_change", "request_id=%s method=%.*s path=%.*s", r->id,
              SLICE_FMT(r->method_name), SLICE_FMT(r->path));
     admin_reply_json(r, 200, json_pack("{sI}", "id", (json_int_t)id));
 }

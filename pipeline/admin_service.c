@@ -239,12 +239,21 @@ body_welcome(const struct admin_service *s, const struct http_request *r)
 }
 
 static void
+refuse_body(struct http_request *r, int err)
+{
+    if (err == ERR_TOOBIG)
+        admin_reply_error(r, err, SLICE_LIT("the body is larger than any page here takes"));
+    else
+        admin_reply_error(r, ERR_BUSY, SLICE_LIT("there is no memory for the body now"));
+}
+
+static void
 begin(struct http_request *r)
 {
     if (!r->has_body)
         return;
     if (body_welcome(r->service_arg, r))
-        http_collect(r, ADMIN_BODY_MAX, NULL);
+        http_collect(r, ADMIN_BODY_MAX, refuse_body);
     else
         reply_refused(r, "a body here must be signed with the root keys");
 }

@@ -5,6 +5,7 @@ import http.client
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -64,10 +65,14 @@ def install(s, certificate, key):
 
 
 def hangup(s, fact):
-    """SIGHUP; returns when the log has one more line of that fact."""
-    before = s.log().count(" %s " % fact)
+    """SIGHUP; returns when all is read again, and the log has one more line of that fact."""
+    def count(what):
+        return len(re.findall(" %s\\b" % what, s.log()))
+    before, ends = count(fact), count("reload what=log")
     s.process.send_signal(signal.SIGHUP)
-    until(lambda: s.log().count(" %s " % fact) > before, "%s in the log" % fact)
+    until(lambda: count("reload what=log") > ends or s.process.poll() is not None, "the end of a reload in the log")
+    equal(s.process.poll(), None, "exit code of a server that was told to reload")
+    true(count(fact) > before, "no %s in the log: %s" % (fact, s.log_tail(3)))
 
 
 def raw_put(s, key, body, **more):
@@ -178,7 +183,7 @@ def test_sighup_exchanges_the_certificate(s):
     c.getresponse().read()
     before = serial(c.sock)
     install(s, *authority.issue("second", before + 1, "-newkey", "rsa:2048"))
-    hangup(s, "reload")
+    hangup(s, "reload what=tls")
     equal(serial_now(s), before + 1, "serial of a new connection")
     for _ in range(3):
         c.request("GET", "/_/health")
@@ -205,8 +210,17 @@ def test_a_bad_pair_keeps_the_old_one(s):
     os.unlink(s.certificate)
     hangup(s, "tls_reload_failed")
     equal(serial_now(s), before, "serial without the file")
+    for spoil in (os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)):  # nobody writes to the pipe
+        for target in (s.certificate, s.certificate_key):
+            install(s, *(os.path.join(good, os.path.basename(p)) for p in (s.certificate, s.certificate_key)))
+            os.unlink(target)
+            spoil(target)
+            hangup(s, "tls_reload_failed")
+            equal(serial_now(s), before, "serial with no file in the place of " + os.path.basename(target))
+            (os.rmdir if os.path.isdir(target) else os.unlink)(target)
+    plain_is_refused(s)
     install(s, *(os.path.join(good, os.path.basename(p)) for p in (s.certificate, s.certificate_key)))
-    hangup(s, "reload")
+    hangup(s, "reload what=tls")
     equal(serial_now(s), before, "serial of the pair that was put back")
 
 
@@ -231,7 +245,7 @@ def test_reloads_under_load(s):
     darkroom.at_once(6, knock)
     equal(failures, [], "failed handshakes")
     equal(seen - {before}, {0x2000, 0x2001}, "serials seen")
-    hangup(s, "reload")
+    hangup(s, "reload what=tls")
 
 
 def test_a_start_without_a_usable_pair(s):
@@ -272,15 +286,19 @@ def test_only_new_protocols(s):
                 contains(str(e), "alert protocol version", "what the client was told")
 
 
-def test_plain_http_ends_cleanly(s):
-    """An end and no reset, though most of the request is never read."""
-    before = s.metric("tls_handshakes_failed_total")
-    for _ in range(10):
+def plain_is_refused(s, times=10):
+    for _ in range(times):
         with socket.create_connection((s.host, s.port), timeout=darkroom.ANSWER_SECONDS) as c:
             c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Long: %s\r\n" % (b"y" * 8000) + b"\r\n")
             equal(c.recv(1000), b"", "what came back")
             c.sendall(b"z" * 100000)
             equal(c.recv(1000), b"", "what came back")
+
+
+def test_plain_http_ends_cleanly(s):
+    """An end and no reset, though most of the request is never read."""
+    before = s.metric("tls_handshakes_failed_total")
+    plain_is_refused(s)
     until(lambda: s.metric("tls_handshakes_failed_total") == before + 10, "tls_handshakes_failed_total")
 
 
@@ -444,7 +462,7 @@ def test_secure_transport(s):
     plain = darkroom.Server(data="plain").start()
     try:
         equal(secure_only(plain), [403, 403, 403], "without TLS")
-        hangup(plain, "reload")
+        hangup(plain, "reload what=log")
         equal(plain.get("/_/health").status, 200, "a plain server after SIGHUP")
     finally:
         equal(plain.stop(), 0, "exit code")

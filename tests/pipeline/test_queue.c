@@ -1,3 +1,4 @@
+#include "base/stat.h"
 #include "tests/pipeline/rig.h"
 
 static struct queue_event
@@ -340,6 +341,37 @@ counts_follow_the_transaction(void **state)
     assert_int_equal(n.added, n.waiting[LANE_LIVE] + n.acked + n.superseded + n.died + n.dropped);
 }
 
+static int
+lose(struct rig *r, struct db_conn *conn, void *arg)
+{
+    struct db_stmt *s = db_prepare(conn, "DELETE FROM event WHERE id = ?1");
+    const struct queue_event *e = arg;
+    (void)r;
+    db_bind_int(s, 1, e->id);
+    return db_run(s);
+}
+
+/* A row that nobody accounts for is seen at the next start, and stays to be seen. */
+static void
+a_lost_event_is_told(void **state)
+{
+    struct rig *r = *state;
+    struct queue_event a = event(LANE_LIVE, "a"), b = event(LANE_BATCH, "b");
+    assert_int_equal(rig_call(r, add, &a), ERR_NONE);
+    assert_int_equal(rig_call(r, add, &b), ERR_NONE);
+    assert_int_equal(rig_call(r, ack, &a), ERR_NONE);
+    rig_counts(r);
+    assert_int_equal(stat_get(STAT_lost_events_total), 0);
+    assert_int_equal(rig_call(r, lose, &b), ERR_NONE);
+    for (int start = 0; start < 2; start++) {
+        rig_shut(r);
+        rig_reopen(r, "none");
+        assert_int_equal(stat_get(STAT_lost_events_total), 1);
+        assert_int_equal(rig_waiting(r), 0);
+        assert_int_equal(stat_get(STAT_lost_events_total), 1);
+    }
+}
+
 static void
 refuses_above_the_maximum(void **state)
 {
@@ -414,6 +446,7 @@ main(void)
         T(letters_of_version_3_get_their_class),
         T(only_older_ones_are_superseded),
         T(counts_follow_the_transaction),
+        T(a_lost_event_is_told),
         T(refuses_above_the_maximum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
