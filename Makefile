@@ -115,6 +115,18 @@ $(OUT)/plant-%/darkroomd: $(PLANT_SRC) base/plant.h base/db_priv.h $(call obj,$(
 	@echo "  LINK $@"
 	@$(CC) $(CPPFLAGS) -DPLANT_$(shell echo $* | tr a-z A-Z) $(INC_base) $(CFLAGS) $(LDFLAGS) \
 	    -o $@ $(PLANT_SRC) $(call obj,$(SERVER_SRC)) $(LIBS) $(SERVER_LIBS)
+# The worker too.
+PLANT_WORKER_SRC := functions/image.c
+PLANT_WORKER_OBJ = $(call obj,$(filter-out $(PLANT_WORKER_SRC),$(WORKER_SRC)))
+$(OUT)/plant-%/darkroom-worker: $(PLANT_WORKER_SRC) base/plant.h $(call obj,$(WORKER_SRC)) \
+		$(OUT)/libfunctions.a $(OUT)/libbase.a
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) $(CPPFLAGS) -DPLANT_$(shell echo $* | tr a-z A-Z) $(INC_functions) $(CFLAGS) $(LDFLAGS) \
+	    -o $@ $(PLANT_WORKER_SRC) $(PLANT_WORKER_OBJ) $(OUT)/libfunctions.a $(OUT)/libbase.a \
+	    $(WORKER_LIBS)
+$(OUT)/plant-%/darkroom: $(BIN)/darkroom
+	@cp --remove-destination $< $@
 PLANTS := $(foreach p,no_sync no_fsync early_ack early_read ignore_sync_error ignore_link_error \
     ignore_write_error no_check no_fence unheld drop_event no_queue_limit no_header_deadline \
     no_connection_limit no_lanes,$(OUT)/plant-$(p)/darkroomd)
@@ -204,6 +216,14 @@ check-threads: all $(OPENLOAD) $(OUT)/plant-unheld/darkroomd ## Unit programs an
 	@$(MAKE) --no-print-directory CC=gcc SAN=thread all unit-programs \
 	    build/gcc-thread/plant-no_lock/darkroomd
 	@tests/run threads build/gcc-thread
+
+check-addresses: all $(PLANTS) $(OPENLOAD) $(BADWORKER) $(FAULT_SHIM) ## Every script under the address and undefined sanitizers; up to an hour
+	@tools/deps.sh test
+	@tools/deps.sh promtool build/tools
+	@$(MAKE) --no-print-directory CC=gcc SAN=address,undefined all \
+	    $(foreach p,short_copy narrow,$(addprefix build/gcc-address-undefined/plant-$(p)/,\
+	    darkroomd darkroom-worker darkroom))
+	@tests/run addresses build/gcc-address-undefined
 
 check-structure: all ## Headers alone, include graph, forbidden links and calls
 	@tests/run structure
@@ -352,7 +372,7 @@ help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s'|'
 
 .PHONY: all deps deps-test unit-programs fuzz-targets fuzz-programs fuzz check-unit \
-        check-threads check-structure check-e2e check-crash check-fault soak-kill9 soak-model soak-verify soak-mutations \
+        check-threads check-addresses check-structure check-e2e check-crash check-fault soak-kill9 soak-model soak-verify soak-mutations \
         check-load soak-powercut soak-overload soak-slow soak-large soak-pictures test demo \
         samples-sheet run bench bench-queue bench-images man lint format install \
         deb deb-install clean help FORCE

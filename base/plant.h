@@ -1,9 +1,9 @@
 /*
  * Planted bugs, for the tests alone: a harness that has never seen a loss proves nothing, so
  * tests/crash/{powercut,faults,fulldisk,bitflips,model}.py, tests/load/{overload,slow,backlog}.py,
- * tests/e2e/backup.py and `tests/run threads` build the server once with each of theirs and must
- * catch it. Nothing else defines a PLANT_ macro; without one the constants are 0 and the compiler
- * drops the branches.
+ * tests/e2e/backup.py, `tests/run threads` and `tests/run addresses` build the server (the last one
+ * the worker too) once with each of theirs and must catch it. Nothing else defines a PLANT_ macro;
+ * without one the constants are 0 and the compiler drops the branches.
  */
 #ifndef DARKROOM_BASE_PLANT_H
 #define DARKROOM_BASE_PLANT_H
@@ -91,6 +91,16 @@ enum {
     plant_no_lock = 1,
 #else
     plant_no_lock = 0,
+#endif
+#ifdef PLANT_SHORT_COPY /* a copy of bytes gets a block of the heap that is one too small */
+    plant_short_copy = 1,
+#else
+    plant_short_copy = 0,
+#endif
+#ifdef PLANT_NARROW /* width times height is not widened first, and overflows */
+    plant_narrow = 1,
+#else
+    plant_narrow = 0,
 #endif
 };
 

@@ -17,6 +17,7 @@
 #include "functions/text.h"
 #include "base/chk.h"
 #include "base/err.h"
+#include "base/plant.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -112,7 +113,7 @@ copy_blob(VipsImage *in, const char *name)
     if (vips_image_get_typeof(in, name) == 0 || vips_image_get_blob(in, name, &p, &n) != 0 ||
         n == 0 || n > BLOB_MAX)
         return SLICE_NONE;
-    void *copy = malloc(n);
+    void *copy = malloc(n - plant_short_copy);
     return copy == NULL ? SLICE_NONE : slice_of(memcpy(copy, p, n), n);
 }
 
@@ -158,7 +159,8 @@ static int
 judge(const struct image *im, const struct image_limits *limits, struct buf *why)
 {
     const struct image_facts *f = &im->facts;
-    int64_t frame = (int64_t)im->stored_width * im->stored_height;
+    int64_t frame = plant_narrow ? im->stored_width * im->stored_height
+                                 : (int64_t)im->stored_width * im->stored_height;
     if (frame > limits->pixels_frame_max) {
         buf_printf(why, "pixel budget: %dx%d is more than %lld pixels", f->width, f->height,
                    (long long)limits->pixels_frame_max);

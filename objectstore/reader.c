@@ -53,7 +53,7 @@ small_add(struct store_reader *r, int64_t id, struct slice crcs, struct slice da
         corrupt(r->store, id, 0);
         return ERR_CORRUPT;
     }
-    struct reader_small *small = malloc(sizeof *small + data.n);
+    struct reader_small *small = malloc(sizeof *small + data.n - plant_short_copy);
     if (small == NULL)
         return ERR_NOMEM;
     small->next = r->smalls;

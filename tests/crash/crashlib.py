@@ -150,7 +150,8 @@ class Server(darkroom.Server):
                          env={"DARKROOM_ACCESS_KEY_ID": KEY, "DARKROOM_SECRET_ACCESS_KEY": SECRET})
         self.program = program or os.path.join(darkroom.PROGRAMS, "darkroomd")
         self.log_path = os.path.abspath("server.log")
-        self.settings = {"workers": {"program": os.path.join(darkroom.PROGRAMS, "darkroom-worker")}}
+        self.settings = {"workers": dict(darkroom.WORKERS, program=os.path.join(darkroom.PROGRAMS,
+                                                                                "darkroom-worker"))}
         self.config_path = os.path.abspath("server.json")
         self.checkpoint_bytes(32 << 20)
         self.args += ["--config", self.config_path]
@@ -831,6 +832,13 @@ def make(target):
 
 def planted_program(plant):
     return make("build/gcc/plant-%s/darkroomd" % plant)
+
+
+def keep_log(s, path="last.log"):
+    """Moves it to the end of the logs of the servers before; see last_log()."""
+    with open(s.log_path, "rb") as log, open(path, "ab") as kept:
+        shutil.copyfileobj(log, kept)
+    os.unlink(s.log_path)
 
 
 def last_log(path="last.log"):

@@ -177,7 +177,7 @@ def run_on(reserve, seed, program=None):
             yield run
         finally:
             run.server.kill()
-            os.replace(run.server.log_path, "last.log")
+            crashlib.keep_log(run.server)
 
 
 def with_reserve(seed):

@@ -235,8 +235,7 @@ def run_on(kind, *args):
             if os.environ.get("KEEP"):
                 os.makedirs(os.environ["KEEP"], exist_ok=True)
                 shutil.copy(run.server.log_path, os.environ["KEEP"])
-            shutil.copyfile(run.server.log_path, "last.log")
-            os.unlink(run.server.log_path)
+            crashlib.keep_log(run.server)
 
 
 # ---- the checks ----

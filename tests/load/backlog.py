@@ -36,7 +36,7 @@ LANE_BATCH = 2
 
 
 def start(s, worker):
-    s.settings["workers"] = {"program": worker, "count": WORKERS}
+    s.settings["workers"].update(program=worker, count=WORKERS)
     with open(s.config_path, "w") as f:
         crashlib.json.dump(s.settings, f)
     return s.start()
