@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/http.h"
 #include "base/http_guard.h"
+#include "base/http_mhd_priv.h"
 #include "base/log.h"
 #include "base/stat.h"
 #include "tests/lib/rawhttp.h"
@@ -45,12 +46,22 @@ on_begin(struct http_request *r)
 static char large[LARGE];
 
 static void
+reply_with_headers(struct http_request *r, int count)
+{
+    for (int i = 0; i < count; i++)
+        http_header(r, "X-Many", SLICE_LIT("1"));
+    http_reply(r, 200, SLICE_LIT("without all of its headers it is another answer"));
+}
+
+static void
 on_end(struct http_request *r)
 {
     if (slice_eqs(r->path, "/large"))
         http_reply_borrowed(r, 200, slice_of(large, LARGE), NULL, NULL);
     else if (slice_eqs(r->path, "/busy"))
         http_reply(r, 503, SLICE_NONE);
+    else if (slice_eqs(r->path, "/headers"))
+        reply_with_headers(r, HTTP_REPLY_HEADERS_MAX + 1);
     else
         http_reply(r, 200, r->has_body ? r->body : SLICE_LIT("hello"));
 }
@@ -246,13 +257,14 @@ test_bodies_memory(void **state)
     http_stop(&s);
 }
 
-/* Whoever answers 503 may forget to say when to come again. */
+/* Whoever answers 503 may forget to say when to come again; and who has no room for his headers
+ * does not know that it becomes one. */
 static void
 test_retry_after(void **state)
 {
     (void)state;
     struct raw_answer a;
-    struct http_server *s = start(short_header);
+    struct http_server *s = start(little_memory);
     int fd = raw_dial(http_address(s));
     raw_say(fd, GET("/busy"));
     raw_hear(fd, &a, false);
@@ -262,6 +274,12 @@ test_retry_after(void **state)
     raw_say(fd, GET("/hello"));
     raw_hear(fd, &a, false);
     assert_false(raw_has(&a, "Retry-After"));
+    buf_fini(&a.all);
+    raw_say(fd, GET("/headers"));
+    raw_hear(fd, &a, false);
+    assert_int_equal(a.status, 503);
+    assert_true(raw_has(&a, "\r\nRetry-After: 1\r\n") && raw_has(&a, "\r\nConnection: close\r\n"));
+    assert_false(raw_has(&a, "X-Many") || raw_has(&a, "another answer"));
     buf_fini(&a.all);
     close(fd);
     http_stop(&s);

@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, os.path.join(os.environ["DARKROOM_TOP"], "tests", "lib"))
 import conformance
 import darkroom
-from conformance import MAIN, NOBODY, OTHER, exchange, presign, sign
+from conformance import MAIN, OTHER, exchange, presign, sign
 from darkroom import contains, equal, true, until
 
 ANYONE = {("GET", "/_/health"), ("GET", "/_/formats")}
@@ -23,20 +23,7 @@ TOKEN = "let-me-see"
 # What the router has beside the table; who may there: events.py, images.py.
 SERVICES = {"s3", "ddb", "image", "event_stream", "admin"}
 
-
-def source(name):
-    with open(os.path.join(os.environ["DARKROOM_TOP"], "pipeline", name)) as f:
-        return f.read()
-
-
-def read_routes():
-    table = re.search(r"admin_route routes\[\] = \{\n(.*?)\n\};", source("admin_service.c"), re.S).group(1)
-    found = re.findall(r'\{HTTP_([A-Z]+), "(/_/[a-z/-]+)", ADMIN_([A-Z]+), admin_[a-z_]+\}', table)
-    true(len(found) == table.count("{") and len(found) >= 30, "read %d of %d rows" % (len(found), table.count("{")))
-    return [(method, path) for method, path, _ in found]
-
-
-ROUTES = read_routes()
+ROUTES = darkroom.admin_routes()
 GUARDED = [r for r in ROUTES if r not in ANYONE | METRICS]
 
 
@@ -188,13 +175,12 @@ def test_metrics_from_afar(s):
 
 
 def test_the_manual_lists_them(s):
-    with open(os.path.join(os.environ["DARKROOM_TOP"], "man", "darkroomd.8")) as f:
-        told = set(re.findall(r"/_/[a-z-]+", f.read().replace("\\-", "-")))
+    told = set(re.findall(r"/_/[a-z-]+", darkroom.source("man/darkroomd.8").replace("\\-", "-")))
     equal({"/".join(path.split("/")[:3]) for _, path in ROUTES} - told, set(), "pages that the manual does not know")
 
 
 def test_nothing_else_is_under_the_path(s):
-    equal(set(re.findall(r"to\(r, &([a-z0-9_]+)_http_service", source("router.c"))), SERVICES, "what the router serves")
+    equal(set(re.findall(r"to\(r, &([a-z0-9_]+)_http_service", darkroom.source("pipeline/router.c"))), SERVICES, "what the router serves")
     for name, call in strangers(s).items():
         if name.startswith(("anonymous", "bearer", "unknown", "root's", "root, an hour", "root, for")) or "Version 2" in name:
             equal(call(s, "GET", "/_/events", None).status, 403, "/_/events by: " + name)

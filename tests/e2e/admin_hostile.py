@@ -14,11 +14,8 @@ import darkroom  # noqa: E402
 from darkroom import equal, true  # noqa: E402
 
 REQUESTS = 600
-PAGES = [("GET", p) for p in (
-    "status", "cost", "explain", "reprocess", "reprocess/plan", "reprocess/failures", "dlq", "event-log", "replay/plan",
-    "replay", "functions", "buckets", "backup", "webhooks")] + [("POST", p) for p in (
-        "reprocess", "dlq", "replay", "buckets", "invoke", "verify", "sign-url", "backup", "webhooks")] + [
-            ("PUT", "functions"), ("DELETE", "dlq"), ("DELETE", "backup"), ("DELETE", "webhooks")]
+OPEN = ("/_/health", "/_/formats", "/_/metrics")  # they take no words
+PAGES = [(method, path[len("/_/"):]) for method, path in darkroom.admin_routes() if path not in OPEN]
 NAMES = """id action bucket key prefix function preset select since_ms until_ms after until before force rate expected
     reason older_than_s by since dir keep name cursor deep fix expires_s params url secret public commit memory_mb
     timeout_s""".split()

@@ -16,6 +16,7 @@ import http.client
 import io
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -580,6 +581,19 @@ def is_settled(item):
     """Every function has said its word about the current version."""
     states = list(item.get("state", {}).values()) + [item.get("metadata_state", "pending")]
     return len(states) > 1 and "pending" not in states
+
+
+def source(name):
+    with open(os.path.join(os.environ["DARKROOM_TOP"], name)) as f:
+        return f.read()
+
+
+def admin_routes():
+    """[(method, path)] of the pages under /_/, from the server's own table."""
+    table = re.search(r"admin_route routes\[\] = \{\n(.*?)\n\};", source("pipeline/admin_service.c"), re.S).group(1)
+    found = re.findall(r'\{HTTP_([A-Z]+), "(/_/[a-z/-]+)", ADMIN_[A-Z]+, admin_[a-z_]+\}', table)
+    true(len(found) == table.count("{") and len(found) >= 30, "read %d of %d rows" % (len(found), table.count("{")))
+    return found
 
 
 def md5_base64(data):
