@@ -224,6 +224,32 @@ def test_a_bad_pair_keeps_the_old_one(s):
     equal(serial_now(s), before, "serial of the pair that was put back")
 
 
+def test_what_is_odd_about_a_pair_is_told(s):
+    """It is taken all the same: a server without a certificate serves nobody."""
+    good = tempfile.mkdtemp()
+    shutil.copy(s.certificate, good)
+    shutil.copy(s.certificate_key, good)
+    for mode, told in ((0o604, True), (0o602, True), (0o640, False), (0o600, False)):
+        os.chmod(s.certificate_key, mode)
+        before = s.log().count(" tls_key_exposed ")
+        hangup(s, "reload what=tls")
+        equal(s.log().count(" tls_key_exposed "), before + told, "warnings of mode %04o" % mode)
+        true(not told or "mode=%04o" % mode in s.log(), "the mode is not told")
+    install(s, *authority.issue("old", 0x77, days=-1))
+    before = s.log().count(" tls_certificate_expired ")
+    hangup(s, "reload what=tls")
+    contains([line for line in s.log().splitlines() if " tls_certificate_expired " in line][before], "serial=77 ", "log line")
+    try:
+        serial_now(s)
+        raise darkroom.Failed("a client took it")
+    except ssl.SSLCertVerificationError as e:
+        contains(str(e), "expired", "what a client says")
+    install(s, *(os.path.join(good, os.path.basename(p)) for p in (s.certificate, s.certificate_key)))
+    hangup(s, "reload what=tls")
+    equal(s.log().count(" tls_certificate_expired "), before + 1, "warnings of a good one")
+    serial_now(s)
+
+
 def test_reloads_under_load(s):
     """Handshakes go on while the pair is exchanged under them, over and over."""
     pairs = [authority.issue("r%d" % i, 0x2000 + i) for i in range(2)]

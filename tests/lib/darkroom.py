@@ -187,7 +187,7 @@ class Authority:
                               stdin=subprocess.DEVNULL)
         equal(done.returncode, 0, "openssl %s: %s" % (args[0], done.stderr))
 
-    def issue(self, name, serial, *key):
+    def issue(self, name, serial, *key, days=1):
         """Paths of a certificate for localhost and 127.0.0.1, and of its key."""
         base = os.path.abspath(name)
         kind = key or ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
@@ -196,7 +196,7 @@ class Authority:
         self.openssl("req", *kind, "-nodes", "-keyout", base + ".key", "-out", base + ".csr",
                      "-subj", "/CN=localhost")
         self.openssl("x509", "-req", "-in", base + ".csr", "-CA", self.file, "-CAkey", self.key, "-set_serial",
-                     str(serial), "-days", "1", "-extfile", base + ".ext", "-out", base + ".pem")
+                     str(serial), "-days", str(days), "-extfile", base + ".ext", "-out", base + ".pem")
         return base + ".pem", base + ".key"
 
 
