@@ -128,6 +128,8 @@ void http_collect(struct http_request *r, size_t max_bytes,
 /* Counts `n` bytes of a body that a service keeps in memory by itself until the request is gone;
  * http_collect() does so too. ERR_BUSY above bodies_memory_max of all requests. HTTP thread. */
 int http_body_reserve(struct http_request *r, size_t n);
+/* Gives all of it back before the request is gone: the service, having refused, keeps no more. */
+void http_body_release(struct http_request *r);
 /* Would they find room now? For refusing a body before it is sent. */
 bool http_body_room(const struct http_request *r, size_t n);
 

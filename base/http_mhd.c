@@ -108,6 +108,16 @@ http_body_reserve(struct http_request *r, size_t n)
     return ERR_NONE;
 }
 
+void
+http_body_release(struct http_request *r)
+{
+    struct http_conn *c = r->conn;
+    CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    atomic_fetch_sub(&c->server->bodies_memory, c->body_reserved);
+    STAT_ADD(http_bodies_bytes, -c->body_reserved);
+    c->body_reserved = 0;
+}
+
 bool
 http_body_room(const struct http_request *r, size_t n)
 {
@@ -150,8 +160,11 @@ collect(struct http_conn *c, const void *p, size_t n)
         buf_put(&c->collected, p, n);
         err = c->collected.err;
     }
-    if (err != ERR_NONE)
-        refuse_body(c, err);
+    if (err == ERR_NONE)
+        return;
+    refuse_body(c, err);
+    buf_fini(&c->collected); /* the answer comes behind the body, which may be long in coming */
+    http_body_release(&c->request);
 }
 
 /* ---- the owner's count of what a request has read ---- */
@@ -534,10 +547,7 @@ on_completed(void *arg, struct MHD_Connection *mhd, void **slot,
     }
     if (c->collecting)
         buf_fini(&c->collected);
-    if (c->body_reserved > 0) {
-        atomic_fetch_sub(&c->server->bodies_memory, c->body_reserved);
-        STAT_ADD(http_bodies_bytes, -c->body_reserved);
-    }
+    http_body_release(r);
     c->magic = 0;
     arena_free(&(struct arena *){r->arena});
 }

@@ -476,25 +476,43 @@ s3_begin(struct http_request *r)
 }
 
 static void
+body_take(struct s3_request *q, const void *p, size_t n)
+{
+    if (q->post != NULL) {
+        s3_post_body(q, p, n);
+    } else if (q->payload != NULL) {
+        q->fault = payload_feed(q->payload, p, n);
+        if (q->fault != PAYLOAD_NONE)
+            s3_fail_payload(q);
+    } else {
+        q->dropped += (int64_t)n;
+        if (q->dropped > (int64_t)HTTP_DRAIN_MAX)
+            http_cut(q->r);
+    }
+}
+
+/* What came of a body that was refused on its way is no use, and the rest may be long in coming:
+ * kept until then, uploads that have the memory together would all be refused, none being able to
+ * go on with what the others have. */
+static void
+body_forget(struct s3_request *q)
+{
+    if (q->w != NULL)
+        store_put_end(&q->w->put);
+    buf_fini(&q->doc);
+    http_body_release(q->r);
+}
+
+static void
 s3_body(struct http_request *r, const void *p, size_t n)
 {
     struct s3_request *q = r->ctx;
     if (http_replied(r))
         return;
     CHK_MAGIC(q, REQUEST_MAGIC);
-    if (q->post != NULL) {
-        s3_post_body(q, p, n);
-        return;
-    }
-    if (q->payload != NULL) {
-        q->fault = payload_feed(q->payload, p, n);
-        if (q->fault != PAYLOAD_NONE)
-            s3_fail_payload(q);
-        return;
-    }
-    q->dropped += (int64_t)n;
-    if (q->dropped > (int64_t)HTTP_DRAIN_MAX)
-        http_cut(r);
+    body_take(q, p, n);
+    if (http_replied(r))
+        body_forget(q);
 }
 
 static void

@@ -240,6 +240,16 @@ test_bodies_memory(void **state)
     raw_say(second, text);
     raw_expect(second, 503, "own words");
     close(second);
+    /* Refused in its middle, it gives back what it has before its end has come. */
+    second = raw_dial(http_address(s));
+    raw_say(second, "PUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
+    raw_say(second, text + 500);
+    wait_for_bodies(1400);
+    raw_say(second, text + 800);
+    wait_for_bodies(900);
+    raw_say(second, text + 700);
+    raw_expect(second, 503, NULL);
+    close(second);
     second = raw_dial(http_address(s));
     raw_say(first, text + 900);
     raw_expect(first, 200, text);

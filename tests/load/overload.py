@@ -205,8 +205,9 @@ def under_way(port):
 
 def memory_is_full(s):
     """Bodies that lack their last byte take all there is; some are refused, the others are taken
-    when they end. (A storm alone may be no match for a fast machine.) The answer comes behind the
-    body, so none is to be had before all have been read up to their last byte."""
+    when they end. (A storm alone may be no match for a fast machine.) They grow side by side: who is
+    refused must make room, or all would be. The answer comes behind the body, so none is to be had
+    before all have been read up to their last byte."""
     signer, waiting, refused = crashlib.Client(s), [], 0
     for i in range(HELD_BODIES):
         path = "/%s/held-%d" % (crashlib.PLAIN, i)
@@ -214,8 +215,11 @@ def memory_is_full(s):
         head = "PUT %s HTTP/1.1\r\n%s\r\nContent-Length: %d\r\n\r\n" % (
             path, "\r\n".join("%s: %s" % field for field in fields.items()), STORM_BYTES)
         c = s.socket()
-        c.sendall(head.encode() + bytes(STORM_BYTES - 1))
+        c.sendall(head.encode() + bytes(STORM_BYTES // 2))
         waiting.append(c)
+    darkroom.until(lambda: under_way(s.port) == 0, "the server has read the first halves")
+    for c in waiting:
+        c.sendall(bytes(STORM_BYTES - STORM_BYTES // 2 - 1))
     darkroom.until(lambda: under_way(s.port) == 0, "the server has read all but the last bytes")
     for c in waiting:
         with contextlib.closing(c):

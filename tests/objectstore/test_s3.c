@@ -2,6 +2,7 @@
  * The S3 face over a real connection: buckets, objects, refusals. Listings, copies, multipart
  * uploads and documents kept with a bucket are in test_s3_more.c.
  */
+#include "base/clock.h"
 #include "base/stat.h"
 #include "tests/objectstore/s3_fixture.h"
 
@@ -646,6 +647,68 @@ bodies_have_a_limit(void **state)
     buf_fini(&head);
 }
 
+#define CROWD (3 * HELD / 2)
+#define PART (S3_FIX_BODIES / CROWD) /* of each body; all the parts together fit */
+
+static void
+put_to_all(const int *fds, const char *text, size_t n)
+{
+    for (size_t i = 0; i < CROWD; i++)
+        assert_true(raw_put(fds[i], text, n));
+}
+
+/* Until each is refused, and keeps nothing, or lacks its last byte alone. */
+static void
+wait_for_verdicts(int64_t refused_before)
+{
+    int64_t whole = STORE_INLINE_MAX - 1, until = clock_mono_ms() + RAW_WAIT_MS;
+    while (stat_get(STAT_http_bodies_bytes) +
+               (stat_get(STAT_slowdown_total) - refused_before) * whole !=
+           CROWD * whole) {
+        assert_true(clock_mono_ms() < until);
+        sched_yield();
+    }
+}
+
+/* More than there is room for, most of each there before the rest of one: who is refused makes room
+ * for the others, or all would be. */
+static void
+a_crowd_is_not_refused_as_one(void **state)
+{
+    struct s3_fix *t = *state;
+    struct raw_answer a;
+    static char text[STORE_INLINE_MAX];
+    struct s3_call c = {
+        .who = ROOT, .method = "PUT", .target = "/album/a", .body = slice_of(text, sizeof text)};
+    struct buf head;
+    int fds[CROWD], taken = 0;
+    int64_t refused = stat_get(STAT_slowdown_total);
+    buf_init(&head, 1 << 20);
+    s3_do(t, ROOT, "PUT", "/album", 200, NULL);
+    s3_call_head(t, &c, &head);
+    for (size_t i = 0; i < CROWD; i++) {
+        fds[i] = raw_dial(http_address(t->http));
+        assert_true(raw_put(fds[i], head.p, head.n));
+    }
+    while (http_active(t->http) < (int)CROWD)
+        sched_yield();
+    put_to_all(fds, text, PART);
+    while (stat_get(STAT_http_bodies_bytes) < (int64_t)(CROWD * PART))
+        sched_yield();
+    put_to_all(fds, text, sizeof text - PART - 1);
+    wait_for_verdicts(refused);
+    for (size_t i = 0; i < CROWD; i++) {
+        assert_true(raw_put(fds[i], text, 1));
+        raw_hear(fds[i], &a, false);
+        assert_true(a.status == 200 || (a.status == 503 && s3_says(&a, "<Code>SlowDown</Code>")));
+        taken += a.status == 200;
+        buf_fini(&a.all);
+        close(fds[i]);
+    }
+    assert_true(taken > 0 && taken < (int)CROWD);
+    buf_fini(&head);
+}
+
 /* ---- many at once ---- */
 
 #define WAVE 40
@@ -742,6 +805,7 @@ main(void)
         S3_TEST(expect_continue),
         S3_TEST(slow_down),
         S3_TEST(bodies_have_a_limit),
+        S3_TEST(a_crowd_is_not_refused_as_one),
         S3_TEST(many_at_once),
         S3_TEST(function_results),
     };
