@@ -314,14 +314,20 @@ cut(struct http_guard_conn *c, int phase, const char *why)
     log_line(LOG_DEBUG, "http_deadline", "why=%s", why);
 }
 
+static bool
+all_is_read(const struct http_guard_conn *c)
+{
+    int unread = 0;
+    return ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0;
+}
+
 /* The peer has sent its last byte, we have read it, and nothing came of it for a while. The library
  * misses a FIN that it could have read together with data: it would wait for the idle timeout. */
 static bool
 peer_left(const struct http_guard_conn *c, const struct tcp_info *info)
 {
-    int unread = 0;
     return info->tcpi_state == STATE_CLOSE_WAIT && info->tcpi_last_data_recv > PEER_LEFT_MS &&
-           ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0;
+           all_is_read(c);
 }
 
 /* Of the window that ends now; the next one begins. */
@@ -398,7 +404,9 @@ judge(struct http_guard *g, struct http_guard_conn *c, int64_t now_ms)
     if (phase == GUARD_BUSY || phase == GUARD_CUT ||
         (plant_no_header_deadline && phase == GUARD_HEADER))
         return;
-    if (phase == GUARD_HEADER && age_ms > g->options.header_deadline_ms)
+    /* While bytes wait to be read, the delay is ours and not the client's; nor can it make them
+     * wait: the connection's thread reads on until it has the longest head, and then answers. */
+    if (phase == GUARD_HEADER && age_ms > g->options.header_deadline_ms && all_is_read(c))
         cut(c, phase, "header");
     else if (phase == GUARD_SEND)
         judge_reply(g, c, now_ms, age_ms);

@@ -42,6 +42,8 @@ on_begin(struct http_request *r)
     http_collect(r, 1000, slice_eqs(r->path, "/own") ? refuse_body : NULL);
 }
 
+static _Atomic bool standing, go_on; /* the HTTP thread, in /stand */
+
 #define LARGE (8u << 20)
 static char large[LARGE];
 
@@ -54,6 +56,15 @@ reply_with_headers(struct http_request *r, int count)
 }
 
 static void
+stand(struct http_request *r)
+{
+    standing = true;
+    while (!go_on)
+        sched_yield();
+    http_reply(r, 200, SLICE_NONE);
+}
+
+static void
 on_end(struct http_request *r)
 {
     if (slice_eqs(r->path, "/large"))
@@ -62,6 +73,8 @@ on_end(struct http_request *r)
         http_reply(r, 503, SLICE_NONE);
     else if (slice_eqs(r->path, "/headers"))
         reply_with_headers(r, HTTP_REPLY_HEADERS_MAX + 1);
+    else if (slice_eqs(r->path, "/stand"))
+        stand(r);
     else
         http_reply(r, 200, r->has_body ? r->body : SLICE_LIT("hello"));
 }
@@ -264,6 +277,39 @@ test_bodies_memory(void **state)
     raw_say(second, text);
     raw_expect(second, 200, text);
     close(second);
+    http_stop(&s);
+}
+
+static void
+one_thread(struct http_options *o)
+{
+    o->header_deadline_ms = 3 * HEADER_MS; /* for what comes before the thread stands */
+    o->threads = 1;
+}
+
+/* A whole header that we do not come to read is nobody's delay but ours. */
+static void
+test_late_reader(void **state)
+{
+    (void)state;
+    struct http_server *s = start(one_thread);
+    int busy = raw_dial(http_address(s)), waiting = raw_dial(http_address(s));
+    raw_say(waiting, "GET /hello HTTP/1.1\r\n");
+    for (int i = 0; i < 2; i++) { /* meanwhile that line is read: there is but one thread */
+        raw_say(busy, GET("/hello"));
+        raw_expect(busy, 200, "hello");
+    }
+    raw_say(busy, GET("/stand"));
+    while (!standing)
+        sched_yield();
+    raw_say(waiting, "Host: x\r\n\r\n");
+    struct pollfd closed = {.fd = waiting, .events = POLLIN};
+    assert_int_equal(poll(&closed, 1, 5 * HEADER_MS), 0);
+    go_on = true;
+    raw_expect(busy, 200, NULL);
+    raw_expect(waiting, 200, "hello");
+    close(busy);
+    close(waiting);
     http_stop(&s);
 }
 
@@ -634,7 +680,8 @@ main(void)
         cmocka_unit_test(test_body_rate),       cmocka_unit_test(test_reply_rate),
         cmocka_unit_test(test_addresses),       cmocka_unit_test(test_connections),
         cmocka_unit_test(test_last_places),     cmocka_unit_test(test_bodies_memory),
-        cmocka_unit_test(test_body_that_stops), cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_late_reader),     cmocka_unit_test(test_body_that_stops),
+        cmocka_unit_test(test_retry_after),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
