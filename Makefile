@@ -172,8 +172,8 @@ $(BADWORKER): $(call obj,tests/lib/badworker.c functions/sandbox.c) $(OUT)/libfu
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB_SECCOMP) $(LIB_CRYPTO) -lm
 endif
 
-# Preloaded into the server by tests/crash/faults.py, never with a sanitizer (see there), and by
-# tests/e2e/syncs.py.
+# Preloaded into the server by tests/crash/faults.py, never with the address sanitizer (see
+# tests/run), and by tests/e2e/syncs.py.
 FAULT_SHIM := build/gcc/tests/crash/fault_shim.so
 $(FAULT_SHIM): tests/crash/fault_shim.c
 	@mkdir -p $(@D)
@@ -211,8 +211,9 @@ check-unit: ## Unit tests with sanitizers on; seconds
 	@$(MAKE) --no-print-directory SAN=address,undefined all unit-programs
 	@tests/run unit build/$(notdir $(CC))-address-undefined
 
-check-threads: all $(OPENLOAD) $(OUT)/plant-unheld/darkroomd ## Unit programs and servers under the thread sanitizer; up to an hour
+check-threads: all $(PLANTS) $(OPENLOAD) $(BADWORKER) $(FAULT_SHIM) ## Unit programs and servers under the thread sanitizer; up to an hour
 	@tools/deps.sh test
+	@tools/deps.sh promtool build/tools
 	@$(MAKE) --no-print-directory CC=gcc SAN=thread all unit-programs \
 	    build/gcc-thread/plant-no_lock/darkroomd
 	@tests/run threads build/gcc-thread

@@ -822,7 +822,7 @@ def leftovers_check(db, problems):
 # ---- running ----
 
 def make(target):
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "SAN"))}
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "SAN", "FAULT"))}
     done = subprocess.run(["make", "-C", darkroom.TOP, "--no-print-directory", "CC=gcc", target],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     if done.returncode != 0:

@@ -35,6 +35,7 @@ TOP = os.environ.get("DARKROOM_TOP") or os.path.dirname(os.path.dirname(os.path.
     os.path.abspath(__file__))))
 PROGRAMS = os.path.join(TOP, os.environ.get("DARKROOM_BUILD", ""))  # see tests/run
 SANITIZED = "address" in os.environ.get("DARKROOM_BUILD", "")  # see `make check-addresses`
+SERVER_SANITIZED = SANITIZED or "thread" in os.environ.get("DARKROOM_BUILD", "")  # and its worker not
 FINDING_CODE = 86  # of what a sanitizer ended: tests/run says so
 # A sanitizer's shadow and quarantine are resident too: a worker would be replaced after every picture.
 WORKERS = {"recycle_rss_bytes": 1 << 40} if SANITIZED else {}
@@ -60,11 +61,11 @@ def skip(name, why):
     print("skip %s: %s" % (name, why), flush=True)
 
 
-def memory_is_judged(name):
+def memory_is_judged(name, sanitized=SANITIZED):
     """Not under a sanitizer, which multiplies it: that the check is left out is said."""
-    if SANITIZED:
+    if sanitized:
         skip(name, "memory is not judged under a sanitizer")
-    return not SANITIZED
+    return not sanitized
 
 
 # ---- small checks ----

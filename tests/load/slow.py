@@ -138,7 +138,7 @@ def phase(s, what, head, least, most, count, late=LATE_SECONDS, each=CONNECTION_
                    "on new connections %.2f/%.2f ms; RSS grew by %d MB", what, count,
                    min(slow.ended), max(slow.ended), kept["ok_p50_us"] / 1000, loadlib.p99_ms(kept),
                    fresh["ok_p50_us"] / 1000, loadlib.p99_ms(fresh), grown >> 20)
-    if darkroom.memory_is_judged("RSS meanwhile"):
+    if darkroom.memory_is_judged("RSS meanwhile", darkroom.SERVER_SANITIZED):
         darkroom.true(grown <= count * each + (16 << 20), "RSS grew by %d MB" % (grown >> 20))
     if SOAK:
         darkroom.true(max(loadlib.p99_ms(kept), loadlib.p99_ms(fresh)) < OTHERS_MS_MAX,
