@@ -366,7 +366,6 @@ class Server(darkroom.Server):
         return [SANITIZED if os.path.exists(SANITIZED) else words[0]] + words[1:]
 
 
-if "ASAN_OPTIONS" not in os.environ:
-    os.environ["ASAN_OPTIONS"] = "detect_stack_use_after_return=1"
+os.environ["ASAN_OPTIONS"] = "detect_stack_use_after_return=1:" + os.environ.get("ASAN_OPTIONS", "")
 darkroom.Server = Server
 conformance.run(globals())

@@ -47,7 +47,8 @@ class Server(darkroom.Server):
         self.env["DARKROOM_FAULT_CONTROL"] = control.path
 
     def command(self):
-        return ["env", "LD_PRELOAD=" + SHIM, "ASAN_OPTIONS=verify_asan_link_order=0"] + super().command()
+        options = "verify_asan_link_order=0:" + self.env.get("ASAN_OPTIONS", "")
+        return ["env", "LD_PRELOAD=" + SHIM, "ASAN_OPTIONS=" + options] + super().command()
 
 
 class Asker:
