@@ -58,7 +58,7 @@
 #define LISTEN_BACKLOG 4096
 /* Bytes that the kernel takes of an answer before it can send them. Without, it takes megabytes of
  * it for a client that does not read: time of a thread, and memory, for nothing. */
-#define UNSENT_MAX (128 << 10)
+#define UNSENT_MAX (64 << 10)
 #define BODIES_MEMORY_MAX ((int64_t)256 << 20) /* unless http_options say otherwise */
 
 static _Atomic uint64_t next_id;
