@@ -113,6 +113,8 @@ http_body_release(struct http_request *r)
 {
     struct http_conn *c = r->conn;
     CHK_MAGIC(c, HTTP_CONN_MAGIC);
+    if (c->body_reserved == 0)
+        return; /* most requests: the counters are all threads' */
     atomic_fetch_sub(&c->server->bodies_memory, c->body_reserved);
     STAT_ADD(http_bodies_bytes, -c->body_reserved);
     c->body_reserved = 0;

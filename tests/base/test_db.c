@@ -339,7 +339,6 @@ trigger_apply(struct db_op *op, struct db_conn *conn)
                                    " BEGIN INSERT INTO t (v) VALUES (x'00'); END"));
 }
 
-/* Ours has no triggers: one that got into the file does nothing, and the next start refuses it. */
 /* What a file has, and what its step would make now: blanks that mean nothing and quotes around the
  * table's name are all that may differ. In these texts blanks are of any kind that SQL knows. */
 static const struct written {
@@ -401,6 +400,7 @@ a_schema_may_be_written_otherwise(void **state)
     buf_fini(&why);
 }
 
+/* Ours has no triggers: one that got into the file does nothing, and the next start refuses it. */
 static void
 a_trigger_of_the_file_is_not_run(void **state)
 {
